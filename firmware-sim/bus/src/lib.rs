@@ -1,0 +1,1 @@
+//! The remote bus: protocol and embedded-hal client.

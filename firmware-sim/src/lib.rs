@@ -1,0 +1,1 @@
+//! Simulated chips, drip controllers and greenhouses behind the remote bus.

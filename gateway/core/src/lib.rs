@@ -1,0 +1,1 @@
+//! The gateway's decisions: sampling schedule, quality, outbox, clock mapping.

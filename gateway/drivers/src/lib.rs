@@ -1,0 +1,1 @@
+//! Sensor and actuator drivers behind embedded-hal 1.0.

@@ -1,0 +1,1 @@
+//! Irrigation rules, interlocks, budgets and valve leases.

@@ -1,0 +1,1 @@
+//! The process on the Pi: reads sensors, waters, journals and publishes.

@@ -1,0 +1,1 @@
+//! Ingest's decisions: sequence tracking, roll-ups, tenancy.

@@ -1,0 +1,1 @@
+//! The cloud process: broker, log, archive, alerts and API.

@@ -1,0 +1,1 @@
+//! Append-only segments: the gateway's journal and ingest's log.

@@ -1,0 +1,1 @@
+//! Topics, records, batches, catalogs and acknowledgements between gateway and ingest.
