@@ -1,0 +1,457 @@
+//! What happened: watering runs, faults, starts. Journalled at once, never dropped for space.
+
+use bytes::Bytes;
+use prost::Message;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::ClockState;
+use crate::ids::{BootId, DeviceId, PlantingId, ZoneId};
+use crate::{BodyError, decode_message, proto};
+
+/// Most events in one record.
+pub const MAX_EVENTS: usize = 256;
+/// Longest text of an event, in bytes; longer ones are cut at a character when encoded.
+pub const MAX_EVENT_TEXT_BYTES: usize = 512;
+
+/// Why a run began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunCause {
+    /// The zone's daily schedule.
+    Schedule,
+    /// A person at the gateway.
+    Manual,
+    /// An irrigation rule.
+    Rule,
+    /// A command from the cloud.
+    Command,
+}
+
+/// Why a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndReason {
+    /// As planned.
+    Completed,
+    /// A person or a command stopped it.
+    Stopped,
+    /// The valve or its controller did not do as told.
+    Fault,
+    /// The gateway went away during the run.
+    Interrupted,
+    /// The lease ran out before it could be renewed.
+    LeaseLost,
+    /// The zone's daily budget was spent.
+    Budget,
+    /// An interlock.
+    Interlock,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum EventKind {
+    /// A valve was opened.
+    RunStarted {
+        /// Number of the run, unique within the gateway.
+        run: u64,
+        /// Why.
+        cause: RunCause,
+        /// For how long, in milliseconds.
+        planned_ms: u64,
+    },
+    /// A valve was closed.
+    RunEnded {
+        /// Number of the run.
+        run: u64,
+        /// Why it began.
+        cause: RunCause,
+        /// When it began, monotonic milliseconds of the boot it began in.
+        started_mono_ms: u64,
+        /// How long the valve was open, in milliseconds.
+        open_ms: u64,
+        /// How much water the meter counted, if there is one.
+        millilitres: Option<u64>,
+        /// Why it ended.
+        end: EndReason,
+    },
+    /// The gateway's process began.
+    GatewayStarted {
+        /// Version.
+        software: String,
+        /// Whether the process before ended as it should.
+        clean_stop_before: bool,
+    },
+    /// A device stopped answering.
+    DeviceFault {
+        /// Which.
+        device: DeviceId,
+        /// Register and cause.
+        text: String,
+    },
+    /// It answers again.
+    DeviceRecovered {
+        /// Which.
+        device: DeviceId,
+    },
+    /// A zone will not water until a person looked.
+    Lockout {
+        /// Why.
+        text: String,
+    },
+}
+
+/// One event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// When, monotonic milliseconds.
+    pub at_mono_ms: u64,
+    /// Where, if it concerns one zone.
+    pub zone: Option<ZoneId>,
+    /// What grew there.
+    pub planting: Option<PlantingId>,
+    /// What happened.
+    #[serde(flatten)]
+    pub what: EventKind,
+}
+
+/// A record of events of one boot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Events {
+    /// Which boot the times belong to.
+    pub boot: BootId,
+    /// How wall time was known.
+    pub clock: ClockState,
+    /// Unix milliseconds = monotonic milliseconds + this; only if it was known to be right.
+    pub wall_offset_ms: Option<i64>,
+    /// In the order in which they happened.
+    pub events: Vec<Event>,
+}
+
+impl Events {
+    /// The record's body.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        proto::Events {
+            boot: self.boot.0,
+            clock: self.clock.to_proto().into(),
+            wall_offset_ms: self.wall_offset_ms,
+            events: self.events.iter().map(encode_event).collect(),
+        }
+        .encode_to_vec()
+        .into()
+    }
+
+    /// Reads a record's body.
+    ///
+    /// # Errors
+    /// [`BodyError`] when it is not events, or holds more than [`MAX_EVENTS`].
+    pub fn decode(body: &[u8]) -> Result<Self, BodyError> {
+        let raw: proto::Events = decode_message("events", body)?;
+        if raw.events.len() > MAX_EVENTS {
+            let reason = format!("{} (must be at most {MAX_EVENTS})", raw.events.len());
+            return Err(BodyError::invalid("events", "number of events", reason));
+        }
+        Ok(Events {
+            boot: BootId(raw.boot),
+            clock: ClockState::from_proto("events", raw.clock)?,
+            wall_offset_ms: raw.wall_offset_ms,
+            events: raw
+                .events
+                .into_iter()
+                .map(decode_event)
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+fn encode_event(event: &Event) -> proto::Event {
+    use proto::event::{GatewayStarted, RunEnded, RunStarted, Text, What};
+    let mut device = String::new();
+    let what = match &event.what {
+        EventKind::RunStarted {
+            run,
+            cause,
+            planned_ms,
+        } => What::RunStarted(RunStarted {
+            run: *run,
+            cause: encode_cause(*cause).into(),
+            planned_ms: *planned_ms,
+            ..Default::default()
+        }),
+        EventKind::RunEnded {
+            run,
+            cause,
+            started_mono_ms,
+            open_ms,
+            millilitres,
+            end,
+        } => What::RunEnded(RunEnded {
+            run: *run,
+            cause: encode_cause(*cause).into(),
+            started_mono_ms: *started_mono_ms,
+            open_ms: *open_ms,
+            millilitres: *millilitres,
+            end: encode_end(*end).into(),
+            ..Default::default()
+        }),
+        EventKind::GatewayStarted {
+            software,
+            clean_stop_before,
+        } => {
+            let software = cut(software);
+            What::GatewayStarted(GatewayStarted {
+                software,
+                clean_stop_before: *clean_stop_before,
+            })
+        }
+        EventKind::DeviceFault { device: id, text } => {
+            device = id.to_string();
+            What::DeviceFault(Text { text: cut(text) })
+        }
+        EventKind::DeviceRecovered { device: id } => {
+            device = id.to_string();
+            What::DeviceRecovered(Text::default())
+        }
+        EventKind::Lockout { text } => What::Lockout(Text { text: cut(text) }),
+    };
+    proto::Event {
+        at_mono_ms: event.at_mono_ms,
+        zone: event
+            .zone
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        planting: event
+            .planting
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
+        device,
+        what: Some(what),
+    }
+}
+
+fn decode_event(raw: proto::Event) -> Result<Event, BodyError> {
+    use proto::event::What;
+    let device = |text: &str| parse("device", text);
+    let what = match raw.what {
+        Some(What::RunStarted(run)) => EventKind::RunStarted {
+            run: run.run,
+            cause: decode_cause(run.cause)?,
+            planned_ms: run.planned_ms,
+        },
+        Some(What::RunEnded(run)) => EventKind::RunEnded {
+            run: run.run,
+            cause: decode_cause(run.cause)?,
+            started_mono_ms: run.started_mono_ms,
+            open_ms: run.open_ms,
+            millilitres: run.millilitres,
+            end: decode_end(run.end)?,
+        },
+        Some(What::GatewayStarted(started)) => EventKind::GatewayStarted {
+            software: started.software,
+            clean_stop_before: started.clean_stop_before,
+        },
+        Some(What::DeviceFault(text)) => EventKind::DeviceFault {
+            device: device(&raw.device)?,
+            text: text.text,
+        },
+        Some(What::DeviceRecovered(_)) => EventKind::DeviceRecovered {
+            device: device(&raw.device)?,
+        },
+        Some(What::Lockout(text)) => EventKind::Lockout { text: text.text },
+        Some(What::Decision(_) | What::Alarm(_)) | None => {
+            let reason = "of a newer version".to_owned();
+            return Err(BodyError::invalid("events", "event", reason));
+        }
+    };
+    Ok(Event {
+        at_mono_ms: raw.at_mono_ms,
+        zone: optional("zone", &raw.zone)?,
+        planting: optional("planting", &raw.planting)?,
+        what,
+    })
+}
+
+fn encode_cause(cause: RunCause) -> proto::RunCause {
+    match cause {
+        RunCause::Schedule => proto::RunCause::Schedule,
+        RunCause::Manual => proto::RunCause::Manual,
+        RunCause::Rule => proto::RunCause::Rule,
+        RunCause::Command => proto::RunCause::Command,
+    }
+}
+
+fn decode_cause(code: i32) -> Result<RunCause, BodyError> {
+    match proto::RunCause::try_from(code) {
+        Ok(proto::RunCause::Schedule) => Ok(RunCause::Schedule),
+        Ok(proto::RunCause::Manual) => Ok(RunCause::Manual),
+        Ok(proto::RunCause::Rule) => Ok(RunCause::Rule),
+        Ok(proto::RunCause::Command) => Ok(RunCause::Command),
+        Ok(proto::RunCause::Unspecified) | Err(_) => Err(BodyError::invalid(
+            "events",
+            "run cause",
+            format!("unknown code {code}"),
+        )),
+    }
+}
+
+fn encode_end(end: EndReason) -> proto::RunEnd {
+    match end {
+        EndReason::Completed => proto::RunEnd::Completed,
+        EndReason::Stopped => proto::RunEnd::Stopped,
+        EndReason::Fault => proto::RunEnd::Fault,
+        EndReason::Interrupted => proto::RunEnd::Interrupted,
+        EndReason::LeaseLost => proto::RunEnd::LeaseLost,
+        EndReason::Budget => proto::RunEnd::Budget,
+        EndReason::Interlock => proto::RunEnd::Interlock,
+    }
+}
+
+fn decode_end(code: i32) -> Result<EndReason, BodyError> {
+    match proto::RunEnd::try_from(code) {
+        Ok(proto::RunEnd::Completed) => Ok(EndReason::Completed),
+        Ok(proto::RunEnd::Stopped) => Ok(EndReason::Stopped),
+        Ok(proto::RunEnd::Fault) => Ok(EndReason::Fault),
+        Ok(proto::RunEnd::Interrupted) => Ok(EndReason::Interrupted),
+        Ok(proto::RunEnd::LeaseLost) => Ok(EndReason::LeaseLost),
+        Ok(proto::RunEnd::Budget) => Ok(EndReason::Budget),
+        Ok(proto::RunEnd::Interlock) => Ok(EndReason::Interlock),
+        Ok(proto::RunEnd::Unspecified) | Err(_) => Err(BodyError::invalid(
+            "events",
+            "run end",
+            format!("unknown code {code}"),
+        )),
+    }
+}
+
+fn parse<T>(field: &'static str, text: &str) -> Result<T, BodyError>
+where
+    T: std::str::FromStr<Err = crate::IdError>,
+{
+    text.parse()
+        .map_err(|error: crate::IdError| BodyError::invalid("events", field, error.to_string()))
+}
+
+fn optional<T>(field: &'static str, text: &str) -> Result<Option<T>, BodyError>
+where
+    T: std::str::FromStr<Err = crate::IdError>,
+{
+    if text.is_empty() {
+        Ok(None)
+    } else {
+        parse(field, text).map(Some)
+    }
+}
+
+fn cut(text: &str) -> String {
+    let end = text.floor_char_boundary(MAX_EVENT_TEXT_BYTES);
+    text.get(..end).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn all() -> Events {
+        let device: DeviceId = "drip".parse().unwrap();
+        let mut kinds = vec![
+            EventKind::GatewayStarted {
+                software: "0.1.0".into(),
+                clean_stop_before: true,
+            },
+            EventKind::DeviceFault {
+                device: device.clone(),
+                text: "register 0x01: no answer".into(),
+            },
+            EventKind::DeviceRecovered { device },
+            EventKind::Lockout {
+                text: "chảy tràn".into(),
+            },
+        ];
+        for cause in [
+            RunCause::Schedule,
+            RunCause::Manual,
+            RunCause::Rule,
+            RunCause::Command,
+        ] {
+            kinds.push(EventKind::RunStarted {
+                run: 4,
+                cause,
+                planned_ms: 600_000,
+            });
+        }
+        let ends = [
+            EndReason::Completed,
+            EndReason::Stopped,
+            EndReason::Fault,
+            EndReason::Interrupted,
+            EndReason::LeaseLost,
+            EndReason::Budget,
+            EndReason::Interlock,
+        ];
+        for (place, end) in ends.into_iter().enumerate() {
+            kinds.push(EventKind::RunEnded {
+                run: 4,
+                cause: RunCause::Manual,
+                started_mono_ms: 10,
+                open_ms: 60_000,
+                millilitres: (place > 0).then_some(12_345),
+                end,
+            });
+        }
+        let event = |what| Event {
+            at_mono_ms: 77,
+            zone: Some("zone-1".parse().unwrap()),
+            planting: None,
+            what,
+        };
+        Events {
+            boot: BootId(5),
+            clock: ClockState::Estimated,
+            wall_offset_ms: Some(-4),
+            events: kinds.into_iter().map(event).collect(),
+        }
+    }
+
+    #[test]
+    fn every_kind_round_trips() {
+        assert_eq!(Events::decode(&all().encode()), Ok(all()));
+    }
+
+    #[test]
+    fn a_long_text_is_cut_at_a_character() {
+        let mut events = all();
+        events.events.truncate(1);
+        events.events[0].what = EventKind::Lockout {
+            text: "ă".repeat(400),
+        };
+        let back = Events::decode(&events.encode()).unwrap();
+        assert_eq!(
+            back.events[0].what,
+            EventKind::Lockout {
+                text: "ă".repeat(256)
+            }
+        );
+    }
+
+    #[test]
+    fn too_many_events_are_refused() {
+        let mut events = all();
+        events.events = vec![events.events[0].clone(); MAX_EVENTS + 1];
+        assert!(Events::decode(&events.encode()).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn damaged_bodies_never_panic(at in any::<prop::sample::Index>(), byte: u8, cut in any::<prop::sample::Index>()) {
+            let mut body = all().encode().to_vec();
+            let at = at.index(body.len());
+            body[at] = byte;
+            Events::decode(&body[..cut.index(body.len())]).ok();
+            Events::decode(&body).ok();
+        }
+    }
+}
