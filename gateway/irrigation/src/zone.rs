@@ -1,0 +1,712 @@
+//! One zone: from the wish to water to the proof that the water stopped.
+//!
+//! ```text
+//! Clearing ──► Idle ──► Checking ──► Watering ──► Closing ──► Idle
+//!                ▲                                   │
+//!                └──────────── LockedOut ◄───────────┘
+//! ```
+
+use crate::plan::ZonePlan;
+use crate::{Cause, EndReason, EventKind, OpenRun, Refusal, ZoneState};
+
+/// A failed bus transaction is tried again after this, in milliseconds.
+pub(crate) const RETRY_MS: u64 = 1_000;
+/// A valve travels for at most 5 s (register map, fault codes 1 and 2); then its feedback counts.
+pub(crate) const TRAVEL_MS: u64 = 7_000;
+/// A valve that has not confirmed by then, for want of answers too, is closed.
+pub(crate) const CONFIRM_LIMIT_MS: u64 = 30_000;
+/// Tries to read the status before a run is given up.
+const CHECK_TRIES: u8 = 3;
+/// Tries to read the flow meter after a run before its litres are given up.
+const FINAL_TRIES: u8 = 3;
+/// How often a controller that must not be trusted is told to close and asked, in milliseconds.
+const LOCKED_OUT_EVERY_MS: u64 = 10_000;
+
+/// What the controller says about one output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutputStatus {
+    /// The output holds a lease.
+    pub commanded: bool,
+    /// The valve's feedback says open.
+    pub confirmed: bool,
+    /// The output does not follow its command.
+    pub fault: bool,
+    /// The controller reset since its flags were cleared: its pulse count restarted.
+    pub was_reset: bool,
+    /// Some lease ran out since the flags were cleared.
+    pub lease_ran_out: bool,
+    /// Pulses since power-up; wraps.
+    pub pulses: u32,
+}
+
+/// Where a zone is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// After a start: the output is being closed, nothing may open yet.
+    Clearing,
+    /// Shut.
+    Idle,
+    /// About to open: the controller is asked first.
+    Checking,
+    /// Open under a lease.
+    Watering,
+    /// Being shut.
+    Closing,
+    /// Shut by command, but the controller or the valve does not follow.
+    LockedOut,
+}
+
+/// What a zone wants done; the owner of all zones turns it into commands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Persist,
+    Lease(u16),
+    Status,
+    ClearFlags,
+    Emit(EventKind),
+}
+
+/// A run that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wish {
+    pub(crate) run: u64,
+    pub(crate) cause: Cause,
+    pub(crate) planned_ms: u64,
+}
+
+/// A run whose valve was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Run {
+    wish: Wish,
+    opened_ms: u64,
+    /// First lease that the controller took.
+    granted_ms: Option<u64>,
+    /// No lease reaches beyond this.
+    lease_until_ms: u64,
+    renew_at_ms: u64,
+    status_at_ms: u64,
+    confirmed: bool,
+    baseline_pulses: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Clearing {
+        closed: bool,
+        tries: u8,
+        next_ms: u64,
+    },
+    Idle,
+    Checking {
+        wish: Wish,
+        tries: u8,
+        next_ms: u64,
+    },
+    Watering(Run),
+    Closing {
+        run: Run,
+        reason: EndReason,
+        closed_ms: Option<u64>,
+        tries: u8,
+        next_ms: u64,
+    },
+    LockedOut {
+        next_ms: u64,
+    },
+}
+
+/// One zone and what it must remember.
+#[derive(Debug)]
+pub(crate) struct Zone {
+    pub(crate) plan: ZonePlan,
+    pub(crate) state: ZoneState,
+    lease_seconds: u16,
+    boot: u64,
+    stage: Stage,
+    hurry: bool,
+    effects: Vec<Effect>,
+}
+
+impl Zone {
+    pub(crate) fn new(plan: ZonePlan, state: ZoneState, lease_seconds: u16, boot: u64) -> Self {
+        let stage = Stage::Clearing {
+            closed: false,
+            tries: 0,
+            next_ms: 0,
+        };
+        Self {
+            plan,
+            state,
+            lease_seconds,
+            boot,
+            stage,
+            hurry: false,
+            effects: Vec::new(),
+        }
+    }
+
+    pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        match self.stage {
+            Stage::Clearing { .. } => Phase::Clearing,
+            Stage::Idle => Phase::Idle,
+            Stage::Checking { .. } => Phase::Checking,
+            Stage::Watering(_) => Phase::Watering,
+            Stage::Closing { .. } => Phase::Closing,
+            Stage::LockedOut { .. } => Phase::LockedOut,
+        }
+    }
+
+    /// The run under way and when it is to end.
+    pub(crate) fn running(&self) -> Option<(Wish, u64)> {
+        match self.stage {
+            Stage::Watering(run) | Stage::Closing { run, .. } => Some((run.wish, run.end_ms())),
+            Stage::Clearing { .. }
+            | Stage::Idle
+            | Stage::Checking { .. }
+            | Stage::LockedOut { .. } => None,
+        }
+    }
+
+    /// Milliseconds charged for a run that is not yet settled.
+    pub(crate) fn open_charge_ms(&self) -> u64 {
+        self.state.open_run.as_ref().map_or(0, |run| run.planned_ms)
+    }
+
+    /// When [`Zone::timeout`] has something to do.
+    pub(crate) fn next_ms(&self) -> Option<u64> {
+        match self.stage {
+            Stage::Idle => None,
+            Stage::Clearing { next_ms, .. }
+            | Stage::Checking { next_ms, .. }
+            | Stage::Closing { next_ms, .. }
+            | Stage::LockedOut { next_ms } => Some(next_ms),
+            Stage::Watering(run) => Some(
+                run.renew_at_ms
+                    .min(run.status_at_ms)
+                    .min(run.end_ms())
+                    .min(run.lease_until_ms),
+            ),
+        }
+    }
+
+    /// Whether a run could start now.
+    pub(crate) fn ready(&self) -> Result<(), Refusal> {
+        match self.stage {
+            Stage::Idle => Ok(()),
+            Stage::Clearing { .. } => Err(Refusal::NotReady),
+            Stage::Checking { .. } | Stage::Watering(_) | Stage::Closing { .. } => {
+                Err(Refusal::AlreadyRunning)
+            }
+            Stage::LockedOut { .. } => Err(Refusal::LockedOut),
+        }
+    }
+
+    /// Asks the controller; the valve opens on its answer.
+    pub(crate) fn begin(&mut self, wish: Wish, now_ms: u64) {
+        self.stage = Stage::Checking {
+            wish,
+            tries: 1,
+            next_ms: now_ms.saturating_add(ANSWER_MS),
+        };
+        self.effects.push(Effect::Status);
+    }
+
+    /// Ends what is under way. Answers whether there was anything.
+    pub(crate) fn stop(&mut self, reason: EndReason, now_ms: u64) -> bool {
+        match self.stage {
+            Stage::Checking { wish, .. } => {
+                self.stage = Stage::Idle;
+                self.refuse(wish.cause, Refusal::Stopped);
+                true
+            }
+            Stage::Watering(run) => {
+                self.close(run, reason, now_ms);
+                true
+            }
+            Stage::Clearing { .. }
+            | Stage::Idle
+            | Stage::Closing { .. }
+            | Stage::LockedOut { .. } => false,
+        }
+    }
+
+    /// From now on a run ends without waiting for the valve's travel: the process is stopping.
+    pub(crate) fn hurry(&mut self, now_ms: u64) {
+        self.hurry = true;
+        self.stop(EndReason::Interrupted, now_ms);
+        if let Stage::Closing {
+            closed_ms: Some(_),
+            next_ms,
+            ..
+        } = &mut self.stage
+        {
+            *next_ms = now_ms;
+        }
+    }
+
+    pub(crate) fn timeout(&mut self, now_ms: u64) {
+        if self.next_ms().is_none_or(|due| now_ms < due) {
+            return;
+        }
+        match self.stage {
+            Stage::Idle => {}
+            Stage::Clearing { closed, tries, .. } => {
+                let next_ms = now_ms.saturating_add(ANSWER_MS);
+                self.stage = Stage::Clearing {
+                    closed,
+                    tries,
+                    next_ms,
+                };
+                self.effects.push(if closed {
+                    Effect::Status
+                } else {
+                    Effect::Lease(0)
+                });
+            }
+            Stage::Checking { wish, tries, .. } => self.check_again(wish, tries, now_ms),
+            Stage::Watering(run) => self.watering_timeout(run, now_ms),
+            Stage::Closing {
+                run,
+                reason,
+                closed_ms,
+                tries,
+                ..
+            } => {
+                self.closing_timeout(run, reason, closed_ms, tries, now_ms);
+            }
+            Stage::LockedOut { .. } => {
+                self.stage = Stage::LockedOut {
+                    next_ms: now_ms.saturating_add(LOCKED_OUT_EVERY_MS),
+                };
+                self.effects.push(Effect::Lease(0));
+                self.effects.push(Effect::Status);
+            }
+        }
+    }
+
+    /// The controller took, or did not take, a lease of `seconds`.
+    pub(crate) fn lease(&mut self, seconds: u16, taken: bool, now_ms: u64) {
+        match &mut self.stage {
+            Stage::Clearing {
+                closed, next_ms, ..
+            } if seconds == 0 => {
+                *closed = taken;
+                *next_ms = now_ms.saturating_add(if taken { 0 } else { RETRY_MS });
+            }
+            Stage::Watering(run) if seconds > 0 && taken => {
+                run.granted_ms.get_or_insert(now_ms);
+                let until = now_ms.saturating_add(u64::from(seconds) * 1_000);
+                run.lease_until_ms = run.lease_until_ms.max(until);
+            }
+            Stage::Watering(run) if seconds > 0 => {
+                run.renew_at_ms = run.renew_at_ms.min(now_ms.saturating_add(RETRY_MS));
+            }
+            Stage::Closing {
+                closed_ms, next_ms, ..
+            } if seconds == 0 && closed_ms.is_none() => {
+                if taken {
+                    *closed_ms = Some(now_ms);
+                    let wait_ms = if self.hurry { 0 } else { TRAVEL_MS };
+                    *next_ms = now_ms.saturating_add(wait_ms);
+                } else {
+                    *next_ms = now_ms.saturating_add(RETRY_MS);
+                }
+            }
+            // A renewal that was under way when the run ended: the close behind it follows.
+            Stage::Clearing { .. }
+            | Stage::Watering(_)
+            | Stage::Closing { .. }
+            | Stage::Idle
+            | Stage::Checking { .. }
+            | Stage::LockedOut { .. } => {}
+        }
+        self.timeout(now_ms);
+    }
+
+    /// The controller's answer about this zone's output, if it gave one.
+    pub(crate) fn status(&mut self, status: Option<OutputStatus>, now_ms: u64) {
+        if let Some(status) = status
+            && (status.was_reset || status.lease_ran_out)
+        {
+            self.effects.push(Effect::ClearFlags);
+        }
+        match self.stage {
+            Stage::Idle => {}
+            Stage::Clearing { closed, tries, .. } => {
+                self.cleared(closed, tries, status, now_ms);
+            }
+            Stage::Checking { wish, tries, .. } => match status {
+                Some(status) => self.checked(wish, status, now_ms),
+                None => self.defer_check(wish, tries, now_ms),
+            },
+            Stage::Watering(run) => {
+                if let Some(status) = status {
+                    self.watched(run, status, now_ms);
+                }
+            }
+            Stage::Closing {
+                run,
+                reason,
+                closed_ms: Some(closed_ms),
+                tries,
+                ..
+            } => {
+                self.closed(run, reason, closed_ms, tries, status, now_ms);
+            }
+            // Asked before the close was taken: too early to judge.
+            Stage::Closing {
+                closed_ms: None, ..
+            } => {}
+            Stage::LockedOut { .. } => {
+                if status.is_some_and(|s| !s.commanded && !s.confirmed && !s.fault) {
+                    self.stage = Stage::Idle;
+                    self.effects.push(Effect::Emit(EventKind::Recovered));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn refuse(&mut self, cause: Cause, refusal: Refusal) {
+        self.effects
+            .push(Effect::Emit(EventKind::NotStarted { cause, refusal }));
+    }
+}
+
+/// An answer that has not come by then is taken for lost, in milliseconds. Longer than a bus
+/// transaction with its retries; the lease ends by itself whatever is lost.
+const ANSWER_MS: u64 = 5_000;
+
+impl Run {
+    fn end_ms(&self) -> u64 {
+        self.opened_ms.saturating_add(self.wish.planned_ms)
+    }
+}
+
+/// Before a run.
+impl Zone {
+    fn check_again(&mut self, wish: Wish, tries: u8, now_ms: u64) {
+        if tries >= CHECK_TRIES {
+            self.stage = Stage::Idle;
+            self.refuse(wish.cause, Refusal::NoAnswer);
+            return;
+        }
+        let next_ms = now_ms.saturating_add(ANSWER_MS);
+        self.stage = Stage::Checking {
+            wish,
+            tries: tries.saturating_add(1),
+            next_ms,
+        };
+        self.effects.push(Effect::Status);
+    }
+
+    fn defer_check(&mut self, wish: Wish, tries: u8, now_ms: u64) {
+        self.stage = Stage::Checking {
+            wish,
+            tries,
+            next_ms: now_ms.saturating_add(RETRY_MS),
+        };
+    }
+
+    fn checked(&mut self, wish: Wish, status: OutputStatus, now_ms: u64) {
+        if status.commanded || status.confirmed || status.fault {
+            self.refuse(wish.cause, Refusal::LockedOut);
+            self.lock_out(describe(status), now_ms);
+            return;
+        }
+        let left_ms = self.state.budget.left_ms(self.plan.daily_limit_ms());
+        if left_ms < wish.planned_ms {
+            self.stage = Stage::Idle;
+            self.refuse(wish.cause, Refusal::BudgetSpent { left_ms });
+            return;
+        }
+        self.state.budget.charge(wish.planned_ms);
+        self.state.open_run = Some(OpenRun {
+            run: wish.run,
+            cause: wish.cause,
+            boot: self.boot,
+            opened_mono_ms: now_ms,
+            planned_ms: wish.planned_ms,
+            baseline_pulses: status.pulses,
+        });
+        self.effects.push(Effect::Persist);
+        let Wish {
+            run,
+            cause,
+            planned_ms,
+        } = wish;
+        self.effects.push(Effect::Emit(EventKind::RunStarted {
+            run,
+            cause,
+            planned_ms,
+        }));
+        let run = Run {
+            wish,
+            opened_ms: now_ms,
+            granted_ms: None,
+            lease_until_ms: now_ms.saturating_add(u64::from(self.lease_seconds) * 1_000),
+            renew_at_ms: now_ms,
+            status_at_ms: now_ms.saturating_add(TRAVEL_MS),
+            confirmed: false,
+            baseline_pulses: status.pulses,
+        };
+        self.renew(run, now_ms);
+    }
+
+    fn cleared(&mut self, closed: bool, tries: u8, status: Option<OutputStatus>, now_ms: u64) {
+        if !closed {
+            return;
+        }
+        let Some(status) = status else {
+            let tries = tries.saturating_add(1);
+            let next_ms = now_ms.saturating_add(RETRY_MS);
+            self.stage = Stage::Clearing {
+                closed,
+                tries,
+                next_ms,
+            };
+            if tries >= FINAL_TRIES {
+                self.report_interrupted(None, now_ms);
+            }
+            return;
+        };
+        self.report_interrupted(Some(status), now_ms);
+        if status.commanded || status.fault {
+            self.lock_out(describe(status), now_ms);
+        } else if status.confirmed {
+            // It may still be travelling: ask again before judging.
+            let next_ms = now_ms.saturating_add(TRAVEL_MS);
+            if tries >= FINAL_TRIES {
+                self.lock_out(describe(status), now_ms);
+            } else {
+                let tries = tries.saturating_add(1);
+                self.stage = Stage::Clearing {
+                    closed,
+                    tries,
+                    next_ms,
+                };
+            }
+        } else {
+            self.stage = Stage::Idle;
+        }
+    }
+
+    /// The run that the last process left open: it is over now, and it is said so.
+    fn report_interrupted(&mut self, status: Option<OutputStatus>, now_ms: u64) {
+        let Some(open) = self.state.open_run.take() else {
+            return;
+        };
+        let of_this_boot = open.boot == self.boot;
+        let lease_ms = u64::from(self.lease_seconds) * 1_000;
+        let longest_ms = open.planned_ms.saturating_add(lease_ms);
+        let open_ms = if of_this_boot {
+            now_ms.saturating_sub(open.opened_mono_ms).min(longest_ms)
+        } else {
+            open.planned_ms
+        };
+        self.state.budget.settle(open.planned_ms, open_ms);
+        let pulses = status.filter(|s| !s.was_reset).map(|s| s.pulses);
+        self.effects.push(Effect::Persist);
+        self.effects.push(Effect::Emit(EventKind::RunEnded {
+            run: open.run,
+            cause: open.cause,
+            started_mono_ms: open.opened_mono_ms,
+            of_this_boot,
+            open_ms,
+            litres_milli: pulses
+                .map(|p| self.plan.litres_milli(p.wrapping_sub(open.baseline_pulses))),
+            reason: EndReason::Interrupted,
+        }));
+    }
+}
+
+/// During a run.
+impl Zone {
+    fn renew(&mut self, mut run: Run, now_ms: u64) {
+        let left_s = run.end_ms().saturating_sub(now_ms).div_ceil(1_000);
+        let seconds = u16::try_from(left_s)
+            .unwrap_or(u16::MAX)
+            .clamp(1, self.lease_seconds);
+        run.renew_at_ms = now_ms.saturating_add(u64::from(self.lease_seconds) * 1_000 / 3);
+        self.stage = Stage::Watering(run);
+        self.effects.push(Effect::Lease(seconds));
+    }
+
+    fn watering_timeout(&mut self, mut run: Run, now_ms: u64) {
+        if now_ms >= run.end_ms() {
+            return self.close(run, EndReason::Completed, now_ms);
+        }
+        if now_ms >= run.lease_until_ms {
+            return self.close(run, EndReason::LeaseLost, now_ms);
+        }
+        if now_ms >= run.status_at_ms {
+            if !run.confirmed && now_ms.saturating_sub(run.opened_ms) >= CONFIRM_LIMIT_MS {
+                return self.close(run, EndReason::Fault, now_ms);
+            }
+            let lease_ms = u64::from(self.lease_seconds) * 1_000;
+            let wait_ms = if run.confirmed {
+                lease_ms / 3
+            } else {
+                RETRY_MS
+            };
+            run.status_at_ms = now_ms.saturating_add(wait_ms);
+            self.stage = Stage::Watering(run);
+            self.effects.push(Effect::Status);
+        }
+        if now_ms >= run.renew_at_ms {
+            self.renew(run, now_ms);
+        }
+    }
+
+    fn watched(&mut self, mut run: Run, status: OutputStatus, now_ms: u64) {
+        let Some(granted_ms) = run.granted_ms else {
+            return;
+        };
+        if status.fault {
+            return self.close(run, EndReason::Fault, now_ms);
+        }
+        if !status.commanded {
+            return self.close(run, EndReason::LeaseLost, now_ms);
+        }
+        let travelled = now_ms.saturating_sub(granted_ms) >= TRAVEL_MS;
+        if travelled && !status.confirmed {
+            return self.close(run, EndReason::Fault, now_ms);
+        }
+        run.confirmed |= status.confirmed;
+        self.stage = Stage::Watering(run);
+    }
+}
+
+/// After a run.
+impl Zone {
+    fn close(&mut self, run: Run, reason: EndReason, now_ms: u64) {
+        let next_ms = now_ms.saturating_add(ANSWER_MS);
+        self.stage = Stage::Closing {
+            run,
+            reason,
+            closed_ms: None,
+            tries: 0,
+            next_ms,
+        };
+        self.effects.push(Effect::Lease(0));
+    }
+
+    fn closing_timeout(
+        &mut self,
+        run: Run,
+        reason: EndReason,
+        closed_ms: Option<u64>,
+        tries: u8,
+        now_ms: u64,
+    ) {
+        let next_ms = now_ms.saturating_add(ANSWER_MS);
+        if closed_ms.is_some() {
+            self.stage = Stage::Closing {
+                run,
+                reason,
+                closed_ms,
+                tries,
+                next_ms,
+            };
+            self.effects.push(Effect::Status);
+        } else if now_ms > run.lease_until_ms {
+            // No close was taken, but no lease is left either: the controller has shut it.
+            let closed_ms = Some(run.lease_until_ms);
+            let next_ms = now_ms.saturating_add(if self.hurry { 0 } else { TRAVEL_MS });
+            self.stage = Stage::Closing {
+                run,
+                reason,
+                closed_ms,
+                tries,
+                next_ms,
+            };
+        } else {
+            self.stage = Stage::Closing {
+                run,
+                reason,
+                closed_ms,
+                tries,
+                next_ms,
+            };
+            self.effects.push(Effect::Lease(0));
+        }
+    }
+
+    fn closed(
+        &mut self,
+        run: Run,
+        reason: EndReason,
+        closed_ms: u64,
+        tries: u8,
+        status: Option<OutputStatus>,
+        now_ms: u64,
+    ) {
+        let tries = tries.saturating_add(1);
+        if status.is_none() && tries < FINAL_TRIES && !self.hurry {
+            let next_ms = now_ms.saturating_add(RETRY_MS);
+            self.stage = Stage::Closing {
+                run,
+                reason,
+                closed_ms: Some(closed_ms),
+                tries,
+                next_ms,
+            };
+            return;
+        }
+        let open_ms = closed_ms.saturating_sub(run.opened_ms);
+        self.state.budget.settle(run.wish.planned_ms, open_ms);
+        self.state.open_run = None;
+        let pulses = status.filter(|s| !s.was_reset).map(|s| s.pulses);
+        self.effects.push(Effect::Persist);
+        self.effects.push(Effect::Emit(EventKind::RunEnded {
+            run: run.wish.run,
+            cause: run.wish.cause,
+            started_mono_ms: run.opened_ms,
+            of_this_boot: true,
+            open_ms,
+            litres_milli: pulses
+                .map(|p| self.plan.litres_milli(p.wrapping_sub(run.baseline_pulses))),
+            reason,
+        }));
+        let travelling = self.hurry && status.is_some_and(|s| s.confirmed && !s.fault);
+        match status {
+            Some(status) if status.commanded || status.fault || status.confirmed && !travelling => {
+                self.lock_out(describe(status), now_ms);
+            }
+            Some(_) => self.stage = Stage::Idle,
+            None if self.hurry => self.stage = Stage::Idle,
+            None => self.lock_out(
+                "the controller does not answer after the run".into(),
+                now_ms,
+            ),
+        }
+    }
+
+    fn lock_out(&mut self, text: String, now_ms: u64) {
+        self.stage = Stage::LockedOut {
+            next_ms: now_ms.saturating_add(LOCKED_OUT_EVERY_MS),
+        };
+        self.effects.push(Effect::Lease(0));
+        self.effects
+            .push(Effect::Emit(EventKind::LockedOut { text }));
+    }
+}
+
+fn describe(status: OutputStatus) -> String {
+    let OutputStatus {
+        commanded,
+        confirmed,
+        fault,
+        ..
+    } = status;
+    let text = match (commanded, confirmed, fault) {
+        (true, _, _) => "the controller holds a lease that was not asked for",
+        (false, true, _) => "the valve is open although its output is closed",
+        (false, false, true) => "the controller reports that the output does not follow",
+        (false, false, false) => "the controller reports a fault",
+    };
+    text.to_owned()
+}
