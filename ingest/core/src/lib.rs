@@ -1,1 +1,14 @@
-//! Ingest's decisions: sequence tracking, roll-ups, tenancy.
+//! Ingest's decisions: which records are new, when a gateway is told what ingest holds, and what a
+//! record means once its catalog and its clock are known.
+//!
+//! No clock, file, socket or thread: time is an argument, effects are return values.
+
+mod acks;
+mod stream;
+mod tracker;
+
+pub use acks::{ACK_AFTER_MS, ACK_AFTER_PACKETS, AckSchedule, AckScope, DueAck};
+pub use stream::{MAX_KNOWN_GAPS, SeqRange, StreamTrack, Verdict};
+pub use tracker::{
+    FORGET_AFTER_MS, Gap, GatewayKey, MAX_STREAMS_PER_GATEWAY, Offer, Outcome, Remembered, Tracker,
+};
