@@ -1,0 +1,203 @@
+//! Bytes of a frame and of a segment's header.
+//!
+//! Frame, little endian: marker, kind, header check (2), length (3), flags (1), offset of the
+//! commit it belongs to (4), CRC-32C of all that and the payload (4), payload. Both checks are
+//! seeded with segment number and offset, so a frame is valid in its own place only.
+//!
+//! It does not look for frames: see `scan`.
+
+/// Unit of writing, in bytes: a commit begins on its own sector.
+pub const SECTOR_BYTES: u32 = 512;
+/// Largest payload of an entry, in bytes: many times the largest packet, and a scan holds one.
+pub const MAX_PAYLOAD_BYTES: u32 = 1024 * 1024;
+
+pub(crate) const FRAME_HEADER_BYTES: u32 = 16;
+const FRAME_HEADER_LEN: usize = FRAME_HEADER_BYTES as usize;
+const MARKER: u8 = 0xF5;
+const FLAG_PREAMBLE: u8 = 1;
+
+const SEGMENT_MAGIC: [u8; 8] = *b"FURROWJ\n";
+const SEGMENT_VERSION: u32 = 1;
+const SEGMENT_HEADER_LEN: usize = 48;
+
+/// A whole, checked frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Frame<'a> {
+    pub(crate) kind: u8,
+    pub(crate) preamble: bool,
+    /// Offset in the segment where its commit began.
+    pub(crate) commit: u32,
+    pub(crate) payload: &'a [u8],
+}
+
+impl Frame<'_> {
+    /// Bytes of the frame with its header.
+    pub(crate) fn total(&self) -> u32 {
+        FRAME_HEADER_BYTES + to_u32(self.payload.len())
+    }
+}
+
+/// What stands at the start of a segment file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SegmentHeader {
+    pub(crate) number: u64,
+    /// 0, or more for a file that goes on where a failed sync ended the one before it.
+    pub(crate) part: u8,
+    /// Offset of the first frame of this file.
+    pub(crate) start: u32,
+    /// The segment before it, and where that ended: (0, 0) if there was none.
+    pub(crate) previous: (u64, u32),
+}
+
+/// Why a segment header is not usable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HeaderError {
+    Damaged,
+    UnknownVersion,
+}
+
+/// Appends a frame to the buffer of the commit that begins at `commit`.
+pub(crate) fn push_frame(
+    buffer: &mut Vec<u8>,
+    segment: u64,
+    commit: u32,
+    (kind, preamble): (u8, bool),
+    payload: &[u8],
+) {
+    let at = buffer.len();
+    let seed = seed(segment, commit + to_u32(at));
+    let flags = if preamble { FLAG_PREAMBLE } else { 0 };
+    let [l0, l1, l2, _] = to_u32(payload.len()).to_le_bytes();
+    let [c0, c1, c2, c3] = commit.to_le_bytes();
+    let check = header_check(seed, kind, [l0, l1, l2, flags], commit);
+    let [k0, k1] = check.to_le_bytes();
+    let head = [MARKER, kind, k0, k1, l0, l1, l2, flags, c0, c1, c2, c3];
+    let crc = crc32c::crc32c_append(crc32c::crc32c_append(seed, &head), payload);
+    buffer.reserve(FRAME_HEADER_LEN + payload.len());
+    buffer.extend_from_slice(&head);
+    buffer.extend_from_slice(&crc.to_le_bytes());
+    buffer.extend_from_slice(payload);
+}
+
+/// Length of the frame at the start of `bytes`, header included, if its header is sound. Its
+/// payload may not be.
+pub(crate) fn frame_total(bytes: &[u8], segment: u64, offset: u32) -> Option<u32> {
+    let &[MARKER, kind, k0, k1, l0, l1, l2, flags, c0, c1, c2, c3] = bytes.first_chunk()? else {
+        return None;
+    };
+    let length = u32::from_le_bytes([l0, l1, l2, 0]);
+    let commit = u32::from_le_bytes([c0, c1, c2, c3]);
+    let check = header_check(seed(segment, offset), kind, [l0, l1, l2, flags], commit);
+    let plausible = length <= MAX_PAYLOAD_BYTES
+        && commit <= offset
+        && commit.is_multiple_of(SECTOR_BYTES)
+        && check == u16::from_le_bytes([k0, k1]);
+    plausible.then_some(FRAME_HEADER_BYTES + length)
+}
+
+/// The frame at the start of `bytes`, if it is whole and was written to this place.
+pub(crate) fn parse_frame(bytes: &[u8], segment: u64, offset: u32) -> Option<Frame<'_>> {
+    let total = frame_total(bytes, segment, offset)?;
+    let frame = bytes.get(..usize::try_from(total).ok()?)?;
+    let (head, payload) = frame.split_first_chunk::<FRAME_HEADER_LEN>()?;
+    let &[
+        _,
+        kind,
+        _,
+        _,
+        _,
+        _,
+        _,
+        flags,
+        c0,
+        c1,
+        c2,
+        c3,
+        r0,
+        r1,
+        r2,
+        r3,
+    ] = head;
+    let checked = head.first_chunk::<12>()?;
+    let crc = crc32c::crc32c_append(seed(segment, offset), checked);
+    if crc32c::crc32c_append(crc, payload) != u32::from_le_bytes([r0, r1, r2, r3]) {
+        return None;
+    }
+    Some(Frame {
+        kind,
+        preamble: flags & FLAG_PREAMBLE != 0,
+        commit: u32::from_le_bytes([c0, c1, c2, c3]),
+        payload,
+    })
+}
+
+/// The first sector of a segment file.
+pub(crate) fn encode_segment_header(header: &SegmentHeader) -> [u8; SECTOR_BYTES as usize] {
+    let mut bytes = Vec::with_capacity(SECTOR_BYTES as usize);
+    bytes.extend_from_slice(&SEGMENT_MAGIC);
+    bytes.extend_from_slice(&SEGMENT_VERSION.to_le_bytes());
+    bytes.extend_from_slice(&u32::from(header.part).to_le_bytes());
+    bytes.extend_from_slice(&header.number.to_le_bytes());
+    bytes.extend_from_slice(&header.previous.0.to_le_bytes());
+    bytes.extend_from_slice(&header.previous.1.to_le_bytes());
+    bytes.extend_from_slice(&header.start.to_le_bytes());
+    bytes.extend_from_slice(&[0; 4]);
+    bytes.extend_from_slice(&crc32c::crc32c(&bytes).to_le_bytes());
+    let mut sector = [0; SECTOR_BYTES as usize];
+    for (to, from) in sector.iter_mut().zip(bytes) {
+        *to = from;
+    }
+    sector
+}
+
+/// Reads the first sector of a segment file.
+pub(crate) fn decode_segment_header(sector: &[u8]) -> Result<SegmentHeader, HeaderError> {
+    let bytes: &[u8; SEGMENT_HEADER_LEN] = sector.first_chunk().ok_or(HeaderError::Damaged)?;
+    let field = |at: usize| -> u32 {
+        let four = bytes.get(at..at + 4).and_then(|b| b.first_chunk::<4>());
+        four.map_or(0, |b| u32::from_le_bytes(*b))
+    };
+    let wide = |at: usize| u64::from(field(at)) | (u64::from(field(at + 4)) << 32);
+    let checked = bytes.get(..SEGMENT_HEADER_LEN - 4).unwrap_or_default();
+    if !bytes.starts_with(&SEGMENT_MAGIC) {
+        return Err(HeaderError::Damaged);
+    }
+    // Magic, version and CRC keep their places in every version.
+    if crc32c::crc32c(checked) != field(SEGMENT_HEADER_LEN - 4) {
+        return Err(HeaderError::Damaged);
+    }
+    if field(8) != SEGMENT_VERSION {
+        return Err(HeaderError::UnknownVersion);
+    }
+    Ok(SegmentHeader {
+        number: wide(16),
+        part: u8::try_from(field(12)).map_err(|_| HeaderError::Damaged)?,
+        start: field(36),
+        previous: (wide(24), field(32)),
+    })
+}
+
+/// The next sector boundary at or after `offset`.
+pub(crate) fn align_up(offset: u32) -> u32 {
+    offset.next_multiple_of(SECTOR_BYTES)
+}
+
+/// Lengths inside a segment: segments are shorter than 4 GiB by their options.
+pub(crate) fn to_u32(length: usize) -> u32 {
+    u32::try_from(length).expect("a segment is shorter than 4 GiB")
+}
+
+fn seed(segment: u64, offset: u32) -> u32 {
+    crc32c::crc32c_append(
+        crc32c::crc32c(&segment.to_le_bytes()),
+        &offset.to_le_bytes(),
+    )
+}
+
+fn header_check(seed: u32, kind: u8, length_and_flags: [u8; 4], commit: u32) -> u16 {
+    let crc = crc32c::crc32c_append(seed, &[kind]);
+    let crc = crc32c::crc32c_append(crc, &length_and_flags);
+    let crc = crc32c::crc32c_append(crc, &commit.to_le_bytes());
+    let [a, b, c, d] = crc.to_le_bytes();
+    u16::from_le_bytes([a ^ c, b ^ d])
+}

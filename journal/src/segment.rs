@@ -1,0 +1,269 @@
+//! The segment files: making, recycling, setting aside, and what is known of each.
+//!
+//! It writes headers only; entries are `journal`'s.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use crate::disk::Disk;
+use crate::error::JournalError;
+use crate::frame::{SECTOR_BYTES, SegmentHeader, encode_segment_header};
+use crate::journal::{Options, Stats};
+use crate::names;
+use crate::scan::Hole;
+
+/// Damaged files kept for a human beside the segments; the oldest goes when one more comes.
+const MAX_SET_ASIDE: usize = 4;
+/// Space a new segment leaves on the disk, in bytes: a machine with a full disk can't be mended.
+pub(crate) const MIN_FREE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// One file of a segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Part {
+    pub(crate) part: u8,
+    /// Offset of its first frame; it holds the segment up to the next part's start.
+    pub(crate) start: u32,
+    /// Length of the file in bytes.
+    pub(crate) length: u32,
+}
+
+/// One segment: usually one file, more where a failed sync ended a file early.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Segment {
+    pub(crate) parts: Vec<Part>,
+    /// Behind the last committed frame, on a sector boundary.
+    pub(crate) end: u32,
+    pub(crate) entries: u64,
+    pub(crate) released: bool,
+    pub(crate) holes: Vec<Hole>,
+    /// The medium under it failed: its files are not used again.
+    pub(crate) suspect: bool,
+    /// The segment before it and where that ended, as in its header.
+    pub(crate) previous: (u64, u32),
+}
+
+impl Segment {
+    pub(crate) fn new(previous: (u64, u32)) -> Self {
+        Self {
+            parts: Vec::new(),
+            end: SECTOR_BYTES,
+            entries: 0,
+            released: false,
+            holes: Vec::new(),
+            suspect: false,
+            previous,
+        }
+    }
+
+    /// The number of the file that goes on at `end`: that of the last one if nothing in it was
+    /// ever committed, which is then replaced.
+    pub(crate) fn next_part(&self) -> Option<u8> {
+        match self.parts.last() {
+            Some(last) if last.start == self.end => Some(last.part),
+            Some(last) => last.part.checked_add(1),
+            None => Some(0),
+        }
+    }
+
+    pub(crate) fn start(&self) -> u32 {
+        self.parts.first().map_or(SECTOR_BYTES, |part| part.start)
+    }
+
+    /// Bytes its files take.
+    pub(crate) fn file_bytes(&self) -> u64 {
+        self.parts.iter().map(|part| u64::from(part.length)).sum()
+    }
+
+    /// Length of the file that is appended to.
+    pub(crate) fn length(&self) -> u32 {
+        self.parts.last().map_or(0, |part| part.length)
+    }
+
+    /// The file that holds `offset`, and where its share of the segment ends.
+    pub(crate) fn part_at(&self, offset: u32) -> Option<(&Part, u32)> {
+        let index = self.parts.iter().rposition(|part| part.start <= offset)?;
+        let end = self
+            .parts
+            .get(index + 1)
+            .map_or(self.end, |next| next.start.min(self.end));
+        Some((self.parts.get(index)?, end))
+    }
+}
+
+/// The directory of a journal's writer.
+#[derive(Debug)]
+pub(crate) struct Store<D> {
+    pub(crate) disk: D,
+    pub(crate) options: Options,
+    /// By number. The last one is appended to and never released.
+    pub(crate) segments: BTreeMap<u64, Segment>,
+    /// Length of the spare file, if there is one.
+    pub(crate) spare: Option<u32>,
+    /// Bytes of segment files of unknown versions: left alone, but they take space.
+    pub(crate) foreign_bytes: u64,
+    pub(crate) set_aside: Vec<(u64, u8)>,
+    pub(crate) stats: Stats,
+}
+
+impl<D: Disk> Store<D> {
+    /// Bytes of all segment files.
+    pub(crate) fn total_bytes(&self) -> u64 {
+        let segments: u64 = self.segments.values().map(Segment::file_bytes).sum();
+        segments + u64::from(self.spare.unwrap_or(0)) + self.foreign_bytes
+    }
+
+    /// Bytes of segment files that can't be reused yet.
+    pub(crate) fn live_bytes(&self) -> u64 {
+        self.total_bytes() - self.released_bytes() - u64::from(self.spare.unwrap_or(0))
+    }
+
+    pub(crate) fn current(&self) -> Option<(u64, &Segment)> {
+        self.segments
+            .last_key_value()
+            .map(|(number, segment)| (*number, segment))
+    }
+
+    /// Makes the file `header` describes, with its header durable, ready for frames.
+    pub(crate) fn prepare(
+        &mut self,
+        header: SegmentHeader,
+        length: u32,
+    ) -> Result<(), JournalError> {
+        self.acquire(length)?;
+        let written = self
+            .disk
+            .write_at(names::SPARE, 0, &encode_segment_header(&header))
+            .and_then(|()| self.disk.sync(names::SPARE));
+        if let Err(source) = written {
+            self.discard_spare();
+            return Err(JournalError::io("prepare", names::SPARE)(source));
+        }
+        let name = names::live(header.number, header.part);
+        self.stats.bytes_written += u64::from(SECTOR_BYTES);
+        self.disk
+            .rename(names::SPARE, &name)
+            .map_err(JournalError::io("rename to", &name))?;
+        self.spare = None;
+        self.disk
+            .sync_dir()
+            .map_err(JournalError::io("sync the directory for", &name))?;
+        let segment = self
+            .segments
+            .entry(header.number)
+            .or_insert_with(|| Segment::new(header.previous));
+        segment.parts.retain(|part| part.part != header.part);
+        segment.parts.push(Part {
+            part: header.part,
+            start: header.start,
+            length,
+        });
+        Ok(())
+    }
+
+    /// Has a spare file of `length` bytes: a new one while the cap and the bytes kept allow, else
+    /// that of the oldest released segment.
+    fn acquire(&mut self, length: u32) -> Result<(), JournalError> {
+        if self.spare.is_some_and(|spare| spare != length) {
+            self.discard_spare();
+        }
+        while self.spare.is_none() {
+            let room = self.total_bytes() + u64::from(length) <= self.options.cap_bytes;
+            let history = self.released_bytes() > self.options.keep_bytes;
+            let can_recycle = self.segments.values().any(|segment| segment.released);
+            if can_recycle && (history || !room) {
+                self.recycle_oldest(length)?;
+            } else if room {
+                match self.create(length) {
+                    Ok(()) => {}
+                    Err(_) if can_recycle => self.recycle_oldest(length)?,
+                    Err(error) => return Err(error),
+                }
+            } else {
+                return Err(JournalError::Full {
+                    cap_bytes: self.options.cap_bytes,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn create(&mut self, length: u32) -> Result<(), JournalError> {
+        let made = self.disk.free_bytes().and_then(|free| {
+            if free < u64::from(length) + MIN_FREE_BYTES {
+                return Err(io::Error::new(
+                    io::ErrorKind::StorageFull,
+                    "too little space left",
+                ));
+            }
+            self.disk.create(names::SPARE, u64::from(length))
+        });
+        made.map_err(JournalError::io("create", names::SPARE))?;
+        self.spare = Some(length);
+        self.stats.created += 1;
+        self.stats.bytes_written += u64::from(length);
+        Ok(())
+    }
+
+    /// Gives up the oldest released segment; its last file becomes the spare if it is sound.
+    fn recycle_oldest(&mut self, length: u32) -> Result<(), JournalError> {
+        let released = self.segments.iter().find(|(_, segment)| segment.released);
+        let Some((number, segment)) = released.map(|(number, segment)| (*number, segment.clone()))
+        else {
+            return Ok(());
+        };
+        let last = segment.parts.len().saturating_sub(1);
+        for (index, part) in segment.parts.iter().enumerate() {
+            let name = names::live(number, part.part);
+            if segment.suspect || !segment.holes.is_empty() {
+                self.set_aside(number, part.part)?;
+            } else if index == last && part.length == length && self.spare.is_none() {
+                let renamed = self.disk.rename(&name, names::SPARE);
+                renamed.map_err(JournalError::io("recycle", &name))?;
+                self.spare = Some(length);
+                self.stats.recycled += 1;
+            } else {
+                self.disk
+                    .remove(&name)
+                    .map_err(JournalError::io("remove", &name))?;
+            }
+        }
+        self.segments.remove(&number);
+        Ok(())
+    }
+
+    /// Renames a damaged file so that a human finds it and nothing writes to it.
+    pub(crate) fn set_aside(&mut self, number: u64, part: u8) -> Result<(), JournalError> {
+        while self.set_aside.len() >= MAX_SET_ASIDE {
+            let (number, part) = self.set_aside.remove(0);
+            let name = names::set_aside(number, part);
+            self.disk
+                .remove(&name)
+                .map_err(JournalError::io("remove", &name))?;
+            tracing::warn!(
+                file = name,
+                "removed the oldest damaged segment that was set aside"
+            );
+        }
+        let name = names::live(number, part);
+        let kept = names::set_aside(number, part);
+        self.disk
+            .rename(&name, &kept)
+            .map_err(JournalError::io("set aside", &name))?;
+        self.set_aside.push((number, part));
+        self.stats.set_aside += 1;
+        tracing::warn!(file = kept, "set a damaged segment aside");
+        Ok(())
+    }
+
+    fn discard_spare(&mut self) {
+        self.spare = None;
+        if let Err(error) = self.disk.remove(names::SPARE) {
+            tracing::warn!(%error, file = names::SPARE, "could not remove a file");
+        }
+    }
+
+    fn released_bytes(&self) -> u64 {
+        let released = self.segments.values().filter(|segment| segment.released);
+        released.map(Segment::file_bytes).sum()
+    }
+}
