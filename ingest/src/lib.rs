@@ -2,5 +2,7 @@
 
 pub mod alerting;
 pub mod archive;
+pub mod broker;
+pub mod config;
 pub mod http;
 pub mod metrics;

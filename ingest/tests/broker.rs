@@ -1,0 +1,344 @@
+//! Who may do what on the embedded broker, asked with a real client over a real socket.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "test helpers")]
+
+use std::time::Duration;
+
+use furrow_ingest::broker::{Accounts, Broker, BrokerOptions, PasswordHash};
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::mqttbytes::v5::{
+    ConnectReturnCode, LastWill, Packet, PubAckReason, SubscribeReasonCode,
+};
+use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
+
+/// Bounds every wait: long enough for a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+async fn broker() -> Broker {
+    let mut accounts = Accounts::default();
+    let password = PasswordHash::of(b"secret");
+    for (cooperative, gateway) in [("a", "g1"), ("a", "g2"), ("b", "g1")] {
+        accounts.add_gateway(
+            &cooperative.parse().unwrap(),
+            &gateway.parse().unwrap(),
+            password,
+        );
+    }
+    accounts.set_internal("furrow-ingest", PasswordHash::of(b"internal"));
+    let listen = "127.0.0.1:0".parse().unwrap();
+    Broker::start(BrokerOptions {
+        listen,
+        tls: None,
+        accounts,
+    })
+    .await
+    .unwrap()
+}
+
+fn options(broker: &Broker, username: &str, password: &str) -> MqttOptions {
+    let mut options = MqttOptions::new(username, "127.0.0.1", broker.address().port());
+    options
+        .set_credentials(username, password)
+        .set_keep_alive(Duration::from_secs(10));
+    options
+}
+
+struct Client {
+    client: AsyncClient,
+    events: EventLoop,
+}
+
+impl Client {
+    fn new(options: MqttOptions) -> Self {
+        let (client, events) = AsyncClient::new(options, 100);
+        Self { client, events }
+    }
+
+    async fn connected(options: MqttOptions) -> Self {
+        let mut client = Self::new(options);
+        client
+            .until(|packet| matches!(packet, Packet::ConnAck(_)).then_some(()))
+            .await;
+        client
+    }
+
+    async fn until<T>(&mut self, mut found: impl FnMut(&Packet) -> Option<T>) -> T {
+        let wait = async {
+            loop {
+                if let Event::Incoming(packet) = self.events.poll().await.unwrap()
+                    && let Some(found) = found(&packet)
+                {
+                    return found;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, wait).await.unwrap()
+    }
+
+    async fn refusal(options: MqttOptions) -> ConnectReturnCode {
+        let mut client = Self::new(options);
+        let polled = tokio::time::timeout(PATIENCE, client.events.poll())
+            .await
+            .unwrap();
+        match polled.unwrap_err() {
+            ConnectionError::ConnectionRefused(code) => code,
+            other => panic!("{other}"),
+        }
+    }
+
+    async fn publish(&mut self, topic: &str, retain: bool) -> PubAckReason {
+        self.client
+            .publish(topic, QoS::AtLeastOnce, retain, "x")
+            .await
+            .unwrap();
+        self.until(|packet| match packet {
+            Packet::PubAck(ack) => Some(ack.reason),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn subscribe(&mut self, filter: &str) -> bool {
+        self.client
+            .subscribe(filter, QoS::AtLeastOnce)
+            .await
+            .unwrap();
+        let code = self
+            .until(|packet| match packet {
+                Packet::SubAck(ack) => Some(ack.return_codes[0]),
+                _ => None,
+            })
+            .await;
+        matches!(code, SubscribeReasonCode::Success(_))
+    }
+
+    async fn next_message(&mut self) -> (String, String) {
+        self.until(|packet| match packet {
+            Packet::Publish(publish) => {
+                let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+                Some((text(&publish.topic), text(&publish.payload)))
+            }
+            _ => None,
+        })
+        .await
+    }
+}
+
+#[tokio::test]
+async fn strangers_and_wrong_passwords_are_refused() {
+    let broker = broker().await;
+    for (username, password) in [
+        ("a/g1", "Secret"),
+        ("a/g3", "secret"),
+        ("furrow-ingest", "secret"),
+    ] {
+        let code = Client::refusal(options(&broker, username, password)).await;
+        assert_eq!(code, ConnectReturnCode::BadUserNamePassword, "{username}");
+    }
+    let mut anonymous = MqttOptions::new("a/g1", "127.0.0.1", broker.address().port());
+    anonymous.set_keep_alive(Duration::from_secs(10));
+    let code = Client::refusal(anonymous).await;
+    assert_eq!(code, ConnectReturnCode::BadUserNamePassword);
+    let mut thief = options(&broker, "a/g1", "secret");
+    thief.set_client_id("furrow-ingest".to_owned());
+    assert_eq!(
+        Client::refusal(thief).await,
+        ConnectReturnCode::NotAuthorized
+    );
+    let refused = broker
+        .counters()
+        .connects_refused
+        .load(std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(refused, 5);
+}
+
+#[tokio::test]
+async fn a_gateway_speaks_only_below_its_own_levels_and_in_its_own_direction() {
+    let broker = broker().await;
+    let mut all = Client::connected(options(&broker, "furrow-ingest", "internal")).await;
+    assert!(
+        all.subscribe("#").await,
+        "ingest itself may listen to everything"
+    );
+    let mut gateway = Client::connected(options(&broker, "a/g1", "secret")).await;
+    for (topic, retain) in [
+        ("furrow/1/a/g2/batch", false),
+        ("furrow/1/b/g1/batch", false),
+        ("furrow/1/a/g1/ack", false),
+        ("furrow/1/a/g1/config", true),
+        ("furrow/1/a/g1/batch", true),
+        ("furrow/1/a/g1/batch/more", false),
+        ("elsewhere", false),
+    ] {
+        assert_eq!(
+            gateway.publish(topic, retain).await,
+            PubAckReason::NotAuthorized,
+            "{topic}"
+        );
+    }
+    assert_eq!(
+        gateway.publish("furrow/1/a/g1/batch", false).await,
+        PubAckReason::Success
+    );
+    let message = ("furrow/1/a/g1/batch".to_owned(), "x".to_owned());
+    assert_eq!(
+        all.next_message().await,
+        message,
+        "nothing that was refused came before it"
+    );
+}
+
+#[tokio::test]
+async fn a_gateway_hears_only_its_own_topics() {
+    let broker = broker().await;
+    let mut ingest = Client::connected(options(&broker, "furrow-ingest", "internal")).await;
+    let mut gateway = Client::connected(options(&broker, "a/g1", "secret")).await;
+    for filter in [
+        "#",
+        "furrow/#",
+        "furrow/1/a/g1/#",
+        "furrow/1/a/+/ack",
+        "furrow/1/+/g1/ack",
+        "furrow/1/a/g2/ack",
+        "furrow/1/b/g1/ack",
+        "furrow/1/a/g1/state",
+        "$share/x/furrow/1/a/g2/ack",
+        "$share/x/#",
+    ] {
+        assert!(!gateway.subscribe(filter).await, "{filter}");
+    }
+    assert!(gateway.subscribe("furrow/1/a/g1/ack").await);
+    for topic in [
+        "furrow/1/a/g2/ack",
+        "furrow/1/b/g1/ack",
+        "furrow/1/a/g1/ack",
+    ] {
+        ingest.publish(topic, false).await;
+    }
+    assert_eq!(
+        gateway.next_message().await.0,
+        "furrow/1/a/g1/ack",
+        "no other came before it"
+    );
+}
+
+#[tokio::test]
+async fn a_last_will_is_kept_in_its_own_state_and_refused_elsewhere() {
+    let broker = broker().await;
+    let will = |topic: &str| LastWill::new(topic, "offline", QoS::AtLeastOnce, true, None);
+    for topic in [
+        "furrow/1/a/g2/state",
+        "furrow/1/b/g1/state",
+        "furrow/1/a/g1/ack",
+        "x",
+    ] {
+        let mut options = options(&broker, "a/g1", "secret");
+        options.set_last_will(will(topic));
+        assert_eq!(
+            Client::refusal(options).await,
+            ConnectReturnCode::NotAuthorized,
+            "{topic}"
+        );
+    }
+    let mut own = options(&broker, "a/g1", "secret");
+    own.set_last_will(will("furrow/1/a/g1/state"));
+    let mut gateway = Client::connected(own).await;
+    gateway
+        .client
+        .publish("furrow/1/a/g1/state", QoS::AtLeastOnce, true, "online")
+        .await
+        .unwrap();
+    gateway
+        .until(|packet| matches!(packet, Packet::PubAck(_)).then_some(()))
+        .await;
+    let mut ingest = Client::connected(options(&broker, "furrow-ingest", "internal")).await;
+    ingest.subscribe("furrow/1/+/+/state").await;
+    assert_eq!(ingest.next_message().await.1, "online", "retained");
+    drop(gateway);
+    assert_eq!(
+        ingest.next_message().await.1,
+        "offline",
+        "the will of a connection that broke"
+    );
+    let mut late = options(&broker, "furrow-ingest", "internal");
+    late.set_client_id("furrow-ingest/second".to_owned());
+    let mut late = Client::connected(late).await;
+    late.subscribe("furrow/1/+/+/state").await;
+    assert_eq!(
+        late.next_message().await.1,
+        "offline",
+        "the will is retained"
+    );
+}
+
+#[tokio::test]
+async fn an_absent_ingest_gets_what_was_sent_meanwhile() {
+    let broker = broker().await;
+    let persistent = || {
+        let mut options = options(&broker, "furrow-ingest", "internal");
+        options
+            .set_clean_start(false)
+            .set_session_expiry_interval(Some(3_600));
+        options
+    };
+    let mut ingest = Client::connected(persistent()).await;
+    ingest.subscribe("furrow/1/+/+/batch").await;
+    drop(ingest);
+    let mut gateway = Client::connected(options(&broker, "a/g1", "secret")).await;
+    for _ in 0..1_500 {
+        assert_eq!(
+            gateway.publish("furrow/1/a/g1/batch", false).await,
+            PubAckReason::Success
+        );
+    }
+    let mut ingest = Client::connected(persistent()).await;
+    for _ in 0..1_500 {
+        ingest.next_message().await;
+    }
+}
+
+#[tokio::test]
+async fn a_broker_that_strangers_could_reach_does_not_start_in_the_clear() {
+    let listen = "0.0.0.0:0".parse().unwrap();
+    let mut accounts = Accounts::default();
+    let error = Broker::start(BrokerOptions {
+        listen,
+        tls: None,
+        accounts: accounts.clone(),
+    })
+    .await
+    .unwrap_err();
+    let text =
+        "broker must not listen on 0.0.0.0:0 without tls: it is reachable from other machines";
+    assert_eq!(error.to_string(), text);
+    let listen = "127.0.0.1:0".parse().unwrap();
+    let error = Broker::start(BrokerOptions {
+        listen,
+        tls: None,
+        accounts: accounts.clone(),
+    })
+    .await
+    .unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "broker must not listen on 127.0.0.1:0 without accounts"
+    );
+    accounts.set_internal("furrow-ingest", PasswordHash::of(b"x"));
+    let first = Broker::start(BrokerOptions {
+        listen,
+        tls: None,
+        accounts: accounts.clone(),
+    })
+    .await
+    .unwrap();
+    let taken = BrokerOptions {
+        listen: first.address(),
+        tls: None,
+        accounts,
+    };
+    let error = Broker::start(taken).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("broker can't listen on {}", first.address())
+    );
+}
