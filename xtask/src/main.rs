@@ -1,1 +1,65 @@
-fn main() {}
+//! Project tasks. Run as `cargo xtask <task>`; `cargo xtask --help` lists them.
+
+mod bench;
+mod build;
+mod demo;
+mod needs;
+mod replay;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Builds, runs and tests Furrow.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Three simulated greenhouses, their gateways, ingest and the page, in one command.
+    ///
+    /// Seven days of weather are played through the real path first, then it goes on live.
+    Demo(demo::Options),
+    /// Everything that can be tested, from a clean machine.
+    Test(test::Options),
+    /// A recorded trace through the whole system; every value is looked for in the archive.
+    ///
+    /// Exits 0 only if every value arrived at its time, equal within the sensor's resolution, once.
+    Replay(replay::Options),
+    /// The budgets as figures: one line each, with `ok` or `short`.
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().task {
+        Task::Demo(options) => demo::run(&options),
+        Task::Test(options) => test::run(&options),
+        Task::Replay(options) => replay::run(&options),
+        Task::Bench(options) => bench::run(&options),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            say!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints a line for the person at the terminal.
+macro_rules! say {
+    ($($part:tt)*) => {
+        crate::print_line(&format!($($part)*))
+    };
+}
+use say;
+
+#[expect(clippy::print_stdout, reason = "a task talks to a person")]
+fn print_line(line: &str) {
+    println!("{line}");
+}

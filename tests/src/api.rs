@@ -1,0 +1,71 @@
+//! Ingest's HTTP interface, as a browser or a script sees it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde_json::Value;
+
+/// Longest wait for one answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A client with one access token.
+#[derive(Debug, Clone)]
+pub struct Api {
+    agent: ureq::Agent,
+    address: SocketAddr,
+    token: String,
+}
+
+impl Api {
+    /// A client of the ingest at `address`.
+    #[must_use]
+    pub fn new(address: SocketAddr, token: &str) -> Self {
+        let agent = ureq::Agent::config_builder()
+            .timeout_global(Some(PATIENCE))
+            .http_status_as_error(false)
+            .build()
+            .into();
+        Api {
+            agent,
+            address,
+            token: token.to_owned(),
+        }
+    }
+
+    /// Status and body of a path.
+    ///
+    /// # Errors
+    /// When nobody answers.
+    pub fn get_raw(&self, path: &str) -> anyhow::Result<(u16, String)> {
+        let url = format!("http://{}{path}", self.address);
+        let bearer = format!("Bearer {}", self.token);
+        let mut answer = self
+            .agent
+            .get(&url)
+            .header("authorization", &bearer)
+            .call()
+            .with_context(|| format!("ask {url}"))?;
+        let body = answer
+            .body_mut()
+            .read_to_string()
+            .with_context(|| format!("read {url}"))?;
+        Ok((answer.status().as_u16(), body))
+    }
+
+    /// The JSON of a path.
+    ///
+    /// # Errors
+    /// When nobody answers, or with anything but 200 and JSON.
+    pub fn get(&self, path: &str) -> anyhow::Result<Value> {
+        let (status, body) = self.get_raw(path)?;
+        anyhow::ensure!(status == 200, "{path} answered {status}: {body}");
+        serde_json::from_str(&body).with_context(|| format!("{path} did not answer JSON"))
+    }
+
+    /// Whether ingest says that it is ready.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        matches!(self.get_raw("/readyz"), Ok((200, _)))
+    }
+}

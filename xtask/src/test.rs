@@ -1,0 +1,96 @@
+//! `cargo xtask test`: everything, from a clean machine.
+
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+
+use clap::Args;
+use furrow_tests::process::free_port;
+
+use crate::build::{Profile, build_all, build_page, root, step};
+use crate::{demo, needs, say};
+
+/// Options of `test`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  cargo xtask test\n  cargo xtask test --only rust")]
+pub(crate) struct Options {
+    /// Run one part only.
+    #[arg(long)]
+    only: Option<Part>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// The page: types, unit tests, size.
+    Page,
+    /// Unit, property, simulation and whole-system tests.
+    Rust,
+    /// The page against the real system in Chromium.
+    Browser,
+    /// The demo without a person.
+    Demo,
+}
+
+/// Runs the parts; the first failure ends it.
+pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    let start = Instant::now();
+    let wanted = |part| options.only.is_none_or(|only| only == part);
+    if wanted(Part::Browser) {
+        needs::chromium()?;
+    }
+    if wanted(Part::Page) {
+        page()?;
+    }
+    if wanted(Part::Rust) {
+        rust()?;
+    }
+    if wanted(Part::Browser) {
+        browser()?;
+    }
+    if wanted(Part::Demo) {
+        let code = demo::run(&demo::Options::for_test(free_port()?))?;
+        if code != ExitCode::SUCCESS {
+            return Ok(code);
+        }
+    }
+    say!("all passed in {:.0} s", start.elapsed().as_secs_f64());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn page() -> anyhow::Result<()> {
+    build_page()?;
+    let web = root()?.join("ingest/web");
+    for script in ["check", "test", "size"] {
+        let mut npm = Command::new("npm");
+        npm.args(["run", "--silent", script]).current_dir(&web);
+        step(&format!("page: {script}"), &mut npm)?;
+    }
+    Ok(())
+}
+
+fn rust() -> anyhow::Result<()> {
+    // The whole-system tests start the programs, which cargo does not build for them.
+    build_all(Profile::Dev)?;
+    let mut cargo = Command::new("cargo");
+    cargo
+        .args(["test", "--locked", "--workspace"])
+        .current_dir(root()?);
+    step("rust: tests", &mut cargo)
+}
+
+fn browser() -> anyhow::Result<()> {
+    build_all(Profile::Dev)?;
+    let mut cargo = Command::new("cargo");
+    let arguments = [
+        "test",
+        "--locked",
+        "-p",
+        "furrow-tests",
+        "--features",
+        "browser",
+    ];
+    cargo
+        .args(arguments)
+        .args(["--test", "browser"])
+        .current_dir(root()?);
+    step("browser", &mut cargo)
+}
