@@ -1,1 +1,30 @@
-//! The gateway's decisions: sampling schedule, quality, outbox, clock mapping.
+//! The gateway's decisions: sampling schedule, quality, batches, outbox, clock mapping.
+//!
+//! Everything here is a state machine without IO. Inputs are `handle_*` calls, effects come out of
+//! `poll_*`, time and randomness are arguments. There are two clocks and a type for each
+//! ([`FieldMs`], [`LinkMs`]), so that nobody compares a deadline of the one with the other.
+//!
+//! | module | decides |
+//! |---|---|
+//! | [`schedule`] | when each device is read, and what time the reading bears |
+//! | [`quality`] | whether a value can be believed |
+//! | [`batch`] | which readings make one batch |
+//! | [`clock`] | when wall time is known, and the mapping of a boot that began without |
+//! | [`record`] | names and bytes of records, what goes into the journal |
+//! | [`outbox`] | what is offered when, what is acknowledged, which segments may go |
+//! | [`evict`] | what goes when the journal is at its cap |
+//! | [`recovery`] | all of this again from a journal after a restart |
+//! | [`state`] | the small durable state beside the records |
+
+pub mod batch;
+pub mod clock;
+pub mod evict;
+pub mod outbox;
+pub mod quality;
+pub mod record;
+pub mod recovery;
+pub mod schedule;
+pub mod state;
+mod time;
+
+pub use time::{FieldMs, LinkMs};

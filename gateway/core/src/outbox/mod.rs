@@ -1,0 +1,632 @@
+//! What is offered to ingest, when, and what it has acknowledged.
+//!
+//! Owns the index of waiting records, the window of packets under way and the order in which they
+//! go. Does no IO: the shell reads the packet that [`Command::Offer`] asks for from the journal,
+//! publishes it and tells the outcome. Payloads are never held here.
+//!
+//! - A packet leaves the window when **ingest** has acknowledged its records; a broker's PUBACK only
+//!   proves that the connection is alive.
+//! - Fresh records go ahead of the backlog and have places in the window that it can't take.
+//! - When nobody acknowledges anything, one packet at a time probes with growing pauses, so that a
+//!   dead ingest behind a living broker does not eat the data plan.
+
+mod flight;
+mod index;
+mod run;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use furrow_wire::{Ack, BootId, RecordName, Seq, StreamId, StreamMarks};
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+pub use flight::{Lane, OfferId, RETRY_FIRST_MS, RETRY_MAX_MS};
+pub use index::{Journalled, Place};
+
+use crate::{FieldMs, LinkMs};
+use flight::{Flights, Fresh, pause_ms};
+use index::{Index, Range, Stretch};
+
+/// Packets under way at once: well under the MQTT client's in-flight limit of 200, and at 64 KiB a
+/// packet at most 2 MiB that an ingest which died after the PUBACK makes us send again.
+pub const WINDOW: usize = 32;
+/// Places of the window that a backlog can't take.
+pub const LIVE_PLACES: usize = 8;
+/// On connect the newest records go first: this many of them.
+const NEWEST_FIRST: usize = 4;
+/// Separate stretches of fresh records that wait at once; the oldest above this joins the backlog.
+const MAX_FRESH: usize = 16;
+/// Lost ranges that are remembered, to keep them from being offered to an ingest that was restored
+/// from a backup; above this they are offered, found unreadable and told of again.
+const MAX_GONE: usize = 256;
+/// Catalogs and mappings that go first after a connect; older ones go with the backlog.
+const MAX_CONTEXT: usize = 8;
+/// After a connect the backlog waits this long for ingest to say what it already holds.
+const FIRST_ACK_WAIT_MS: u64 = 5_000;
+/// A connection on which the broker owes a PUBACK for so long is wedged.
+pub const PUBACK_STALL_MS: u64 = 30_000;
+
+/// What the shell can configure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Options {
+    /// How long a fresh record may wait for others to share its packet, in milliseconds.
+    pub send_interval_ms: u64,
+    /// Places of the window of [`WINDOW`] that a backlog can't take, below [`WINDOW`].
+    pub live_places: usize,
+    /// Seed of the jitter.
+    pub seed: u64,
+}
+
+/// What the shell shall do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Read records from the journal, make one packet of them and publish it.
+    Offer(Offer),
+    /// Everything in this segment is acknowledged: the journal may reuse it.
+    Release {
+        /// Segment number.
+        segment: u64,
+    },
+    /// PUBACKs have stopped: drop the connection and make a new client.
+    Rebuild,
+}
+
+/// A packet to make: records `from..=to` of a stream, fewer when they do not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offer {
+    /// To be named in the answer.
+    pub id: OfferId,
+    /// Whose records.
+    pub stream: StreamId,
+    /// First record.
+    pub from: Seq,
+    /// Last record.
+    pub to: Seq,
+    /// A frame at or a little before the first record.
+    pub place: Place,
+    /// Plain or deflated.
+    pub lane: Lane,
+}
+
+/// Counts for people and for the birth message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Records that ingest has not acknowledged.
+    pub waiting_records: u64,
+    /// Readings in them.
+    pub waiting_readings: u64,
+    /// Packets offered a second time or more, since the start.
+    pub offered_again: u64,
+    /// Packets that a broker refused, since the start.
+    pub refused: u64,
+    /// Records that ingest had acknowledged and no longer holds, since the start.
+    pub taken_back: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Connected {
+    /// Until when the backlog waits for the first acknowledgement; `None`: it has come.
+    hold_backlog_until: Option<LinkMs>,
+    last_puback: LinkMs,
+    rebuild_asked: bool,
+}
+
+/// The outbox. See the module's documentation.
+#[derive(Debug)]
+pub struct Outbox {
+    options: Options,
+    index: Index,
+    flights: Flights,
+    fresh: VecDeque<Fresh>,
+    /// The latest records, for the moment after a connect.
+    newest: VecDeque<RecordName>,
+    /// Catalogs and mappings that ingest needs to understand the newest records.
+    context: Vec<RecordName>,
+    connected: Option<Connected>,
+    /// Nobody has acknowledged anything since this many pauses; 0 while acknowledgements come.
+    silent: u32,
+    /// Segments from this on are still written.
+    active: u64,
+    flush: bool,
+    /// When ingest last said what it holds, on this connection.
+    last_ack: Option<LinkMs>,
+    /// What no disk holds any more and a loss record tells of; never to be offered again.
+    gone: Vec<Range>,
+    totals: Totals,
+    rng: StdRng,
+}
+
+impl Outbox {
+    /// An empty outbox; [`crate::recovery`] fills it from a journal.
+    #[must_use]
+    pub fn new(options: Options) -> Self {
+        Outbox {
+            options,
+            index: Index::default(),
+            flights: Flights::default(),
+            fresh: VecDeque::new(),
+            newest: VecDeque::new(),
+            context: Vec::new(),
+            connected: None,
+            silent: 0,
+            active: 0,
+            flush: false,
+            last_ack: None,
+            gone: Vec::new(),
+            totals: Totals::default(),
+            rng: StdRng::seed_from_u64(options.seed),
+        }
+    }
+
+    /// A record was found in the journal at the start, or copied within it.
+    pub fn handle_recovered(&mut self, entry: Journalled) {
+        self.active = self.active.max(entry.place.segment);
+        self.index.push(entry);
+        if entry.held.is_none() {
+            self.newest.push_back(entry.name);
+            if self.newest.len() > NEWEST_FIRST {
+                self.newest.pop_front();
+            }
+        }
+    }
+
+    /// A record of the current stream is durable.
+    pub fn handle_journalled(
+        &mut self,
+        entry: Journalled,
+        urgency: Urgency,
+        field: FieldMs,
+        link: LinkMs,
+    ) {
+        self.handle_recovered(entry);
+        if urgency == Urgency::Context {
+            self.context.push(entry.name);
+            if self.context.len() > MAX_CONTEXT {
+                self.context.remove(0);
+            }
+        }
+        if self.connected.is_some() && entry.held.is_none() {
+            self.add_fresh(entry.name, urgency != Urgency::Normal, field, link);
+        }
+    }
+
+    /// A mapping for this boot is durable: its batches may go.
+    pub fn handle_mapped(&mut self, boot: BootId) {
+        self.index.unhold(boot);
+    }
+
+    /// A connection is subscribed and ready for packets.
+    pub fn handle_connected(&mut self, field: FieldMs, link: LinkMs) {
+        self.flights.clear();
+        self.fresh.clear();
+        self.silent = 0;
+        self.last_ack = None;
+        self.connected = Some(Connected {
+            hold_backlog_until: Some(link.plus(FIRST_ACK_WAIT_MS)),
+            last_puback: link,
+            rebuild_asked: false,
+        });
+        let index = &self.index;
+        self.context.retain(|name| index.is_waiting(*name));
+        let first = self.context.iter().chain(self.newest.iter()).copied();
+        let names: Vec<_> = first.filter(|name| index.is_waiting(*name)).collect();
+        for name in names {
+            let known = self
+                .fresh
+                .iter()
+                .any(|f| f.range().contains(name.stream, name.seq.0));
+            if !known {
+                self.add_fresh(name, true, field, link);
+            }
+        }
+    }
+
+    /// The connection is gone, and with it every packet on its way.
+    pub fn handle_disconnected(&mut self) {
+        self.connected = None;
+        self.flights.clear();
+        self.fresh.clear();
+    }
+
+    /// The packet of an offer was read: it holds the records up to `to`, and was published.
+    pub fn handle_published(&mut self, id: OfferId, to: Seq, link: LinkMs) {
+        let attempt = self.silent;
+        let Some(flight) = self.flights.get_mut(id) else {
+            return;
+        };
+        flight.range.to = flight.range.to.min(to.0);
+        let attempt = flight.attempt.max(attempt);
+        flight.published = Some(link);
+        flight.puback_since = Some(link);
+        flight.deadline = Some(link.plus(pause_ms(attempt, &mut self.rng)));
+    }
+
+    /// The client did not take the packet of an offer; its records wait again.
+    pub fn handle_unpublished(&mut self, id: OfferId) {
+        self.flights.remove(id);
+    }
+
+    /// Records of an offer can't be read: they are gone, and the caller journals a loss for them.
+    pub fn handle_unreadable(&mut self, id: OfferId, from: Seq, to: Seq) {
+        if let Some(flight) = self.flights.remove(id) {
+            self.handle_lost(flight.range.stream, from, to);
+        }
+    }
+
+    /// The broker answered a publish.
+    pub fn handle_puback(&mut self, id: OfferId, answer: PubackAnswer, link: LinkMs) {
+        if let Some(connected) = &mut self.connected {
+            connected.last_puback = link;
+        }
+        match answer {
+            PubackAnswer::Accepted => {}
+            PubackAnswer::Refused => self.totals.refused += 1,
+        }
+        if let Some(flight) = self.flights.get_mut(id) {
+            flight.puback_since = None;
+        }
+    }
+
+    /// Ingest said what it holds.
+    pub fn handle_ack(&mut self, ack: &Ack, link: LinkMs) {
+        let first = self.last_ack.is_none();
+        self.last_ack = Some(link);
+        for marks in &ack.streams {
+            if first {
+                self.take_back(marks);
+            }
+            self.settle(marks);
+        }
+        let index = &self.index;
+        self.flights
+            .retain(|flight| flight.deadline.is_none() || index.within(flight.range).is_some());
+        self.fresh
+            .retain(|fresh| index.within(fresh.range()).is_some());
+        if self.silent > 0 {
+            self.silent = 0;
+            self.hurry_overdue(link);
+        }
+        if let Some(connected) = &mut self.connected {
+            connected.hold_backlog_until = None;
+        }
+    }
+
+    /// Ingest was known to have these records before a restart.
+    pub fn handle_settled(&mut self, stream: StreamId, from: Seq, to: Seq) {
+        self.index.settle(Range {
+            stream,
+            from: from.0,
+            to: to.0,
+        });
+    }
+
+    /// Records are gone and a loss record says so.
+    pub fn handle_lost(&mut self, stream: StreamId, from: Seq, to: Seq) {
+        let range = Range {
+            stream,
+            from: from.0,
+            to: to.0,
+        };
+        self.index.settle(range);
+        if self.gone.len() < MAX_GONE {
+            self.gone.push(range);
+        }
+    }
+
+    /// The journal gave a segment up: what waited in it is gone.
+    pub fn handle_evicted(&mut self, segment: u64) {
+        self.index.remove(segment);
+        let index = &self.index;
+        self.flights
+            .retain(|flight| index.within(flight.range).is_some());
+        self.fresh
+            .retain(|fresh| index.within(fresh.range()).is_some());
+    }
+
+    /// Which segments exist, ascending; the rest was recycled.
+    pub fn handle_segments(&mut self, existing: &[u64]) {
+        if let Some(newest) = existing.last() {
+            self.active = self.active.max(*newest);
+        }
+        self.index.keep_only(existing);
+    }
+
+    /// From now on nothing waits for company: the process is about to end.
+    pub fn handle_flush(&mut self) {
+        self.flush = true;
+    }
+
+    /// The next moment after `now` on the link clock at which [`Outbox::poll_command`] may have
+    /// something, once it gives nothing.
+    #[must_use]
+    pub fn poll_timeout(&self, now: LinkMs) -> Option<LinkMs> {
+        let connected = self.connected?;
+        let fresh = self
+            .fresh
+            .front()
+            .map(|f| f.since_link.plus(self.options.send_interval_ms));
+        let stall = self.stall_at(connected);
+        [
+            fresh,
+            stall,
+            connected.hold_backlog_until,
+            self.flights.next_deadline(now),
+        ]
+        .into_iter()
+        .flatten()
+        .filter(|at| *at > now)
+        .min()
+    }
+
+    /// The same on the field clock.
+    #[must_use]
+    pub fn poll_field_timeout(&self, now: FieldMs) -> Option<FieldMs> {
+        self.connected?;
+        let fresh = self
+            .fresh
+            .front()?
+            .since_field
+            .plus(self.options.send_interval_ms);
+        Some(fresh).filter(|at| *at > now)
+    }
+
+    /// The next thing to do. To be called until it gives nothing.
+    pub fn poll_command(&mut self, field: FieldMs, link: LinkMs) -> Option<Command> {
+        if let Some(segment) = self.index.take_releasable(self.active) {
+            return Some(Command::Release { segment });
+        }
+        let connected = self.connected?;
+        if !connected.rebuild_asked && self.stall_at(connected).is_some_and(|at| at <= link) {
+            self.connected = Some(Connected {
+                rebuild_asked: true,
+                ..connected
+            });
+            return Some(Command::Rebuild);
+        }
+        if let Some(offer) = self.offer_again(link) {
+            return Some(Command::Offer(offer));
+        }
+        if self.silent > 0 || self.flights.len() >= WINDOW {
+            return None;
+        }
+        if let Some(offer) = self.offer_fresh(field, link) {
+            return Some(Command::Offer(offer));
+        }
+        self.offer_backlog(link).map(Command::Offer)
+    }
+
+    /// Counts of what waits.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        let waiting = self.index.waiting();
+        Totals {
+            waiting_records: waiting.records,
+            waiting_readings: waiting.readings,
+            ..self.totals
+        }
+    }
+
+    /// Whether ingest has acknowledged everything.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.index.waiting().records == 0
+    }
+
+    /// Per stream the first and last seq that the journal holds.
+    #[must_use]
+    pub fn streams(&self) -> BTreeMap<StreamId, (u64, u64)> {
+        self.index.streams()
+    }
+
+    /// Per stream the seq up to which nothing waits: kept over a restart.
+    #[must_use]
+    pub fn marks(&self) -> BTreeMap<StreamId, u64> {
+        self.index.marks()
+    }
+
+    /// Boots whose batches wait for a mapping.
+    #[must_use]
+    pub fn held_boots(&self) -> Vec<BootId> {
+        self.index.held_boots()
+    }
+
+    /// The segment to give up when the journal is at its cap.
+    #[must_use]
+    pub fn oldest_segment(&self) -> Option<u64> {
+        self.index.oldest_kept(self.active)
+    }
+
+    /// Whether a record in a segment needs no more delivery.
+    #[must_use]
+    pub fn is_settled(&self, segment: u64, name: RecordName) -> bool {
+        self.index.is_settled_in(segment, name)
+    }
+
+    fn settle(&mut self, marks: &StreamMarks) {
+        let stream = marks.stream;
+        self.index.settle(Range {
+            stream,
+            from: 1,
+            to: marks.mark,
+        });
+        for (from, to) in &marks.ranges {
+            self.index.settle(Range {
+                stream,
+                from: *from,
+                to: *to,
+            });
+        }
+    }
+
+    /// The first acknowledgement of a connection is complete for each stream that it names: what
+    /// it does not list, ingest does not hold (it may have been restored from a backup).
+    fn take_back(&mut self, marks: &StreamMarks) {
+        let stream = marks.stream;
+        let mut from = marks.mark.saturating_add(1);
+        for (start, end) in &marks.ranges {
+            self.totals.taken_back += self
+                .index
+                .unsettle(Range {
+                    stream,
+                    from,
+                    to: start - 1,
+                })
+                .records;
+            from = end.saturating_add(1);
+        }
+        self.totals.taken_back += self
+            .index
+            .unsettle(Range {
+                stream,
+                from,
+                to: u64::MAX,
+            })
+            .records;
+        for range in self.gone.iter().filter(|range| range.stream == stream) {
+            self.index.settle(*range);
+        }
+    }
+
+    /// Acknowledgements come again: what is overdue need not wait for its turn as a probe.
+    fn hurry_overdue(&mut self, link: LinkMs) {
+        let ids: Vec<OfferId> = self.flights.iter().map(|flight| flight.id).collect();
+        for id in ids {
+            if let Some(flight) = self.flights.get_mut(id).filter(|f| f.attempt > 0) {
+                flight.attempt = 0;
+                flight.deadline = flight.deadline.map(|deadline| deadline.min(link));
+            }
+        }
+    }
+
+    fn add_fresh(&mut self, name: RecordName, urgent: bool, field: FieldMs, link: LinkMs) {
+        let seq = name.seq.0;
+        if let Some(last) = self.fresh.back_mut()
+            && last.stream == name.stream
+            && last.to + 1 == seq
+        {
+            last.to = seq;
+            last.urgent |= urgent;
+            return;
+        }
+        if self.fresh.len() >= MAX_FRESH {
+            self.fresh.pop_front();
+        }
+        self.fresh.push_back(Fresh {
+            stream: name.stream,
+            from: seq,
+            to: seq,
+            since_field: field,
+            since_link: link,
+            urgent,
+        });
+    }
+
+    fn stall_at(&self, connected: Connected) -> Option<LinkMs> {
+        if connected.rebuild_asked {
+            return None;
+        }
+        let owed = self.flights.oldest_puback_owed()?;
+        Some(owed.max(connected.last_puback).plus(PUBACK_STALL_MS))
+    }
+
+    /// What nobody acknowledged in time. In silence only one packet at a time.
+    fn offer_again(&mut self, link: LinkMs) -> Option<Offer> {
+        loop {
+            let overdue = self.flights.overdue(link)?.clone();
+            let heard = self.last_ack > overdue.published;
+            let probe_under_way = self.flights.iter().any(|flight| !flight.is_overdue(link));
+            if !heard && self.silent > 0 && probe_under_way {
+                return None;
+            }
+            self.flights.remove(overdue.id);
+            let Some(stretch) = self.index.within(overdue.range) else {
+                continue;
+            };
+            if !heard {
+                self.silent = self.silent.saturating_add(1);
+            }
+            self.totals.offered_again += 1;
+            return Some(self.start(stretch, overdue.lane, overdue.attempt.saturating_add(1)));
+        }
+    }
+
+    fn offer_fresh(&mut self, field: FieldMs, link: LinkMs) -> Option<Offer> {
+        let interval = self.options.send_interval_ms;
+        let flush = self.flush;
+        loop {
+            let at = self.fresh.iter().position(|fresh| {
+                flush
+                    || fresh.urgent
+                    || field.since(fresh.since_field) >= interval
+                    || link.since(fresh.since_link) >= interval
+            })?;
+            let fresh = self.fresh.remove(at)?;
+            let Some(stretch) = self.index.within(fresh.range()) else {
+                continue;
+            };
+            if stretch.range.to < fresh.to {
+                let rest = Fresh {
+                    from: stretch.range.to + 1,
+                    urgent: true,
+                    ..fresh
+                };
+                self.fresh.push_front(rest);
+            }
+            return Some(self.start(stretch, Lane::Live, 0));
+        }
+    }
+
+    fn offer_backlog(&mut self, link: LinkMs) -> Option<Offer> {
+        let connected = self.connected?;
+        if connected
+            .hold_backlog_until
+            .is_some_and(|until| link < until)
+        {
+            return None;
+        }
+        let places = WINDOW.saturating_sub(self.options.live_places);
+        if self.flights.in_lane(Lane::Backlog) >= places {
+            return None;
+        }
+        let fresh = self.fresh.iter().map(Fresh::range);
+        let taken: Vec<Range> = self.flights.ranges().chain(fresh).collect();
+        let stretch = self.index.oldest(&taken)?;
+        Some(self.start(stretch, Lane::Backlog, 0))
+    }
+
+    fn start(&mut self, stretch: Stretch, lane: Lane, attempt: u32) -> Offer {
+        let Range { stream, from, to } = stretch.range;
+        let id = self.flights.start(stretch.range, lane, attempt);
+        Offer {
+            id,
+            stream,
+            from: Seq(from),
+            to: Seq(to),
+            place: stretch.place,
+            lane,
+        }
+    }
+}
+
+/// How soon a fresh record wants to be offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Urgency {
+    /// It may wait for the send interval.
+    Normal,
+    /// A watering event or a fault: at once.
+    Urgent,
+    /// A catalog or a mapping: at once, and first after a connect, since ingest needs it to
+    /// understand the rest.
+    Context,
+}
+
+/// What a broker said to a publish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PubackAnswer {
+    /// Taken. Proves nothing about storage.
+    Accepted,
+    /// Not taken, e.g. by an access rule; the records are offered again after the pause.
+    Refused,
+}

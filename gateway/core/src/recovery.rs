@@ -1,0 +1,196 @@
+//! The outbox, totals and clock knowledge again, from a journal after a restart.
+//!
+//! Fed with every entry in order. Never refuses: what can't be understood is counted and skipped.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use furrow_wire::{BootId, ClockMapping, Loss, RecordKind, Seq, decode_batch};
+
+use crate::outbox::{Journalled, Outbox, Place};
+use crate::record::{ENTRY_COPY, ENTRY_RECORD, ENTRY_STATE, Stored, parse_stored};
+use crate::state::{LastWall, LocalState};
+
+/// What a journal's entries say, entry by entry.
+#[derive(Debug)]
+pub struct Recovery {
+    outbox: Outbox,
+    state: LocalState,
+    mappings: BTreeMap<BootId, i64>,
+    held: BTreeMap<BootId, HeldBoot>,
+    losses: Vec<Loss>,
+    /// The latest batch with wall time, as encoded: decoded only when somebody needs it.
+    last_timed: Vec<u8>,
+    unreadable: u64,
+}
+
+/// A boot that has records without wall time and no mapping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeldBoot {
+    /// The latest monotonic time in its records, milliseconds.
+    pub last_mono_ms: u64,
+    /// The latest known wall time before its first record.
+    pub before: Option<LastWall>,
+}
+
+/// What a restart begins with.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The outbox with everything that may wait.
+    pub outbox: Outbox,
+    /// State with totals up to the end of the journal.
+    pub state: LocalState,
+    /// Boots with a mapping, and its offset.
+    pub mappings: BTreeMap<BootId, i64>,
+    /// Boots without, whose records wait for one.
+    pub held: BTreeMap<BootId, HeldBoot>,
+    /// The latest wall time of any reading, Unix milliseconds.
+    pub frontier_ms: Option<i64>,
+    /// Entries that could not be understood.
+    pub unreadable: u64,
+}
+
+impl Recovery {
+    /// Fills an empty outbox.
+    #[must_use]
+    pub fn new(outbox: Outbox) -> Self {
+        Recovery {
+            outbox,
+            state: LocalState::default(),
+            mappings: BTreeMap::new(),
+            held: BTreeMap::new(),
+            losses: Vec::new(),
+            last_timed: Vec::new(),
+            unreadable: 0,
+        }
+    }
+
+    /// One entry of the journal, in order.
+    pub fn handle_entry(&mut self, place: Place, kind: u8, payload: &[u8]) {
+        match kind {
+            ENTRY_STATE => match LocalState::decode(payload) {
+                Ok(state) => self.state = state,
+                Err(_) => self.unreadable += 1,
+            },
+            ENTRY_RECORD => match parse_stored(payload) {
+                Ok(stored) => {
+                    self.count(&stored);
+                    self.handle_record(place, &stored);
+                }
+                Err(_) => self.unreadable += 1,
+            },
+            ENTRY_COPY => match parse_stored(payload) {
+                Ok(stored) => self.handle_record(place, &stored),
+                Err(_) => self.unreadable += 1,
+            },
+            _ => self.unreadable += 1,
+        }
+    }
+
+    /// All entries were given.
+    #[must_use]
+    pub fn finish(mut self) -> Recovered {
+        for loss in &self.losses {
+            self.outbox
+                .handle_lost(loss.stream, loss.from_seq, loss.to_seq);
+        }
+        for (stream, mark) in &self.state.marks {
+            if *mark > 0 {
+                self.outbox.handle_settled(*stream, Seq::FIRST, Seq(*mark));
+            }
+        }
+        let waiting: BTreeSet<BootId> = self.outbox.held_boots().into_iter().collect();
+        self.held.retain(|boot, _| waiting.contains(boot));
+        let from_batch = last_wall(&self.last_timed);
+        let last_wall = self.state.last_wall.max_by_time(from_batch);
+        self.state.last_wall = last_wall;
+        Recovered {
+            outbox: self.outbox,
+            state: self.state,
+            mappings: self.mappings,
+            held: self.held,
+            frontier_ms: last_wall.map(|wall| wall.unix_ms),
+            unreadable: self.unreadable,
+        }
+    }
+
+    /// Carries the totals on from the latest state.
+    fn count(&mut self, stored: &Stored<'_>) {
+        self.state.clean_stop = false;
+        self.state.journalled_readings += u64::from(stored.readings);
+        if stored.record.kind == RecordKind::Loss.code()
+            && let Ok(loss) = Loss::decode(stored.record.body)
+        {
+            self.state.lost_readings += loss.readings;
+        }
+    }
+
+    fn handle_record(&mut self, place: Place, stored: &Stored<'_>) {
+        let kind = RecordKind::from_code(stored.record.kind);
+        match kind {
+            Some(RecordKind::Batch) => self.handle_batch(stored),
+            Some(RecordKind::ClockMapping) => {
+                if let Ok(mapping) = ClockMapping::decode(stored.record.body) {
+                    self.mappings.insert(mapping.boot, mapping.wall_offset_ms);
+                    self.held.remove(&mapping.boot);
+                    self.outbox.handle_mapped(mapping.boot);
+                }
+            }
+            Some(RecordKind::Loss) => {
+                if let Ok(loss) = Loss::decode(stored.record.body) {
+                    self.losses.push(loss);
+                }
+            }
+            Some(RecordKind::Catalog | RecordKind::Events) | None => {}
+        }
+        let held = stored.held.filter(|boot| !self.mappings.contains_key(boot));
+        let (name, readings) = (stored.record.name, stored.readings);
+        self.outbox.handle_recovered(Journalled {
+            name,
+            place,
+            readings,
+            held,
+        });
+    }
+
+    fn handle_batch(&mut self, stored: &Stored<'_>) {
+        let Some(boot) = stored.held else {
+            self.last_timed.clear();
+            self.last_timed.extend_from_slice(stored.record.body);
+            return;
+        };
+        let Ok(batch) = decode_batch(stored.record.body) else {
+            return;
+        };
+        let before = last_wall(&self.last_timed);
+        let held = self.held.entry(boot).or_insert(HeldBoot {
+            last_mono_ms: 0,
+            before,
+        });
+        held.last_mono_ms = held.last_mono_ms.max(batch.to_mono_ms);
+    }
+}
+
+trait MaxByTime {
+    fn max_by_time(self, other: Self) -> Self;
+}
+
+impl MaxByTime for Option<LastWall> {
+    fn max_by_time(self, other: Self) -> Self {
+        match (self, other) {
+            (Some(a), Some(b)) => Some(if a.unix_ms >= b.unix_ms { a } else { b }),
+            (a, b) => a.or(b),
+        }
+    }
+}
+
+fn last_wall(body: &[u8]) -> Option<LastWall> {
+    let batch = decode_batch(body).ok()?;
+    let offset = batch.wall_offset_ms?;
+    let mono_ms = batch.to_mono_ms;
+    let unix_ms = offset.saturating_add_unsigned(mono_ms);
+    Some(LastWall {
+        boot: batch.boot,
+        mono_ms,
+        unix_ms,
+    })
+}
