@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ struct Shared {
     target: SocketAddr,
     cut: AtomicBool,
     closed: AtomicBool,
+    carried: AtomicU64,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -40,6 +41,7 @@ impl Link {
             target,
             cut: AtomicBool::new(false),
             closed: AtomicBool::new(false),
+            carried: AtomicU64::new(0),
             open: Mutex::new(Vec::new()),
         });
         let for_thread = Arc::clone(&shared);
@@ -54,6 +56,12 @@ impl Link {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Bytes carried so far, both directions together, without TCP's own.
+    #[must_use]
+    pub fn carried(&self) -> u64 {
+        self.shared.carried.load(Ordering::Relaxed)
     }
 
     /// Drops every connection and refuses new ones.
@@ -116,16 +124,17 @@ fn relay_both_ways(near: TcpStream, far: TcpStream, shared: &Arc<Shared>) -> std
     }
     let (near_again, far_again) = (near.try_clone()?, far.try_clone()?);
     let thread = |from: TcpStream, to: TcpStream| {
+        let shared = Arc::clone(shared);
         std::thread::Builder::new()
             .name("relay".to_owned())
-            .spawn(move || relay(from, to))
+            .spawn(move || relay(from, to, &shared.carried))
     };
     thread(near, far)?;
     thread(far_again, near_again)?;
     Ok(())
 }
 
-fn relay(mut from: TcpStream, mut to: TcpStream) {
+fn relay(mut from: TcpStream, mut to: TcpStream, carried: &AtomicU64) {
     let mut buffer = [0u8; CHUNK];
     while let Ok(count) = from.read(&mut buffer) {
         let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else {
@@ -134,6 +143,7 @@ fn relay(mut from: TcpStream, mut to: TcpStream) {
         if to.write_all(bytes).is_err() {
             break;
         }
+        carried.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
     from.shutdown(Shutdown::Both).ok();
     to.shutdown(Shutdown::Both).ok();

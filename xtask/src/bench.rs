@@ -1,17 +1,82 @@
-//! `cargo xtask bench`: the budgets as figures.
+//! `cargo xtask bench`: the budgets as figures, one line each.
+//!
+//! Figures are measured on this machine, in this run, with the programs as they ship. A budget that
+//! can't be measured yet has no line: nothing is estimated.
+
+mod archive;
+mod figure;
+mod gateway;
+mod page;
+mod wire;
 
 use std::process::ExitCode;
 
-use clap::Args;
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+
+use crate::build::{Profile, build_all};
+use crate::say;
+use figure::Figure;
 
 /// Options of `bench`.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench gateway --json")]
 pub(crate) struct Options {
+    /// Measure these only.
+    #[arg(value_enum)]
+    what: Vec<What>,
     /// One JSON object a line.
     #[arg(long)]
     json: bool,
+    /// How the programs are built.
+    #[arg(long, value_enum, default_value = "release")]
+    profile: Profile,
 }
 
-pub(crate) fn run(_options: &Options) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("to come")
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// Bytes on the wire.
+    Wire,
+    /// Memory, CPU and bytes written of the gateway.
+    Gateway,
+    /// Bytes at rest and the chart's query.
+    Archive,
+    /// Size of the page.
+    Page,
+}
+
+/// Measures; exits 0 though a budget is missed, since figures depend on the machine.
+pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    let binaries = build_all(options.profile)?;
+    let folder = tempfile::tempdir().context("make a temporary folder")?;
+    let all = [What::Wire, What::Gateway, What::Archive, What::Page];
+    let chosen = if options.what.is_empty() {
+        &all[..]
+    } else {
+        &options.what
+    };
+    for what in chosen {
+        let figures = match what {
+            What::Wire => wire::measure(&binaries, &folder.path().join("wire"))?,
+            What::Gateway => gateway::measure(&binaries, &folder.path().join("gateway"))?,
+            What::Archive => archive::measure()?,
+            What::Page => page::measure()?,
+        };
+        for figure in figures {
+            print(&figure, options.json)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn print(figure: &Figure, json: bool) -> anyhow::Result<()> {
+    if json {
+        say!(
+            "{}",
+            serde_json::to_string(figure).context("write a figure")?
+        );
+    } else {
+        say!("{figure}");
+    }
+    Ok(())
 }

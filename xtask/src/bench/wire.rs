@@ -1,0 +1,83 @@
+//! Bytes a reading between a gateway and the broker, counted by a relay between them.
+
+use std::path::Path;
+use std::time::Duration;
+
+use furrow_tests::binaries::Binaries;
+use furrow_tests::delivery::{read_books, settled_books};
+use furrow_tests::link::Link;
+use furrow_tests::process::pause;
+use furrow_tests::site::{Site, SiteConfig};
+use furrow_tests::stack::{Cooperative, Ingest};
+
+use super::figure::Figure;
+
+/// Simulated seconds a real second: a packet a second, each of one simulated minute.
+const SPEED: &str = "60";
+/// Connecting, catalog and birth are over by then.
+const WARM_UP: Duration = Duration::from_secs(8);
+const MEASURE: Duration = Duration::from_secs(30);
+const SETTLE: Duration = Duration::from_secs(10);
+
+/// Runs the demo's greenhouse for half an hour of simulated time.
+pub(super) fn measure(binaries: &Binaries, folder: &Path) -> anyhow::Result<Vec<Figure>> {
+    let cooperatives = [cooperative()];
+    let ingest = Ingest::start(binaries, &folder.join("ingest"), &cooperatives, "", None)?;
+    let link = Link::open(ingest.mqtt())?;
+    let arguments = ["greenhouse", "--seed", "1", "--speed", SPEED];
+    let config = site_config("10s", "60s", "1s");
+    let mut site = Site::open(
+        binaries,
+        &folder.join("site"),
+        config,
+        &arguments,
+        link.address(),
+    )?;
+    site.start_gateway()?;
+    let apis = [("hoa-binh".to_owned(), ingest.api("token"))];
+    let sites = [site];
+    pause(WARM_UP);
+    let (before, bytes_before) = (read_books(&sites, &apis)?, link.carried());
+    pause(MEASURE);
+    let (after, bytes_after) = (read_books(&sites, &apis)?, link.carried());
+    let settled = settled_books(&sites, &apis, SETTLE)?;
+    anyhow::ensure!(settled.balance(), "the books do not balance: {settled}");
+    #[expect(clippy::cast_precision_loss, reason = "small counts")]
+    let per_reading = (bytes_after - bytes_before) as f64 / (after.stored - before.stored) as f64;
+    let [mut site] = sites;
+    site.stop()?;
+    let name = "wire: bytes a reading, both ways, 14 channels x 6 sweeps a packet";
+    Ok(vec![Figure::at_most(name, per_reading, "B/reading", 3.0)])
+}
+
+/// One cooperative with one gateway.
+pub(super) fn cooperative() -> Cooperative {
+    Cooperative {
+        id: "hoa-binh".to_owned(),
+        name: "HTX Hòa Bình".to_owned(),
+        token: "token".to_owned(),
+        gateways: vec![(
+            "gw-01".to_owned(),
+            "nha-luoi-1".to_owned(),
+            "secret".to_owned(),
+        )],
+        alerts: String::new(),
+    }
+}
+
+/// The simulated greenhouse with all of its devices.
+pub(super) fn site_config(every: &str, commit: &str, send: &str) -> SiteConfig {
+    SiteConfig {
+        cooperative: "hoa-binh".to_owned(),
+        gateway: "gw-01".to_owned(),
+        greenhouse: "nha-luoi-1".to_owned(),
+        greenhouse_name: "Nhà lưới 1".to_owned(),
+        password: "secret".to_owned(),
+        every: every.to_owned(),
+        commit: commit.to_owned(),
+        send: send.to_owned(),
+        watering: Vec::new(),
+        watering_for: String::new(),
+        all_devices: true,
+    }
+}
