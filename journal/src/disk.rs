@@ -51,6 +51,13 @@ pub trait Disk {
     /// later call succeeds.
     fn sync(&mut self, name: &str) -> io::Result<()>;
 
+    /// Makes the file's data durable and forgets what is cached of it, so that the next read
+    /// comes from the medium: after a failed sync the cache shows bytes that are not there.
+    ///
+    /// # Errors
+    /// If the disk fails; the cache is forgotten all the same.
+    fn sync_and_forget(&mut self, name: &str) -> io::Result<()>;
+
     /// Makes names durable.
     ///
     /// # Errors

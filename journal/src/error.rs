@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::journal::Position;
+use crate::types::Position;
 
 /// The action whose failure leaves a file's content unknown.
 pub(crate) const SYNC: &str = "sync";

@@ -6,6 +6,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+
 use crate::disk::Disk;
 use crate::names::LOCK;
 
@@ -157,6 +159,15 @@ impl Disk for FileDisk {
 
     fn sync(&mut self, name: &str) -> io::Result<()> {
         self.with(name, File::sync_data)
+    }
+
+    fn sync_and_forget(&mut self, name: &str) -> io::Result<()> {
+        self.with(name, |file| {
+            let synced = file.sync_data();
+            let advice = PosixFadviseAdvice::POSIX_FADV_DONTNEED;
+            posix_fadvise(file, 0, 0, advice)?;
+            synced
+        })
     }
 
     fn sync_dir(&mut self) -> io::Result<()> {

@@ -1,8 +1,10 @@
 //! Bytes of a frame and of a segment's header.
 //!
-//! Frame, little endian: marker, kind, header check (2), length (3), flags (1), offset of the
-//! commit it belongs to (4), CRC-32C of all that and the payload (4), payload. Both checks are
-//! seeded with segment number and offset, so a frame is valid in its own place only.
+//! Frame, little endian: marker, kind, header check (2), length (3), flags (1), commit (4),
+//! CRC-32C of all that and the payload (4), payload. Both checks are seeded with segment number
+//! and offset, so a frame is valid in its own place only. The commit word is the offset of the
+//! sector where the frame's commit begins; its low nine bits say where in a sector the commit
+//! before it ended, so that the rest of that sector is known to hold nothing.
 //!
 //! It does not look for frames: see `scan`.
 
@@ -25,8 +27,7 @@ const SEGMENT_HEADER_LEN: usize = 48;
 pub(crate) struct Frame<'a> {
     pub(crate) kind: u8,
     pub(crate) preamble: bool,
-    /// Offset in the segment where its commit began.
-    pub(crate) commit: u32,
+    commit_word: u32,
     pub(crate) payload: &'a [u8],
 }
 
@@ -34,6 +35,25 @@ impl Frame<'_> {
     /// Bytes of the frame with its header.
     pub(crate) fn total(&self) -> u32 {
         FRAME_HEADER_BYTES + to_u32(self.payload.len())
+    }
+
+    /// Offset in the segment where its commit began.
+    pub(crate) fn commit(&self) -> u32 {
+        self.commit_word - self.commit_word % SECTOR_BYTES
+    }
+
+    /// Where the commit before its own ended.
+    pub(crate) fn previous_end(&self) -> u32 {
+        match self.commit_word % SECTOR_BYTES {
+            0 => self.commit(),
+            used => self.commit().saturating_sub(SECTOR_BYTES) + used,
+        }
+    }
+
+    /// Whether it stands at `offset` and a new commit begins with it, the one before having
+    /// ended at `end`.
+    pub(crate) fn begins_commit(&self, offset: u32, end: u32) -> bool {
+        self.commit() == offset && self.previous_end() == end
     }
 }
 
@@ -45,7 +65,8 @@ pub(crate) struct SegmentHeader {
     pub(crate) part: u8,
     /// Offset of the first frame of this file.
     pub(crate) start: u32,
-    /// The segment before it, and where that ended: (0, 0) if there was none.
+    /// The segment before it and where its last frame ended, (0, 0) if there was none; in a
+    /// later part its own number and where the part before it ended.
     pub(crate) previous: (u64, u32),
 }
 
@@ -56,16 +77,18 @@ pub(crate) enum HeaderError {
     UnknownVersion,
 }
 
-/// Appends a frame to the buffer of the commit that begins at `commit`.
+/// Appends a frame to the buffer of the commit that begins at `start`, `previous_end` being where
+/// the one before it ended.
 pub(crate) fn push_frame(
     buffer: &mut Vec<u8>,
     segment: u64,
-    commit: u32,
+    (start, previous_end): (u32, u32),
     (kind, preamble): (u8, bool),
     payload: &[u8],
 ) {
     let at = buffer.len();
-    let seed = seed(segment, commit + to_u32(at));
+    let seed = seed(segment, start + to_u32(at));
+    let commit = start + previous_end % SECTOR_BYTES;
     let flags = if preamble { FLAG_PREAMBLE } else { 0 };
     let [l0, l1, l2, _] = to_u32(payload.len()).to_le_bytes();
     let [c0, c1, c2, c3] = commit.to_le_bytes();
@@ -89,8 +112,7 @@ pub(crate) fn frame_total(bytes: &[u8], segment: u64, offset: u32) -> Option<u32
     let commit = u32::from_le_bytes([c0, c1, c2, c3]);
     let check = header_check(seed(segment, offset), kind, [l0, l1, l2, flags], commit);
     let plausible = length <= MAX_PAYLOAD_BYTES
-        && commit <= offset
-        && commit.is_multiple_of(SECTOR_BYTES)
+        && commit - commit % SECTOR_BYTES <= offset
         && check == u16::from_le_bytes([k0, k1]);
     plausible.then_some(FRAME_HEADER_BYTES + length)
 }
@@ -126,7 +148,7 @@ pub(crate) fn parse_frame(bytes: &[u8], segment: u64, offset: u32) -> Option<Fra
     Some(Frame {
         kind,
         preamble: flags & FLAG_PREAMBLE != 0,
-        commit: u32::from_le_bytes([c0, c1, c2, c3]),
+        commit_word: u32::from_le_bytes([c0, c1, c2, c3]),
         payload,
     })
 }

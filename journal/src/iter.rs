@@ -5,12 +5,12 @@ use std::fmt;
 
 use crate::disk::Disk;
 use crate::error::JournalError;
-use crate::frame::{FRAME_HEADER_BYTES, SECTOR_BYTES, align_up, frame_total, parse_frame};
-use crate::journal::{Entry, Position, SegmentInfo};
+use crate::frame::{FRAME_HEADER_BYTES, Frame, SECTOR_BYTES, align_up, frame_total, parse_frame};
 use crate::names;
 use crate::recover::load;
 use crate::scan::{Hole, next_frame};
 use crate::segment::{Segment, Store};
+use crate::types::{Entry, Position, SegmentInfo};
 
 /// Bytes read ahead: a few dozen small entries a system call.
 const READ_AHEAD_BYTES: u32 = 64 * 1024;
@@ -41,6 +41,12 @@ impl<'j, D: Disk> Entries<'j, D> {
         }
     }
 
+    /// Whether a commit begins at a place, the one before it having ended at `at`.
+    fn begins_commit(&mut self, place: &Place<'_>) -> bool {
+        let frame = self.window.frame(&self.store.disk, place);
+        frame.is_ok_and(|frame| frame.is_some_and(|f| f.begins_commit(place.at, self.at)))
+    }
+
     /// The entry at `at` or what is wrong there; `None` at the end of the segment.
     fn step(&mut self, number: u64, segment: &Segment) -> Option<Result<Entry, JournalError>> {
         loop {
@@ -69,17 +75,22 @@ impl<'j, D: Disk> Entries<'j, D> {
                 }
             }
             let sector = align_up(self.at);
-            let padded = self.window.zeros(&self.store.disk, &place, sector);
-            if padded && sector > self.at {
+            let ahead = Place {
+                at: sector,
+                ..place
+            };
+            if sector > self.at && (sector >= end || self.begins_commit(&ahead)) {
                 self.at = sector;
                 continue;
             }
             let mut bytes = Vec::new();
             load(&self.store.disk, &name, part.length, &mut bytes);
-            let next = next_frame(&bytes, number, self.at + 1, end);
-            let hole = Hole {
-                start: self.at,
-                end: next.map_or(end, |(offset, _)| offset),
+            let hole = match next_frame(&bytes, number, self.at + 1, end) {
+                Some((offset, frame)) => Hole::before(self.at, offset, &frame),
+                None => Hole {
+                    start: self.at,
+                    end,
+                },
             };
             self.at = hole.end;
             let known = |known: &Hole| known.start < hole.end && hole.start < known.end;
@@ -170,6 +181,7 @@ pub(crate) fn info(number: u64, segment: &Segment) -> SegmentInfo {
     }
 }
 
+#[derive(Clone, Copy)]
 /// Where to read: a file's share of a segment.
 struct Place<'n> {
     number: u64,
@@ -199,19 +211,27 @@ impl Default for Window {
 
 impl Window {
     /// The frame at a place; `None` if there is no valid one.
-    fn entry<D: Disk>(
+    fn frame<D: Disk>(
         &mut self,
         disk: &D,
         place: &Place<'_>,
-    ) -> Result<Option<Entry>, JournalError> {
+    ) -> Result<Option<Frame<'_>>, JournalError> {
         self.fill(disk, place, FRAME_HEADER_BYTES)?;
         let Some(total) = self.total(place) else {
             return Ok(None);
         };
         self.fill(disk, place, total)?;
-        let frame = self
+        Ok(self
             .at(place.at)
-            .and_then(|b| parse_frame(b, place.number, place.at));
+            .and_then(|bytes| parse_frame(bytes, place.number, place.at)))
+    }
+
+    fn entry<D: Disk>(
+        &mut self,
+        disk: &D,
+        place: &Place<'_>,
+    ) -> Result<Option<Entry>, JournalError> {
+        let frame = self.frame(disk, place)?;
         Ok(frame.map(|frame| Entry {
             position: Position {
                 segment: place.number,
@@ -219,7 +239,7 @@ impl Window {
             },
             next: Position {
                 segment: place.number,
-                offset: place.at + total,
+                offset: place.at + frame.total(),
             },
             kind: frame.kind,
             preamble: frame.preamble,
@@ -230,17 +250,7 @@ impl Window {
     /// Length of the frame at a place by its header.
     fn total(&self, place: &Place<'_>) -> Option<u32> {
         frame_total(self.at(place.at)?, place.number, place.at)
-            .filter(|total| *total <= place.end - place.at)
-    }
-
-    /// Whether there are only zeros up to `end`.
-    fn zeros<D: Disk>(&mut self, disk: &D, place: &Place<'_>, end: u32) -> bool {
-        let length = end - place.at;
-        self.fill(disk, place, length).is_ok()
-            && self
-                .at(place.at)
-                .and_then(|bytes| bytes.get(..length as usize))
-                .is_some_and(|pad| pad.iter().all(|&byte| byte == 0))
+            .filter(|total| *total <= place.end.saturating_sub(place.at))
     }
 
     fn at(&self, offset: u32) -> Option<&[u8]> {
@@ -258,7 +268,7 @@ impl Window {
         if self.file == place.name && have >= want as usize {
             return Ok(());
         }
-        let length = want.max(self.ahead).min(place.end - place.at);
+        let length = want.max(self.ahead).min(place.end.saturating_sub(place.at));
         self.file.clear();
         self.file.push_str(place.name);
         self.start = place.at;

@@ -4,7 +4,6 @@
 //! again `recover`'s and `iter`'s.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::io;
 
 use crate::disk::Disk;
@@ -16,143 +15,19 @@ use crate::frame::{
 use crate::iter::Entries;
 use crate::names;
 use crate::segment::Store;
+use crate::types::{Entry, Options, Position, SegmentInfo, Stats};
 
 /// Bytes that may wait for a commit: an owner whose disk fails must not fill the memory.
 pub const MAX_UNCOMMITTED_BYTES: u64 = 8 * 1024 * 1024;
-/// Smallest segment, in bytes.
-const MIN_SEGMENT_BYTES: u32 = 4 * 1024;
-/// Largest segment, in bytes: a scan holds one in memory.
-pub(crate) const MAX_SEGMENT_BYTES: u32 = 64 * 1024 * 1024;
-/// The writer's, one to go to, one in reserve for a failed sync.
-const MIN_SEGMENTS: u64 = 3;
 /// Commit buffers larger than this many bytes are given back after the commit.
 const KEEP_BUFFER_BYTES: usize = 1024 * 1024;
-
-/// Sizes of a journal. Values out of range are brought to the nearest in range.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Options {
-    /// Bytes of a segment file, 4 KiB to 64 MiB, rounded down to a sector.
-    pub segment_bytes: u32,
-    /// Bytes all segment files may take, at least three segments. One segment of it is a reserve
-    /// for failed syncs. Damaged files that were set aside (at most four) come on top.
-    pub cap_bytes: u64,
-    /// Bytes of released segments that are kept readable while the cap allows; a start reads
-    /// them too.
-    pub keep_bytes: u64,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            segment_bytes: 4 * 1024 * 1024,
-            cap_bytes: 512 * 1024 * 1024,
-            keep_bytes: 64 * 1024 * 1024,
-        }
-    }
-}
-
-impl Options {
-    /// The defaults with another cap.
-    #[must_use]
-    pub fn with_cap(cap_bytes: u64) -> Self {
-        Self {
-            cap_bytes,
-            ..Self::default()
-        }
-    }
-
-    pub(crate) fn in_range(self) -> Self {
-        let segment_bytes = self
-            .segment_bytes
-            .clamp(MIN_SEGMENT_BYTES, MAX_SEGMENT_BYTES);
-        let segment_bytes = segment_bytes - segment_bytes % SECTOR_BYTES;
-        Self {
-            segment_bytes,
-            cap_bytes: self.cap_bytes.max(MIN_SEGMENTS * u64::from(segment_bytes)),
-            keep_bytes: self.keep_bytes,
-        }
-    }
-}
-
-/// Where an entry stands. Later entries have greater positions; segment numbers only grow and
-/// are never used again. `Position::default()` is before every entry.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Position {
-    /// Segment number.
-    pub segment: u64,
-    /// Bytes from the start of the segment.
-    pub offset: u32,
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.segment, self.offset)
-    }
-}
-
-/// One entry as it was appended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
-    /// Where it stands.
-    pub position: Position,
-    /// Where to go on behind it: a cursor that has dealt with this entry.
-    pub next: Position,
-    /// The owner's tag.
-    pub kind: u8,
-    /// Whether it is a copy of the preamble at the start of a segment.
-    pub preamble: bool,
-    /// The owner's bytes.
-    pub payload: Vec<u8>,
-}
-
-/// What is in one segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SegmentInfo {
-    /// Segment number.
-    pub number: u64,
-    /// Committed bytes of frames.
-    pub bytes: u64,
-    /// Readable entries, preambles included.
-    pub entries: u64,
-    /// Whether its space may be used again.
-    pub released: bool,
-    /// Position of its first entry.
-    pub first: Position,
-    /// Position behind its last committed entry.
-    pub end: Position,
-}
-
-/// Counters since the journal was opened, and sizes now.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// Entries appended, preambles not included.
-    pub appended: u64,
-    /// Successful commits with something in them.
-    pub commits: u64,
-    /// Commits that failed.
-    pub failed_commits: u64,
-    /// Bytes written to the disk, headers, padding and preallocation included.
-    pub bytes_written: u64,
-    /// Segment files made anew.
-    pub created: u64,
-    /// Segment files used again.
-    pub recycled: u64,
-    /// Damaged files set aside.
-    pub set_aside: u64,
-    /// Bytes of all segment files now.
-    pub total_bytes: u64,
-    /// Bytes of segment files now that are not released.
-    pub live_bytes: u64,
-    /// Bytes that wait for a commit now.
-    pub uncommitted_bytes: u64,
-}
 
 /// What was appended to one segment and not committed.
 #[derive(Debug)]
 pub(crate) struct Chunk {
     pub(crate) segment: u64,
-    /// Offset of `buffer` in the segment: where the commit begins.
-    pub(crate) start: u32,
+    /// Where the commit before it ended in the segment.
+    pub(crate) previous_end: u32,
     pub(crate) buffer: Vec<u8>,
     pub(crate) entries: u64,
 }
@@ -161,7 +36,21 @@ impl Chunk {
     /// Whether the preamble comes next: also if the power went between making the file and its
     /// first commit.
     fn begins_segment(&self) -> bool {
-        self.start == SECTOR_BYTES && self.buffer.is_empty()
+        self.previous_end == SECTOR_BYTES && self.buffer.is_empty()
+    }
+
+    /// Offset of `buffer` in the segment: where the commit begins.
+    fn start(&self) -> u32 {
+        align_up(self.previous_end)
+    }
+
+    /// Adds a frame and returns its offset in the segment.
+    fn push(&mut self, tag: (u8, bool), payload: &[u8]) -> u32 {
+        let offset = self.start() + to_u32(self.buffer.len());
+        let commit = (self.start(), self.previous_end);
+        push_frame(&mut self.buffer, self.segment, commit, tag, payload);
+        self.entries += 1;
+        offset
     }
 }
 
@@ -232,25 +121,10 @@ impl<D: Disk> Journal<D> {
         let chunk = self.chunks.back_mut().expect("a chunk was just planned");
         if chunk.begins_segment() {
             for (kind, payload) in &self.preamble {
-                push_frame(
-                    &mut chunk.buffer,
-                    chunk.segment,
-                    chunk.start,
-                    (*kind, true),
-                    payload,
-                );
+                chunk.push((*kind, true), payload);
             }
-            chunk.entries = self.preamble.len() as u64;
         }
-        let offset = chunk.start + to_u32(chunk.buffer.len());
-        push_frame(
-            &mut chunk.buffer,
-            chunk.segment,
-            chunk.start,
-            (kind, false),
-            payload,
-        );
-        chunk.entries += 1;
+        let offset = chunk.push((kind, false), payload);
         self.store.stats.appended += 1;
         Ok(Position {
             segment: chunk.segment,
@@ -381,7 +255,7 @@ impl<D: Disk> Journal<D> {
         } else {
             0
         };
-        let end = u64::from(chunk.start) + chunk.buffer.len() as u64;
+        let end = u64::from(chunk.start()) + chunk.buffer.len() as u64;
         end + preamble + u64::from(need) <= u64::from(length)
     }
 
@@ -406,14 +280,14 @@ impl<D: Disk> Journal<D> {
                 self.chunks.extend(other);
                 Chunk {
                     segment: 0,
-                    start: 0,
+                    previous_end: 0,
                     buffer: Vec::new(),
                     entries: 0,
                 }
             }
         };
         chunk.segment = self.next_number;
-        chunk.start = SECTOR_BYTES;
+        chunk.previous_end = SECTOR_BYTES;
         chunk.entries = 0;
         self.next_number += 1;
         self.chunks.push_back(chunk);
@@ -459,8 +333,12 @@ fn ensure_file<D: Disk>(
             SegmentHeader {
                 number,
                 part,
-                start: current.end,
-                previous: current.previous,
+                start: align_up(current.end),
+                previous: if part == 0 {
+                    current.previous
+                } else {
+                    (number, current.end)
+                },
             }
         }
         current => SegmentHeader {
@@ -491,12 +369,13 @@ fn write_chunk<D: Disk>(store: &mut Store<D>, chunk: &mut Chunk) -> Result<(), J
     let part = segment.parts.last().map_or(0, |part| part.part);
     let name = names::live(chunk.segment, part);
     let bare = chunk.buffer.len();
-    let end = align_up(chunk.start + to_u32(bare));
-    chunk.buffer.resize((end - chunk.start) as usize, 0);
+    let start = chunk.start();
+    let end = start + to_u32(bare);
+    chunk.buffer.resize((align_up(end) - start) as usize, 0);
     store.stats.bytes_written += chunk.buffer.len() as u64;
     let done = store
         .disk
-        .write_at(&name, u64::from(chunk.start), &chunk.buffer)
+        .write_at(&name, u64::from(start), &chunk.buffer)
         .map_err(JournalError::io("write", &name))
         .and_then(|()| {
             store
@@ -510,7 +389,7 @@ fn write_chunk<D: Disk>(store: &mut Store<D>, chunk: &mut Chunk) -> Result<(), J
     }
     segment.end = end;
     segment.entries += chunk.entries;
-    chunk.start = end;
+    chunk.previous_end = end;
     chunk.entries = 0;
     chunk.buffer.clear();
     chunk.buffer.shrink_to(KEEP_BUFFER_BYTES);

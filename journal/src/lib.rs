@@ -36,11 +36,13 @@ mod recover;
 mod scan;
 mod segment;
 pub mod sim;
+mod types;
 
 pub use disk::Disk;
 pub use error::{Damage, DamageReason, JournalError, Recovery};
 pub use file_disk::FileDisk;
 pub use frame::{MAX_PAYLOAD_BYTES, SECTOR_BYTES};
 pub use iter::Entries;
-pub use journal::{Entry, Journal, MAX_UNCOMMITTED_BYTES, Options, Position, SegmentInfo, Stats};
+pub use journal::{Journal, MAX_UNCOMMITTED_BYTES};
 pub use reader::{JournalReader, ReaderEntries};
+pub use types::{Entry, Options, Position, SegmentInfo, Stats};

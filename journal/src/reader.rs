@@ -8,10 +8,10 @@ use std::collections::VecDeque;
 use crate::disk::Disk;
 use crate::error::JournalError;
 use crate::frame::SECTOR_BYTES;
-use crate::journal::{Entry, MAX_SEGMENT_BYTES, Position};
 use crate::names;
 use crate::recover::{load, read_header};
 use crate::scan::{Step, Walk};
+use crate::types::{Entry, MAX_SEGMENT_BYTES, Position};
 
 /// Reads a directory without being its writer.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Opening: what is in the directory, what is good, where writing goes on.
 //!
-//! It changes nothing but the tail: frames behind a torn write are erased, and the last commit
-//! is written once more, because a sync that failed before a restart leaves pages that look
+//! It changes nothing but the tail: frames behind a torn write are erased. The last file is read
+//! from the medium, because a sync that failed before a restart leaves cached pages that look
 //! clean and are not on the disk.
 
 use std::collections::VecDeque;
@@ -12,10 +12,11 @@ use crate::error::{Damage, DamageReason, JournalError, Recovery};
 use crate::frame::{
     HeaderError, SECTOR_BYTES, SegmentHeader, align_up, decode_segment_header, to_u32,
 };
-use crate::journal::{Chunk, Journal, MAX_SEGMENT_BYTES, Options, Stats};
+use crate::journal::{Chunk, Journal};
 use crate::names;
 use crate::scan::{Hole, PartScan, Step, Tail, Walk, scan_part};
 use crate::segment::{Part, Segment, Store};
+use crate::types::{MAX_SEGMENT_BYTES, Options, Stats};
 
 /// A segment file as it lies there.
 struct Found {
@@ -62,13 +63,7 @@ pub(crate) fn open<D: Disk>(
     };
     let files = opening.survey(&listed);
     opening.scan(&files);
-    let Opening {
-        mut journal,
-        recovery,
-    } = opening;
-    if let Err(error) = journal.commit() {
-        tracing::warn!(%error, "could not write the last commit again, will retry");
-    }
+    let Opening { journal, recovery } = opening;
     tracing::info!(
         entries = recovery.entries,
         damaged = recovery.damaged.len(),
@@ -218,17 +213,25 @@ impl<D: Disk> Opening<D> {
         let mut bytes = Vec::new();
         for (index, file) in files.iter().enumerate() {
             let name = names::live(file.number, file.part);
-            let unreadable = load(&self.journal.store.disk, &name, file.length, &mut bytes);
-            let start = file.start(&bytes);
             // A file of an unknown version may come later: then this one is complete too.
             let tail = match files.get(index + 1) {
                 None if file.number.saturating_add(1) == self.journal.next_number => Tail::Open,
                 None => Tail::Sealed(None),
                 Some(next) => self.sealed(file, next),
             };
+            let disk = &mut self.journal.store.disk;
+            let mut damaged = false;
+            if tail == Tail::Open
+                && let Err(error) = disk.sync_and_forget(&name)
+            {
+                tracing::warn!(%error, file = name, "could not sync the last segment");
+                damaged = true;
+            }
+            let unreadable = load(disk, &name, file.length, &mut bytes);
+            let start = file.start(&bytes);
             let scan = scan_part(&bytes, file.number, start, tail);
             self.report(file, &scan, &unreadable);
-            let damaged = file.header.is_none() || !scan.holes.is_empty() || !unreadable.is_empty();
+            damaged |= file.header.is_none() || !scan.holes.is_empty() || !unreadable.is_empty();
             let segments = &mut self.journal.store.segments;
             let previous = file.header.map_or((0, 0), |header| header.previous);
             let segment = segments
@@ -240,17 +243,12 @@ impl<D: Disk> Opening<D> {
                 length: file.length,
             });
             segment.entries += scan.entries;
-            let holes_end = scan.holes.last().map_or(0, |hole| hole.end);
-            segment.end = segment
-                .end
-                .max(start)
-                .max(align_up(scan.end))
-                .max(holes_end);
+            segment.end = segment.end.max(file.end(&scan));
             segment.holes.extend(&scan.holes);
             segment.suspect |= damaged;
             self.recovery.entries += scan.entries;
             if tail == Tail::Open && !(file.header.is_none() && scan.entries == 0) {
-                self.go_on(file, &scan, &bytes, damaged);
+                self.go_on(file, &scan, damaged);
             }
         }
     }
@@ -266,12 +264,8 @@ impl<D: Disk> Opening<D> {
             load(&self.journal.store.disk, &name, next.length, &mut bytes);
             return Tail::Sealed(Some(next.start(&bytes)).filter(|start| *start < next.length));
         };
-        if next.number == file.number {
-            Tail::Sealed(Some(header.start))
-        } else {
-            let (number, end) = header.previous;
-            Tail::Sealed((number == file.number).then_some(end))
-        }
+        let (number, end) = header.previous;
+        Tail::Sealed((number == file.number).then_some(end))
     }
 
     fn report(&mut self, file: &Found, scan: &PartScan, unreadable: &[Hole]) {
@@ -310,7 +304,7 @@ impl<D: Disk> Opening<D> {
     }
 
     /// Makes the end of the last file the place to append.
-    fn go_on(&mut self, file: &Found, scan: &PartScan, bytes: &[u8], damaged: bool) {
+    fn go_on(&mut self, file: &Found, scan: &PartScan, damaged: bool) {
         let journal = &mut self.journal;
         journal.untrusted = damaged;
         if let Some(dropped) = scan.dropped {
@@ -327,30 +321,36 @@ impl<D: Disk> Opening<D> {
                 journal.untrusted = true;
             }
         }
-        let Some(segment) = journal.store.segments.get_mut(&file.number) else {
-            return;
-        };
-        let mut chunk = Chunk {
+        let end = journal
+            .store
+            .segments
+            .get(&file.number)
+            .map_or(SECTOR_BYTES, |s| s.end);
+        journal.chunks.push_back(Chunk {
             segment: file.number,
-            start: segment.end,
+            previous_end: end,
             buffer: Vec::new(),
             entries: 0,
-        };
-        if let Some((commit, entries)) = scan.last_commit
-            && let Some(last) = bytes.get(commit as usize..scan.end as usize)
-            && scan.holes.iter().all(|hole| hole.start < commit)
-        {
-            chunk.start = commit;
-            chunk.buffer = last.to_vec();
-            chunk.entries = entries;
-            segment.end = commit;
-            segment.entries -= entries;
-        }
-        journal.chunks.push_back(chunk);
+        });
     }
 }
 
 impl Found {
+    /// Where the segment ends as far as this file knows; the start of a file without frames is
+    /// not it, since a commit before it may have ended inside a sector.
+    fn end(&self, scan: &PartScan) -> u32 {
+        let before = match self.header {
+            Some(SegmentHeader {
+                previous: (number, end),
+                ..
+            }) if number == self.number => end,
+            Some(_) | None => 0,
+        };
+        let frames = if scan.entries > 0 { scan.end } else { 0 };
+        let holes = scan.holes.last().map_or(0, |hole| hole.end);
+        before.max(frames).max(holes)
+    }
+
     /// Offset of the first frame: from the header, else by looking for it.
     fn start(&self, bytes: &[u8]) -> u32 {
         match &self.header {

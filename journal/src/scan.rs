@@ -23,7 +23,7 @@ pub(crate) enum Step<'b> {
 pub(crate) enum Tail {
     /// Nothing was written after this file: its last commit may be torn.
     Open,
-    /// Later files exist, so everything in it was durable; up to this offset where known.
+    /// Later files exist, so everything in it was durable; its last frame ended here, if known.
     Sealed(Option<u32>),
 }
 
@@ -35,8 +35,6 @@ pub(crate) struct PartScan {
     pub(crate) first: Option<u32>,
     /// Behind the last kept frame.
     pub(crate) end: u32,
-    /// Where the commit of the last kept frame begins, and how many frames of it are kept.
-    pub(crate) last_commit: Option<(u32, u64)>,
     pub(crate) holes: Vec<Hole>,
     /// From the hole in the last commit to the end of the frames behind it.
     pub(crate) dropped: Option<Hole>,
@@ -71,13 +69,6 @@ impl<'b> Walk<'b> {
         parse_frame(self.bytes.get(range)?, self.segment, offset)
     }
 
-    fn zeros(&self, start: u32, end: u32) -> bool {
-        let range = usize::try_from(start).ok().zip(usize::try_from(end).ok());
-        range
-            .and_then(|(start, end)| self.bytes.get(start..end))
-            .is_some_and(|pad| pad.iter().all(|&byte| byte == 0))
-    }
-
     fn take(&mut self, offset: u32, frame: Frame<'b>) -> Step<'b> {
         self.at = offset + frame.total();
         Step::Frame(offset, frame)
@@ -97,26 +88,31 @@ impl<'b> Iterator for Walk<'b> {
         if let Some(frame) = self.frame_at(self.at) {
             return Some(self.take(self.at, frame));
         }
-        let next_sector = align_up(self.at);
-        let padded = self.zeros(self.at, next_sector);
-        if padded
-            && let Some(frame) = self.frame_at(next_sector)
-            && frame.commit == next_sector
+        let sector = align_up(self.at);
+        if let Some(frame) = self.frame_at(sector)
+            && frame.begins_commit(sector, self.at)
         {
-            return Some(self.take(next_sector, frame));
+            return Some(self.take(sector, frame));
         }
         let Some((offset, frame)) = next_frame(self.bytes, self.segment, self.at + 1, self.end)
         else {
             self.at = self.end;
             return None;
         };
-        let start = if padded && next_sector < offset {
-            next_sector
-        } else {
-            self.at
-        };
         self.found = Some((offset, frame));
-        Some(Step::Hole(Hole { start, end: offset }))
+        Some(Step::Hole(Hole::before(self.at, offset, &frame)))
+    }
+}
+
+impl Hole {
+    /// What is missing between `end`, the end of the last frame, and `frame` at `offset`: not the
+    /// rest of a sector in which a commit ended.
+    pub(crate) fn before(end: u32, offset: u32, frame: &Frame<'_>) -> Self {
+        let starts_behind = frame.commit() > end && frame.previous_end() <= end;
+        Self {
+            start: if starts_behind { frame.commit() } else { end },
+            end: offset,
+        }
     }
 }
 
@@ -161,15 +157,15 @@ pub(crate) fn scan_part(bytes: &[u8], segment: u64, start: u32, tail: Tail) -> P
             Step::Frame(offset, frame) => {
                 if open
                     .as_ref()
-                    .is_some_and(|(hole, _)| frame.commit > hole.start)
+                    .is_some_and(|(hole, _)| frame.commit() > hole.start)
                 {
-                    open = recent.take().and_then(|(hole, before)| {
-                        before.with_torn_start(hole, offset, frame.commit)
-                    });
+                    open = recent
+                        .take()
+                        .and_then(|(hole, before)| before.with_torn_start(hole, offset, &frame));
                     if let Some((_, before)) = &open {
                         scan.holes.clone_from(&before.holes);
                         scan.hole(Hole {
-                            start: frame.commit,
+                            start: frame.commit(),
                             end: offset,
                         });
                     }
@@ -188,9 +184,9 @@ pub(crate) fn scan_part(bytes: &[u8], segment: u64, start: u32, tail: Tail) -> P
                 end,
             });
         }
-        (Tail::Sealed(Some(sealed)), _) if align_up(scan.end) < sealed => {
+        (Tail::Sealed(Some(sealed)), _) if scan.end < sealed => {
             scan.hole(Hole {
-                start: align_up(scan.end),
+                start: scan.end,
                 end: sealed,
             });
         }
@@ -204,11 +200,6 @@ impl PartScan {
         self.entries += 1;
         self.first.get_or_insert(offset);
         self.end = offset + frame.total();
-        let entries = match self.last_commit {
-            Some((commit, entries)) if commit == frame.commit => entries + 1,
-            Some(_) | None => 1,
-        };
-        self.last_commit = Some((frame.commit, entries));
     }
 
     fn hole(&mut self, hole: Hole) {
@@ -221,13 +212,19 @@ impl PartScan {
 
     /// Where the frame at `offset` follows a hole in which its own commit began: the hole is
     /// damage up to that commit, and from there the commit itself may be torn.
-    fn with_torn_start(mut self, hole: Hole, offset: u32, commit: u32) -> Option<(Hole, Self)> {
+    fn with_torn_start(
+        mut self,
+        hole: Hole,
+        offset: u32,
+        frame: &Frame<'_>,
+    ) -> Option<(Hole, Self)> {
+        let commit = frame.commit();
         if hole.end != offset || !(hole.start < commit && commit < offset) {
             return None;
         }
         self.hole(Hole {
             start: hole.start,
-            end: commit,
+            end: frame.previous_end(),
         });
         Some((
             Hole {

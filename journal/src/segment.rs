@@ -8,9 +8,9 @@ use std::io;
 use crate::disk::Disk;
 use crate::error::JournalError;
 use crate::frame::{SECTOR_BYTES, SegmentHeader, encode_segment_header};
-use crate::journal::{Options, Stats};
 use crate::names;
 use crate::scan::Hole;
+use crate::types::{Options, Stats};
 
 /// Damaged files kept for a human beside the segments; the oldest goes when one more comes.
 const MAX_SET_ASIDE: usize = 4;
@@ -31,7 +31,7 @@ pub(crate) struct Part {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Segment {
     pub(crate) parts: Vec<Part>,
-    /// Behind the last committed frame, on a sector boundary.
+    /// Behind the last committed frame.
     pub(crate) end: u32,
     pub(crate) entries: u64,
     pub(crate) released: bool,
@@ -59,7 +59,7 @@ impl Segment {
     /// ever committed, which is then replaced.
     pub(crate) fn next_part(&self) -> Option<u8> {
         match self.parts.last() {
-            Some(last) if last.start == self.end => Some(last.part),
+            Some(last) if last.start >= self.end => Some(last.part),
             Some(last) => last.part.checked_add(1),
             None => Some(0),
         }
@@ -219,6 +219,11 @@ impl<D: Disk> Store<D> {
             } else if index == last && part.length == length && self.spare.is_none() {
                 let renamed = self.disk.rename(&name, names::SPARE);
                 renamed.map_err(JournalError::io("recycle", &name))?;
+                // Before its header is overwritten: a power cut must not leave the old name on a
+                // file that is not that segment any more.
+                self.disk
+                    .sync_dir()
+                    .map_err(JournalError::io("sync the directory for", &name))?;
                 self.spare = Some(length);
                 self.stats.recycled += 1;
             } else {

@@ -222,6 +222,14 @@ impl Disk for SimDisk {
         Ok(())
     }
 
+    fn sync_and_forget(&mut self, name: &str) -> io::Result<()> {
+        let synced = self.sync(name);
+        let mut inner = self.inner();
+        let file = inner.file_mut(name)?;
+        file.cache.clone_from(&file.durable);
+        synced
+    }
+
     fn sync_dir(&mut self) -> io::Result<()> {
         let mut inner = self.inner();
         inner.step()?;
