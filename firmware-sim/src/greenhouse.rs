@@ -1,0 +1,397 @@
+//! One greenhouse in time: weather, climate, soil and water, and what sensors in it would feel.
+//!
+//! The climate advances in steps of ten seconds, however often somebody looks; water runs from event to
+//! event. What is felt comes from the model, with each sensor's lag and noise, or from a recorded trace,
+//! exactly. No register is known here.
+
+use crate::chips::{Field, Place};
+use crate::physics::air::Air;
+use crate::physics::climate::{Climate, Openings, STEP_S, Soil, relax};
+use crate::physics::hydraulics::{Hydraulics, Valve};
+use crate::physics::noise::{Noise, Purpose};
+use crate::physics::weather::{Weather, weather};
+use crate::trace::Trace;
+
+/// Length of a climate step, ns.
+const STEP_NS: u64 = 10_000_000_000;
+/// Steps of spin-up before the start: one day.
+const SPIN_UP_STEPS: u32 = 8_640;
+/// Floor that one zone waters, m².
+const ZONE_M2: f64 = 50.0;
+/// A sensor's noise is drawn anew this often, ns.
+const NOISE_NS: u64 = 10_000_000;
+/// How fast a heat fault takes hold and goes, s.
+const HEAT_TIME_S: f64 = 60.0;
+
+/// Time constants of the sensors in their housings, s.
+const LAG_TEMPERATURE_S: f64 = 30.0;
+const LAG_HUMIDITY_S: f64 = 40.0;
+const LAG_CO2_S: f64 = 60.0;
+const LAG_SOIL_S: f64 = 600.0;
+
+/// Noise of the sensors, one deviation.
+const NOISE_TEMPERATURE_K: f64 = 0.02;
+const NOISE_HUMIDITY_PCT: f64 = 0.15;
+const NOISE_CO2_PPM: f64 = 3.0;
+const NOISE_VOLTS: f64 = 0.000_4;
+
+/// Where a greenhouse starts.
+#[derive(Debug, Clone)]
+pub(crate) struct Start {
+    pub(crate) seed: u64,
+    pub(crate) unix_ms: i64,
+    pub(crate) mono_ns: u64,
+    pub(crate) zones: usize,
+}
+
+/// The greenhouse.
+#[derive(Debug)]
+pub(crate) struct Greenhouse {
+    noise: Noise,
+    start: Start,
+    now_ns: u64,
+    next_step_ns: u64,
+    trace: Option<Trace>,
+    outside: Weather,
+    climate: Climate,
+    felt: Felt,
+    pub(crate) water: Hydraulics,
+    /// Water of each zone up to the last step, L.
+    given: Vec<f64>,
+    heat: Heat,
+}
+
+/// What the sensors' bodies have followed.
+#[derive(Debug, Clone, Copy)]
+struct Felt {
+    inside: Air,
+    outside: Air,
+    co2_ppm: f64,
+    soil_water: f64,
+}
+
+/// A house that is warmer than the model says.
+#[derive(Debug, Clone, Copy, Default)]
+struct Heat {
+    target_k: f64,
+    from_k: f64,
+    since_ns: u64,
+}
+
+/// The truth, for people.
+#[derive(Debug, Clone, serde::Serialize)]
+pub(crate) struct Truth {
+    air_temperature_c: f64,
+    relative_humidity_pct: f64,
+    co2_ppm: f64,
+    outside_temperature_c: f64,
+    outside_relative_humidity_pct: f64,
+    outside_global_w_m2: f64,
+    wind_m_s: f64,
+    canopy_temperature_c: f64,
+    soil_water: Vec<f64>,
+    soil_conductivity_ds_m: Vec<f64>,
+    transpired_mm: f64,
+    tank_level_m: f64,
+}
+
+/// What one chip feels at a moment.
+pub(crate) struct Sensed<'a> {
+    pub(crate) greenhouse: &'a Greenhouse,
+    pub(crate) now_ns: u64,
+    /// Place of the chip in the layout: each has its own noise.
+    pub(crate) place: u8,
+}
+
+impl Greenhouse {
+    pub(crate) fn new(start: Start, trace: Option<Trace>) -> Self {
+        let noise = Noise::new(start.seed);
+        let valves = (0..start.zones).map(|zone| {
+            let draw = noise.unit(Purpose::Valve, i64::try_from(zone).unwrap_or_default());
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "one to three thousand"
+            )]
+            let travel_ms = (1_000.0 + 2_000.0 * draw) as u64;
+            Valve::new(travel_ms * 1_000_000)
+        });
+        let water = Hydraulics::new(start.mono_ns, valves.collect());
+        let outside = weather(&noise, seconds(start.unix_ms));
+        let climate = Climate::at_rest(outside, start.zones);
+        let mut greenhouse = Self {
+            felt: Felt::of(&climate, outside),
+            given: vec![0.0; start.zones],
+            now_ns: start.mono_ns,
+            next_step_ns: start.mono_ns + STEP_NS,
+            noise,
+            trace,
+            outside,
+            climate,
+            water,
+            heat: Heat::default(),
+            start,
+        };
+        greenhouse.spin_up();
+        greenhouse
+    }
+
+    pub(crate) fn next_event_ns(&self) -> u64 {
+        let water = self.water.next_event_ns().unwrap_or(u64::MAX);
+        self.next_step_ns.min(water)
+    }
+
+    /// Advances to `now_ns`, which must not lie beyond the next event.
+    pub(crate) fn advance(&mut self, now_ns: u64) {
+        self.water.advance(now_ns);
+        self.now_ns = now_ns;
+        if now_ns >= self.next_step_ns {
+            self.next_step_ns += STEP_NS;
+            self.water.settle();
+            let given = self.water.given_litres();
+            let water_mm: Vec<f64> = given
+                .iter()
+                .zip(&self.given)
+                .map(|(now, before)| (now - before) / ZONE_M2)
+                .collect();
+            self.given = given;
+            self.step(self.unix_ms(now_ns), &water_mm);
+        }
+    }
+
+    /// Unix time of the simulated world, whether or not its machines know it, ms.
+    pub(crate) fn unix_ms(&self, mono_ns: u64) -> i64 {
+        self.start.unix_ms.saturating_add(since_ms(mono_ns, self.start.mono_ns))
+    }
+
+    /// The house is warmer by this much, K.
+    pub(crate) fn set_heat(&mut self, kelvin: f64) {
+        self.heat = Heat {
+            target_k: kelvin,
+            from_k: self.heat.now(self.now_ns),
+            since_ns: self.now_ns,
+        };
+    }
+
+    pub(crate) fn noise(&self) -> &Noise {
+        &self.noise
+    }
+
+    pub(crate) fn truth(&self) -> Truth {
+        let now_ms = self.unix_ms(self.now_ns);
+        let (inside, co2_ppm, outside) = match &self.trace {
+            Some(trace) => {
+                let row = trace.at(now_ms);
+                (row.inside, row.co2_ppm, row.outside)
+            }
+            None => (self.climate.air(), self.climate.co2_ppm(), self.outside),
+        };
+        let inside = inside.warmed(self.heat.now(self.now_ns));
+        let soil = &self.climate.soil;
+        Truth {
+            air_temperature_c: inside.temperature_c,
+            relative_humidity_pct: inside.humidity_pct,
+            co2_ppm,
+            outside_temperature_c: outside.air.temperature_c,
+            outside_relative_humidity_pct: outside.air.humidity_pct,
+            outside_global_w_m2: outside.global_w_m2,
+            wind_m_s: outside.wind_m_s,
+            canopy_temperature_c: self.climate.canopy_c,
+            soil_water: soil.iter().map(|soil| soil.water).collect(),
+            soil_conductivity_ds_m: soil.iter().map(Soil::conductivity).collect(),
+            transpired_mm: self.climate.transpired_mm,
+            tank_level_m: self.water.tank_m(),
+        }
+    }
+
+    /// A day without water, so that the house does not start from nowhere; the soil starts as it was.
+    fn spin_up(&mut self) {
+        let soil = self.climate.soil.clone();
+        let none = vec![0.0; self.start.zones];
+        for step in (0..SPIN_UP_STEPS).rev() {
+            let before_ms = i64::from(step) * 10_000;
+            self.step(self.start.unix_ms.saturating_sub(before_ms), &none);
+        }
+        self.climate.soil = soil;
+        self.climate.transpired_mm = 0.0;
+        self.felt = Felt::of(&self.climate, self.outside);
+    }
+
+    fn step(&mut self, unix_ms: i64, water_mm: &[f64]) {
+        let mut openings = Openings {
+            roof: 1.0,
+            side: 1.0,
+        };
+        self.outside = match &self.trace {
+            Some(trace) => {
+                let row = trace.at(unix_ms);
+                if let Some((lee, wind)) = row.vents {
+                    // A glasshouse has vents in its roof only.
+                    openings = Openings {
+                        roof: 0.5 * (lee + wind),
+                        side: 0.0,
+                    };
+                }
+                row.outside
+            }
+            None => weather(&self.noise, seconds(unix_ms)),
+        };
+        self.climate.step(self.outside, openings, water_mm);
+        self.felt.step(&self.climate, self.outside);
+    }
+}
+
+impl Felt {
+    fn of(climate: &Climate, outside: Weather) -> Self {
+        Self {
+            inside: climate.air(),
+            outside: outside.air,
+            co2_ppm: climate.co2_ppm(),
+            soil_water: at_dripper(climate),
+        }
+    }
+
+    fn step(&mut self, climate: &Climate, outside: Weather) {
+        self.inside = follow(self.inside, climate.air());
+        self.outside = follow(self.outside, outside.air);
+        self.co2_ppm = relax(self.co2_ppm, 0.0, 1.0 / LAG_CO2_S, climate.co2_ppm());
+        self.soil_water = relax(self.soil_water, 0.0, 1.0 / LAG_SOIL_S, at_dripper(climate));
+    }
+}
+
+/// The moisture probe stands in the first zone.
+fn at_dripper(climate: &Climate) -> f64 {
+    climate.soil.first().map_or(0.0, Soil::at_dripper)
+}
+
+fn follow(felt: Air, air: Air) -> Air {
+    Air {
+        temperature_c: relax(
+            felt.temperature_c,
+            0.0,
+            1.0 / LAG_TEMPERATURE_S,
+            air.temperature_c,
+        ),
+        humidity_pct: relax(felt.humidity_pct, 0.0, 1.0 / LAG_HUMIDITY_S, air.humidity_pct),
+    }
+}
+
+impl Heat {
+    fn now(self, now_ns: u64) -> f64 {
+        if self.target_k.to_bits() == self.from_k.to_bits() {
+            return self.target_k;
+        }
+        let passed_s = ratio(now_ns.saturating_sub(self.since_ns), 1_000_000_000);
+        self.target_k + (self.from_k - self.target_k) * libm::exp(-passed_s / HEAT_TIME_S)
+    }
+}
+
+impl Sensed<'_> {
+    /// Two draws for this chip at this moment; `quantity` keeps its inputs apart.
+    fn noise(&self, quantity: u8) -> (f64, f64) {
+        let moment = i64::try_from(self.now_ns / NOISE_NS).unwrap_or(i64::MAX);
+        let index = moment.wrapping_mul(8).wrapping_add(i64::from(quantity));
+        self.greenhouse
+            .noise
+            .normals(Purpose::Chip(self.place), index)
+    }
+}
+
+impl Field for Sensed<'_> {
+    fn air(&self, place: Place) -> Air {
+        let greenhouse = self.greenhouse;
+        let air = match &greenhouse.trace {
+            Some(trace) => {
+                let row = trace.at(greenhouse.unix_ms(self.now_ns));
+                match place {
+                    Place::Inside => row.inside,
+                    Place::Outside => row.outside.air,
+                }
+            }
+            None => {
+                let air = match place {
+                    Place::Inside => greenhouse.felt.inside,
+                    Place::Outside => greenhouse.felt.outside,
+                };
+                let (a, b) = self.noise(0);
+                Air {
+                    temperature_c: air.temperature_c + NOISE_TEMPERATURE_K * a,
+                    humidity_pct: (air.humidity_pct + NOISE_HUMIDITY_PCT * b).clamp(0.0, 100.0),
+                }
+            }
+        };
+        let heat_k = match place {
+            Place::Inside => greenhouse.heat.now(self.now_ns),
+            Place::Outside => 0.0,
+        };
+        // Not even a rounding error may touch a replayed row.
+        if heat_k.abs() < 1e-6 {
+            air
+        } else {
+            air.warmed(heat_k)
+        }
+    }
+
+    fn co2_ppm(&self) -> f64 {
+        let greenhouse = self.greenhouse;
+        match &greenhouse.trace {
+            Some(trace) => trace.at(greenhouse.unix_ms(self.now_ns)).co2_ppm,
+            None => greenhouse.felt.co2_ppm + NOISE_CO2_PPM * self.noise(1).0,
+        }
+    }
+
+    fn volts(&self, input: u8) -> f64 {
+        let greenhouse = self.greenhouse;
+        let global_w_m2 = match &greenhouse.trace {
+            Some(trace) => {
+                let row = trace.at(greenhouse.unix_ms(self.now_ns));
+                row.outside.global_w_m2
+            }
+            None => greenhouse.outside.global_w_m2,
+        };
+        let volts = match input {
+            // Pyranometer with amplifier: 2 mV per W/m².
+            0 => (0.002 * global_w_m2).min(2.5),
+            // 4 to 20 mA over 100 Ω for 0 to 2.5 m of water.
+            1 => 0.4 + 1.6 * greenhouse.water.tank_m() / 2.5,
+            // Capacitive probe: 2.90 V dry, 1.30 V in water.
+            2 => 2.90 - 1.60 * greenhouse.felt.soil_water / crate::physics::climate::SATURATION,
+            _ => 0.0,
+        };
+        if greenhouse.trace.is_some() {
+            volts
+        } else {
+            volts + NOISE_VOLTS * self.noise(2 + input).0
+        }
+    }
+
+    fn pulses(&self) -> u64 {
+        self.greenhouse.water.pulses()
+    }
+
+    fn valve_switches(&self) -> u8 {
+        self.greenhouse.water.switches()
+    }
+}
+
+fn seconds(unix_ms: i64) -> f64 {
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "milliseconds of this era are far below 2^53"
+    )]
+    let ms = unix_ms as f64;
+    ms / 1_000.0
+}
+
+fn ratio(numerator: u64, denominator: u64) -> f64 {
+    #[allow(clippy::cast_precision_loss, reason = "a share for a decay")]
+    let ratio = numerator as f64 / denominator as f64;
+    ratio
+}
+
+/// Milliseconds from `before_ns` to `now_ns`, rounded down.
+fn since_ms(now_ns: u64, before_ns: u64) -> i64 {
+    i64::try_from(now_ns.saturating_sub(before_ns) / 1_000_000).unwrap_or(i64::MAX)
+}
+
+const _: () = assert!(STEP_S as u64 * 1_000_000_000 == STEP_NS);
