@@ -1,1 +1,9 @@
 //! The process on the Pi: reads sensors, waters, journals and publishes.
+//!
+//! A thin shell around the pure crates: it owns files, sockets, threads and clocks, and decides as
+//! little as possible.
+
+pub mod bus;
+pub mod config;
+pub mod devices;
+pub mod tools;

@@ -1,0 +1,149 @@
+//! The field: I2C buses, GPIO pins and the clock they live by, on a Pi or in a simulator.
+//!
+//! Owns: opening them and mapping their errors. Drivers see `embedded-hal` traits only. Nothing here
+//! retries or knows a chip. **Invariant:** rppal is named in `pi.rs` and nowhere else.
+
+mod clock;
+mod delay;
+mod pi;
+mod shared;
+mod simulated;
+
+use embedded_hal::i2c::{ErrorKind, ErrorType, I2c, Operation};
+use furrow_drivers::PulseCounter;
+
+use crate::config::{BusKind, Settings};
+
+pub use clock::{Busy, FieldClock, FieldEnd, FieldTime};
+pub use delay::FieldDelay;
+pub use shared::SharedI2c;
+
+/// All buses of this gateway and their clock. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Field {
+    kind: Kind,
+    clock: FieldClock,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Pi,
+    Simulated(furrow_sim_bus::RemoteBus),
+}
+
+/// The field can't be reached.
+#[derive(Debug, thiserror::Error)]
+pub enum FieldError {
+    /// The simulator does not answer.
+    #[error("connect to the simulated field at {address}")]
+    Simulator {
+        /// Where it should be.
+        address: String,
+        /// Why not.
+        source: furrow_sim_bus::BusError,
+    },
+    /// The Pi's clock can't be read.
+    #[error("read the boot id")]
+    BootId(#[source] std::io::Error),
+}
+
+impl Field {
+    /// Opens the field that the settings name. Buses open when they are first used, so that one that
+    /// is missing does not stop the others. `client` names this program to a simulator.
+    ///
+    /// # Errors
+    /// The simulator can't be reached, or the system has no boot id.
+    pub fn open(settings: &Settings, client: &str) -> Result<Self, FieldError> {
+        // All buses are of one kind: the settings see to that.
+        match settings.buses().first().map(|bus| &bus.kind) {
+            Some(BusKind::Simulated { address }) => {
+                let bus = simulated::connect(address, client)?;
+                let clock = FieldClock::simulated(bus.clock());
+                Ok(Self {
+                    kind: Kind::Simulated(bus),
+                    clock,
+                })
+            }
+            Some(BusKind::Pi) | None => {
+                let file = settings.gateway().clock_sync_file.clone();
+                let clock = FieldClock::pi(file).map_err(FieldError::BootId)?;
+                Ok(Self {
+                    kind: Kind::Pi,
+                    clock,
+                })
+            }
+        }
+    }
+
+    /// The clock of sampling, leases and schedules.
+    #[must_use]
+    pub fn clock(&self) -> &FieldClock {
+        &self.clock
+    }
+
+    /// An I2C bus by its number. To be kept by one thread.
+    #[must_use]
+    pub fn i2c(&self, number: u8) -> FieldI2c {
+        FieldI2c(match &self.kind {
+            Kind::Pi => AnyI2c::Pi(pi::PiI2c::new(number)),
+            Kind::Simulated(bus) => AnyI2c::Simulated(bus.i2c(number)),
+        })
+    }
+
+    /// Counts pulses at a pin (BCM number).
+    #[must_use]
+    pub fn pulses(&self, pin: u8) -> FieldPulses {
+        FieldPulses(match &self.kind {
+            Kind::Pi => AnyPulses::Pi(pi::PiPulses::new(pin)),
+            Kind::Simulated(bus) => AnyPulses::Simulated(bus.pulses(pin)),
+        })
+    }
+}
+
+/// An I2C bus of the field.
+#[derive(Debug)]
+pub struct FieldI2c(AnyI2c);
+
+#[derive(Debug)]
+enum AnyI2c {
+    Pi(pi::PiI2c),
+    Simulated(furrow_sim_bus::RemoteI2c),
+}
+
+impl ErrorType for FieldI2c {
+    type Error = ErrorKind;
+}
+
+impl I2c for FieldI2c {
+    fn transaction(
+        &mut self,
+        address: u8,
+        operations: &mut [Operation<'_>],
+    ) -> Result<(), ErrorKind> {
+        match &mut self.0 {
+            AnyI2c::Pi(bus) => bus.transaction(address, operations),
+            AnyI2c::Simulated(bus) => bus
+                .transaction(address, operations)
+                .map_err(|error| simulated::kind(&error)),
+        }
+    }
+}
+
+/// A pulse counter of the field.
+#[derive(Debug)]
+pub struct FieldPulses(AnyPulses);
+
+#[derive(Debug)]
+enum AnyPulses {
+    Pi(pi::PiPulses),
+    Simulated(furrow_sim_bus::RemotePulses),
+}
+
+impl PulseCounter for FieldPulses {
+    fn pulses(&mut self) -> Result<u64, &'static str> {
+        match &mut self.0 {
+            AnyPulses::Pi(pin) => pin.pulses(),
+            AnyPulses::Simulated(pin) => simulated::pulses(pin),
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! The Pi's own I2C and GPIO. The only file that names rppal.
+//!
+//! rppal's `embedded-hal` transaction sends a STOP in the middle and tells every failure as
+//! "other"; this wrapper uses its inherent `write_read` (one I2C_RDWR, repeated START) and reads the
+//! kernel's error codes. `with_bus` works on every board; `new` would have to know the model.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use embedded_hal::i2c::{ErrorKind, NoAcknowledgeSource, Operation};
+use nix::errno::Errno;
+use rppal::gpio::{Event, Gpio, InputPin, Trigger};
+use rppal::i2c::{Error, I2c};
+
+/// Longest transaction, in milliseconds: ten times the longest one of ours at 10 kHz. A chip that
+/// stretches the clock longer has hung.
+const TIMEOUT_MS: u32 = 100;
+/// Edges closer together are the contact's bounce. Half of the shortest pulse of a 225 Hz meter is
+/// 2.2 ms.
+const DEBOUNCE: Duration = Duration::from_millis(1);
+
+/// An I2C bus, opened when it is first used and again after it failed to open.
+#[derive(Debug)]
+pub(super) struct PiI2c {
+    number: u8,
+    open: Option<I2c>,
+}
+
+impl PiI2c {
+    pub(super) fn new(number: u8) -> Self {
+        Self { number, open: None }
+    }
+
+    /// As `embedded_hal::i2c::I2c::transaction`, for the shapes that drivers use: writes, a read, or
+    /// writes followed by one read.
+    pub(super) fn transaction(
+        &mut self,
+        address: u8,
+        operations: &mut [Operation<'_>],
+    ) -> Result<(), ErrorKind> {
+        let number = self.number;
+        let bus = self.bus()?;
+        let outcome = bus
+            .set_slave_address(u16::from(address))
+            .and_then(|()| run(bus, operations));
+        outcome.map_err(|error| {
+            tracing::trace!(bus = number, address, error = %error, "I2C transaction failed");
+            kind(&error)
+        })
+    }
+
+    fn bus(&mut self) -> Result<&mut I2c, ErrorKind> {
+        if self.open.is_none() {
+            let opened = I2c::with_bus(self.number)
+                .and_then(|bus| bus.set_timeout(TIMEOUT_MS).map(|()| bus));
+            match opened {
+                Ok(bus) => self.open = Some(bus),
+                Err(error) => {
+                    // Most often the interface is off or the user is not in the group i2c.
+                    tracing::debug!(bus = self.number, error = %error, "I2C bus does not open");
+                    return Err(ErrorKind::Other);
+                }
+            }
+        }
+        self.open.as_mut().ok_or(ErrorKind::Other)
+    }
+}
+
+fn run(bus: &mut I2c, operations: &mut [Operation<'_>]) -> rppal::i2c::Result<()> {
+    match operations {
+        [] => Ok(()),
+        // An address without data: the kernel has a call of its own for it.
+        [Operation::Write([])] => bus.smbus_quick_command(false),
+        [Operation::Read(into)] => {
+            let len = into.len();
+            bus.read(into).and_then(|read| whole(read, len))
+        }
+        [Operation::Write(bytes), Operation::Read(into)] => bus.write_read(bytes, into),
+        [writes @ .., Operation::Read(into)] => bus.write_read(&concatenated(writes)?, into),
+        writes => {
+            let bytes = concatenated(writes)?;
+            bus.write(&bytes)
+                .and_then(|written| whole(written, bytes.len()))
+        }
+    }
+}
+
+/// Adjacent writes are one write, as the `embedded-hal` contract says.
+fn concatenated(operations: &[Operation<'_>]) -> rppal::i2c::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for operation in operations {
+        match operation {
+            Operation::Write(more) => bytes.extend_from_slice(more),
+            // No driver reads before it writes within one transaction.
+            Operation::Read(_) => return Err(Error::FeatureNotSupported),
+        }
+    }
+    Ok(bytes)
+}
+
+fn whole(done: usize, wanted: usize) -> rppal::i2c::Result<()> {
+    if done == wanted {
+        return Ok(());
+    }
+    Err(Error::Io(std::io::Error::from(
+        std::io::ErrorKind::UnexpectedEof,
+    )))
+}
+
+/// What the kernel's adapters mean (Documentation/i2c/fault-codes.rst).
+fn kind(error: &Error) -> ErrorKind {
+    let Error::Io(error) = error else {
+        return ErrorKind::Other;
+    };
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::ENXIO) => ErrorKind::NoAcknowledge(NoAcknowledgeSource::Address),
+        // BCM2835 and RP1 do not tell the address from the data.
+        Some(Errno::EREMOTEIO) => ErrorKind::NoAcknowledge(NoAcknowledgeSource::Unknown),
+        Some(Errno::EAGAIN) => ErrorKind::ArbitrationLoss,
+        Some(Errno::ETIMEDOUT | Errno::EIO | Errno::EBUSY | Errno::EPROTO) => ErrorKind::Bus,
+        _ => ErrorKind::Other,
+    }
+}
+
+/// Counts rising edges by interrupt.
+#[derive(Debug)]
+pub(super) struct PiPulses {
+    pin: u8,
+    count: Arc<AtomicU64>,
+    /// Kept for its interrupt; dropped with it.
+    open: Option<InputPin>,
+}
+
+impl PiPulses {
+    pub(super) fn new(pin: u8) -> Self {
+        let mut counter = Self {
+            pin,
+            count: Arc::default(),
+            open: None,
+        };
+        // Counting starts now; a failure shows at the first reading.
+        counter.open();
+        counter
+    }
+
+    pub(super) fn pulses(&mut self) -> Result<u64, &'static str> {
+        if self.open.is_none() && !self.open() {
+            return Err("the GPIO pin does not open");
+        }
+        Ok(self.count.load(Ordering::Relaxed))
+    }
+
+    fn open(&mut self) -> bool {
+        let count = Arc::clone(&self.count);
+        let mut last: Option<u32> = None;
+        let counted = move |event: Event| {
+            // The kernel numbers the edges: what its queue lost is counted all the same.
+            let edges = last
+                .map_or(1, |last| event.seqno.wrapping_sub(last))
+                .clamp(1, EDGES_MAX);
+            last = Some(event.seqno);
+            count.fetch_add(u64::from(edges), Ordering::Relaxed);
+        };
+        let opened = Gpio::new().and_then(|gpio| {
+            let mut pin = gpio.get(self.pin)?.into_input_pullup();
+            pin.set_async_interrupt(Trigger::RisingEdge, Some(DEBOUNCE), counted)?;
+            Ok(pin)
+        });
+        match opened {
+            Ok(pin) => {
+                self.open = Some(pin);
+                true
+            }
+            Err(error) => {
+                tracing::debug!(pin = self.pin, error = %error, "GPIO pin does not open");
+                false
+            }
+        }
+    }
+}
+
+/// Most edges that one event may stand for: the kernel queues 1024.
+const EDGES_MAX: u32 = 4_096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_codes_are_told_apart() {
+        let no_data = ErrorKind::NoAcknowledge(NoAcknowledgeSource::Unknown);
+        let table = [
+            (
+                Errno::ENXIO,
+                ErrorKind::NoAcknowledge(NoAcknowledgeSource::Address),
+            ),
+            (Errno::EREMOTEIO, no_data),
+            (Errno::ETIMEDOUT, ErrorKind::Bus),
+            (Errno::EAGAIN, ErrorKind::ArbitrationLoss),
+            (Errno::EIO, ErrorKind::Bus),
+            (Errno::ENOENT, ErrorKind::Other),
+        ];
+        for (errno, expected) in table {
+            let error = Error::Io(std::io::Error::from_raw_os_error(errno as i32));
+            assert_eq!(kind(&error), expected, "{errno}");
+        }
+        assert_eq!(kind(&Error::InvalidSlaveAddress(0x80)), ErrorKind::Other);
+    }
+
+    #[test]
+    fn a_bus_that_is_not_there_fails_without_panic() {
+        let mut bus = PiI2c::new(255);
+        let mut byte = [0];
+        let mut read = [Operation::Write(&[0]), Operation::Read(&mut byte)];
+        assert_eq!(bus.transaction(0x44, &mut read), Err(ErrorKind::Other));
+        assert_eq!(
+            PiPulses::new(17).pulses(),
+            Err("the GPIO pin does not open")
+        );
+    }
+
+    #[test]
+    fn adjacent_writes_are_joined_and_a_read_between_is_refused() {
+        let writes = [Operation::Write(&[1, 2]), Operation::Write(&[3])];
+        assert_eq!(concatenated(&writes).unwrap(), [1, 2, 3]);
+        let mut byte = [0];
+        assert!(concatenated(&[Operation::Read(&mut byte), Operation::Write(&[1])]).is_err());
+    }
+}

@@ -1,0 +1,348 @@
+//! From what was written to what holds.
+
+mod devices;
+mod section;
+mod zones;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use furrow_wire::{CooperativeId, GatewayId};
+use jiff::tz::TimeZone;
+
+use self::section::Section;
+use super::mistakes::Mistakes;
+use super::raw::{RawBus, RawConfig, RawGateway, RawIrrigation, RawJournal, RawMqtt};
+use super::settings::{
+    BusKind, BusSettings, GatewaySettings, IrrigationSettings, JournalSettings, MqttSettings,
+    Secret, Settings,
+};
+
+/// How a secret's or a certificate's file is read; a test hands in its own.
+type ReadText<'a> = &'a dyn Fn(&Path) -> io::Result<String>;
+
+/// Most buses: a Pi 5 has seven I2C controllers.
+const BUSES_MAX: usize = 8;
+/// Exists while systemd-timesyncd has the clock right.
+const CLOCK_SYNC_FILE: &str = "/run/systemd/timesync/synchronized";
+
+impl Settings {
+    /// Checks everything; all mistakes come together.
+    pub(super) fn from_raw(raw: &RawConfig, read: ReadText<'_>) -> Result<Self, Mistakes> {
+        let mut found = Mistakes::default();
+        let known = "gateway, mqtt, journal, irrigation, bus, device, zone";
+        Section::new("", &mut found).refuse_unknown(&raw.unknown, known);
+        let gateway = gateway(raw.gateway.as_ref(), &mut found);
+        let login = gateway
+            .as_ref()
+            .map(|g| format!("{}/{}", g.cooperative, g.id));
+        let mqtt = mqtt(raw.mqtt.as_ref(), login.as_deref(), read, &mut found);
+        let journal = journal(raw.journal.as_ref(), &mut found);
+        let irrigation = irrigation(raw.irrigation.as_ref(), &mut found);
+        let buses = buses(&raw.bus, &mut found);
+        let devices = devices::devices(raw, &mut found);
+        let zones = zones::zones(raw, &mut found);
+        let parts = (gateway, mqtt, journal, irrigation, buses, devices, zones);
+        let (
+            Some(gateway),
+            Some(mqtt),
+            Some(journal),
+            Some(irrigation),
+            Some(buses),
+            Some(devices),
+            Some(zones),
+        ) = parts
+        else {
+            return Err(found);
+        };
+        if found.as_slice().is_empty() {
+            Ok(Self {
+                gateway,
+                mqtt,
+                journal,
+                irrigation,
+                buses,
+                devices,
+                zones,
+            })
+        } else {
+            Err(found)
+        }
+    }
+}
+
+fn gateway(raw: Option<&RawGateway>, found: &mut Mistakes) -> Option<GatewaySettings> {
+    let Some(raw) = raw else {
+        found.add(
+            "gateway",
+            "the section is missing",
+            "add [gateway] with cooperative and id",
+        );
+        return None;
+    };
+    let mut section = Section::new("gateway", found);
+    let known =
+        "cooperative, id, greenhouse, greenhouse_name, timezone, state_dir, clock_sync_file";
+    section.refuse_unknown(&raw.unknown, known);
+    let cooperative: Option<CooperativeId> =
+        section.parsed("cooperative", raw.cooperative.as_ref(), "hoa-binh");
+    let id: Option<GatewayId> = section.parsed("id", raw.id.as_ref(), "gw-01");
+    let greenhouse = section.parsed("greenhouse", raw.greenhouse.as_ref(), "nha-luoi-1");
+    let name_default = raw.greenhouse.as_ref().map_or_else(String::new, |leaf| {
+        let text = leaf.to_string();
+        text.trim_matches('"').to_owned()
+    });
+    let greenhouse_name = section.text_or(
+        "greenhouse_name",
+        raw.greenhouse_name.as_ref(),
+        &name_default,
+    );
+    let time_zone = time_zone(&mut section, raw);
+    let state_dir = section.text_or(
+        "state_dir",
+        raw.state_dir.as_ref(),
+        "/var/lib/furrow-gateway",
+    );
+    let clock_sync_file = section.text_or(
+        "clock_sync_file",
+        raw.clock_sync_file.as_ref(),
+        CLOCK_SYNC_FILE,
+    );
+    Some(GatewaySettings {
+        cooperative: cooperative?,
+        id: id?,
+        greenhouse: greenhouse?,
+        greenhouse_name: greenhouse_name?,
+        time_zone: time_zone?,
+        state_dir: PathBuf::from(state_dir?),
+        clock_sync_file: PathBuf::from(clock_sync_file?),
+    })
+}
+
+fn time_zone(section: &mut Section<'_>, raw: &RawGateway) -> Option<TimeZone> {
+    let example = "Asia/Ho_Chi_Minh";
+    let name = section.text("timezone", raw.timezone.as_ref(), example)?;
+    match TimeZone::get(&name) {
+        Ok(zone) => Some(zone),
+        Err(_) => section.mistake(
+            "timezone",
+            format!("{name:?} is not a time zone"),
+            format!("write an IANA name such as {example:?}"),
+        ),
+    }
+}
+
+fn mqtt(
+    raw: Option<&RawMqtt>,
+    login: Option<&str>,
+    read: ReadText<'_>,
+    found: &mut Mistakes,
+) -> Option<MqttSettings> {
+    let Some(raw) = raw else {
+        found.add(
+            "mqtt",
+            "the section is missing",
+            "add [mqtt] with host and password_file",
+        );
+        return None;
+    };
+    let mut section = Section::new("mqtt", found);
+    let known = "host, port, username, password, password_file, send_interval, tls";
+    section.refuse_unknown(&raw.unknown, known);
+    let host = section.text("host", raw.host.as_ref(), "ingest.example");
+    let port = match raw.port.as_ref() {
+        None => Some(if raw.tls.is_some() { 8883 } else { 1883 }),
+        port => section.whole("port", port, &(1..=65_535), "1883"),
+    };
+    let username = section.text_or("username", raw.username.as_ref(), login.unwrap_or("?"));
+    let password = password(&mut section, raw, read);
+    let range = ("1s", "1h");
+    let send_interval = section.duration(
+        "send_interval",
+        raw.send_interval.as_ref(),
+        range,
+        Some("60s"),
+    );
+    let ca_pem = match &raw.tls {
+        None => Some(None),
+        Some(tls) => {
+            let mut section = section.inner("tls");
+            section.refuse_unknown(&tls.unknown, "ca_file");
+            let path = section.text("ca_file", tls.ca_file.as_ref(), "/etc/furrow/ca.pem");
+            path.and_then(|path| certificate(&mut section, &path, read))
+                .map(Some)
+        }
+    };
+    Some(MqttSettings {
+        host: host?,
+        port: u16::try_from(port?).ok()?,
+        username: username?,
+        password: password?,
+        send_interval: send_interval?,
+        ca_pem: ca_pem?,
+    })
+}
+
+fn password(section: &mut Section<'_>, raw: &RawMqtt, read: ReadText<'_>) -> Option<Secret> {
+    let example = "/etc/furrow/mqtt-password";
+    match (&raw.password, &raw.password_file) {
+        (Some(password), None) => section
+            .text("password", Some(password), "…")
+            .map(Secret::new),
+        (None, Some(file)) => {
+            let path = section.text("password_file", Some(file), example)?;
+            let remedy = "write the password into that file, on its first line";
+            match read(Path::new(&path)) {
+                Ok(text) if text.trim().is_empty() => {
+                    section.mistake("password_file", format!("{path:?} is empty"), remedy)
+                }
+                Ok(text) => Some(Secret::new(text.trim_end_matches(['\r', '\n']).to_owned())),
+                Err(error) => section.mistake(
+                    "password_file",
+                    format!("{path:?} can't be read: {error}"),
+                    remedy,
+                ),
+            }
+        }
+        (Some(_), Some(_)) => section.mistake(
+            "password",
+            "stands beside password_file",
+            "keep only one of them",
+        ),
+        (None, None) => section.mistake(
+            "password_file",
+            "there is no password",
+            format!("add password_file = {example:?} (or password)"),
+        ),
+    }
+}
+
+fn certificate(section: &mut Section<'_>, path: &str, read: ReadText<'_>) -> Option<String> {
+    let remedy = "name the PEM file with the certificate of the broker's authority";
+    match read(Path::new(path)) {
+        Ok(pem) if pem.contains("-----BEGIN CERTIFICATE-----") => Some(pem),
+        Ok(_) => section.mistake(
+            "ca_file",
+            format!("{path:?} holds no PEM certificate"),
+            remedy,
+        ),
+        Err(error) => section.mistake(
+            "ca_file",
+            format!("{path:?} can't be read: {error}"),
+            remedy,
+        ),
+    }
+}
+
+fn journal(raw: Option<&RawJournal>, found: &mut Mistakes) -> Option<JournalSettings> {
+    let default = RawJournal::default();
+    let raw = raw.unwrap_or(&default);
+    let mut section = Section::new("journal", found);
+    section.refuse_unknown(&raw.unknown, "commit_interval, cap");
+    let leaf = raw.commit_interval.as_ref();
+    let commit_interval = section.duration("commit_interval", leaf, ("1s", "10min"), Some("30s"));
+    let cap_bytes = section.size("cap", raw.cap.as_ref(), ("1 MiB", "64 GiB"), "512 MiB");
+    Some(JournalSettings {
+        commit_interval: commit_interval?,
+        cap_bytes: cap_bytes?,
+    })
+}
+
+fn irrigation(raw: Option<&RawIrrigation>, found: &mut Mistakes) -> Option<IrrigationSettings> {
+    let default = RawIrrigation::default();
+    let raw = raw.unwrap_or(&default);
+    let mut section = Section::new("irrigation", found);
+    section.refuse_unknown(&raw.unknown, "lease, max_open_zones");
+    let lease = section.duration("lease", raw.lease.as_ref(), ("6s", "300s"), Some("30s"));
+    let open = match raw.max_open_zones.as_ref() {
+        None => Some(1),
+        leaf => section.whole("max_open_zones", leaf, &(1..=64), "1"),
+    };
+    Some(IrrigationSettings {
+        lease_seconds: u16::try_from(lease?.as_secs()).ok()?,
+        max_open_zones: usize::try_from(open?).ok()?,
+    })
+}
+
+fn buses(raw: &[RawBus], found: &mut Mistakes) -> Option<Vec<BusSettings>> {
+    if raw.is_empty() {
+        found.add(
+            "bus",
+            "there is no bus",
+            "add a [[bus]] with id, kind and i2c",
+        );
+        return None;
+    }
+    if raw.len() > BUSES_MAX {
+        found.add(
+            "bus",
+            format!("there are {} buses", raw.len()),
+            "keep at most 8",
+        );
+        return None;
+    }
+    let built: Vec<_> = raw
+        .iter()
+        .enumerate()
+        .map(|(index, raw)| bus(index, raw, found))
+        .collect();
+    let mut seen: Vec<&BusSettings> = Vec::new();
+    for (index, bus) in built
+        .iter()
+        .enumerate()
+        .filter_map(|(i, bus)| Some((i, bus.as_ref()?)))
+    {
+        let mut section = Section::new(format!("bus[{index}]"), found);
+        if seen.iter().any(|other| other.id == bus.id) {
+            let problem = format!("{:?} names two buses", bus.id.as_str());
+            section.mistake::<()>("id", problem, "give each bus its own id");
+        }
+        if let Some(other) = seen.iter().find(|other| other.i2c == bus.i2c) {
+            let problem = format!("I2C bus {} is already bus {:?}", bus.i2c, other.id.as_str());
+            section.mistake::<()>("i2c", problem, "use one [[bus]] for it");
+        }
+        if let Some(other) = seen.first().filter(|other| other.kind != bus.kind) {
+            let problem = format!("is behind another clock than bus {:?}", other.id.as_str());
+            let remedy = "make all buses pi, or all simulated at one address";
+            section.mistake::<()>("kind", problem, remedy);
+        }
+        seen.push(bus);
+    }
+    built.into_iter().collect()
+}
+
+fn bus(index: usize, raw: &RawBus, found: &mut Mistakes) -> Option<BusSettings> {
+    let mut section = Section::new(format!("bus[{index}]"), found);
+    section.refuse_unknown(&raw.unknown, "id, kind, i2c, address");
+    let id = section.parsed("id", raw.id.as_ref(), "main");
+    let i2c = section.whole("i2c", raw.i2c.as_ref(), &(0..=255), "1");
+    let kind = match section.text("kind", raw.kind.as_ref(), "pi")?.as_str() {
+        "pi" => {
+            section.refuse(
+                "address",
+                raw.address.as_ref(),
+                "a bus of the Pi has no address",
+            );
+            Some(BusKind::Pi)
+        }
+        "simulated" => {
+            let address = section.text("address", raw.address.as_ref(), "tcp:127.0.0.1:7000");
+            address.and_then(|address| {
+                if address.starts_with("tcp:") || address.starts_with("unix:") {
+                    return Some(BusKind::Simulated { address });
+                }
+                let problem = format!("{address:?} is no address of a simulator");
+                section.mistake("address", problem, "write tcp:HOST:PORT or unix:/PATH")
+            })
+        }
+        other => {
+            let problem = format!("{other:?} is no kind of bus");
+            section.mistake("kind", problem, "write \"pi\" or \"simulated\"")
+        }
+    };
+    Some(BusSettings {
+        id: id?,
+        kind: kind?,
+        i2c: u8::try_from(i2c?).ok()?,
+    })
+}

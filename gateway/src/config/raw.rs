@@ -1,0 +1,151 @@
+//! The configuration as it was written. No checks and no IO.
+//!
+//! Keys that nobody knows are kept in `unknown` and refused in the second stage, together with all
+//! other mistakes: serde's `deny_unknown_fields` would report the first one alone.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::leaf::Leaf;
+
+/// Keys that a section does not know.
+pub(super) type Unknown = BTreeMap<String, Leaf>;
+
+/// The whole file.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawConfig {
+    pub(super) gateway: Option<RawGateway>,
+    pub(super) mqtt: Option<RawMqtt>,
+    pub(super) journal: Option<RawJournal>,
+    pub(super) irrigation: Option<RawIrrigation>,
+    #[serde(default)]
+    pub(super) bus: Vec<RawBus>,
+    #[serde(default)]
+    pub(super) device: Vec<RawDevice>,
+    #[serde(default)]
+    pub(super) zone: Vec<RawZone>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawGateway {
+    pub(super) cooperative: Option<Leaf>,
+    pub(super) id: Option<Leaf>,
+    pub(super) greenhouse: Option<Leaf>,
+    pub(super) greenhouse_name: Option<Leaf>,
+    pub(super) timezone: Option<Leaf>,
+    pub(super) state_dir: Option<Leaf>,
+    pub(super) clock_sync_file: Option<Leaf>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawMqtt {
+    pub(super) host: Option<Leaf>,
+    pub(super) port: Option<Leaf>,
+    pub(super) username: Option<Leaf>,
+    pub(super) password: Option<Leaf>,
+    pub(super) password_file: Option<Leaf>,
+    pub(super) send_interval: Option<Leaf>,
+    pub(super) tls: Option<RawTls>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawTls {
+    pub(super) ca_file: Option<Leaf>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawJournal {
+    pub(super) commit_interval: Option<Leaf>,
+    pub(super) cap: Option<Leaf>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawIrrigation {
+    pub(super) lease: Option<Leaf>,
+    pub(super) max_open_zones: Option<Leaf>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawBus {
+    pub(super) id: Option<Leaf>,
+    pub(super) kind: Option<Leaf>,
+    pub(super) i2c: Option<Leaf>,
+    pub(super) address: Option<Leaf>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawDevice {
+    pub(super) id: Option<Leaf>,
+    pub(super) name: Option<Leaf>,
+    pub(super) kind: Option<Leaf>,
+    pub(super) bus: Option<Leaf>,
+    pub(super) address: Option<Leaf>,
+    pub(super) every: Option<Leaf>,
+    pub(super) pin: Option<Leaf>,
+    pub(super) self_calibration: Option<Leaf>,
+    pub(super) altitude_m: Option<Leaf>,
+    pub(super) pulses_per_litre: Option<Leaf>,
+    pub(super) litres_per_pulse: Option<Leaf>,
+    #[serde(default)]
+    pub(super) input: Vec<RawInput>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawInput {
+    pub(super) input: Option<Leaf>,
+    pub(super) kind: Option<Leaf>,
+    pub(super) name: Option<Leaf>,
+    pub(super) channel: Option<Leaf>,
+    pub(super) unit: Option<Leaf>,
+    pub(super) decimals: Option<Leaf>,
+    pub(super) volts_per_unit: Option<Leaf>,
+    pub(super) shunt_ohms: Option<Leaf>,
+    pub(super) at_4_ma: Option<Leaf>,
+    pub(super) at_20_ma: Option<Leaf>,
+    pub(super) dry_volts: Option<Leaf>,
+    pub(super) wet_volts: Option<Leaf>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawZone {
+    pub(super) id: Option<Leaf>,
+    pub(super) name: Option<Leaf>,
+    pub(super) controller: Option<Leaf>,
+    pub(super) output: Option<Leaf>,
+    pub(super) pulses_per_litre: Option<Leaf>,
+    pub(super) litres_per_pulse: Option<Leaf>,
+    pub(super) max_run: Option<Leaf>,
+    pub(super) daily_limit: Option<Leaf>,
+    #[serde(default)]
+    pub(super) schedule: Vec<RawSchedule>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawSchedule {
+    pub(super) at: Option<Leaf>,
+    #[serde(rename = "for")]
+    pub(super) run: Option<Leaf>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}

@@ -1,0 +1,260 @@
+//! Devices on their buses: one worker thread per bus, jobs in, results out.
+//!
+//! Owns: building the drivers from the settings, retries, and the queues. It does not schedule and
+//! does not judge readings: that is the core's. A bus that hangs stops its own worker and nobody
+//! else: its jobs are answered as failed by [`Devices::submit`].
+//!
+//! ```text
+//! event loop ──submit(Job, Busy)──► queue (bounded) ──► worker ──Done{outcome, busy}──► Results
+//! ```
+//!
+//! Every submitted job is answered by exactly one [`Done`]: either at once by `submit`, or through
+//! [`Results`]. The [`Busy`] token travels with it, so that simulated time waits for the answer.
+
+mod driver;
+mod queue;
+mod worker;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use furrow_drivers::{BusFault, SensorError};
+use furrow_irrigation::OutputStatus;
+use furrow_wire::Decimal;
+
+use crate::bus::{Busy, Field, FieldClock};
+use crate::config::Settings;
+
+use self::queue::Queue;
+use self::worker::Worker;
+
+/// Most valve jobs that wait for one bus: two for each output of a full set of drip controllers.
+const URGENT_MAX: usize = 64;
+/// A valve job that opens and has waited longer than this is refused: late water can hurt.
+pub const OPEN_LATE_MS: u64 = 5_000;
+
+/// Work for a bus. Devices and zones are named by their place in the settings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Job {
+    /// Bring a device into its measuring mode; once for each device at start. May take 0.5 s.
+    Prepare {
+        /// The device.
+        device: usize,
+    },
+    /// Read all channels of a device.
+    Read {
+        /// The device.
+        device: usize,
+        /// Handed back as it is: the tick that this reading belongs to.
+        tick_ms: u64,
+    },
+    /// Renew or end a zone's lease. Goes before readings.
+    Lease {
+        /// The zone.
+        zone: usize,
+        /// 0 closes.
+        seconds: u16,
+    },
+    /// Read a zone's output. Goes before readings.
+    Status {
+        /// The zone.
+        zone: usize,
+    },
+    /// Clear the latched flags of a zone's controller. Goes before readings.
+    ClearFlags {
+        /// The zone.
+        zone: usize,
+    },
+}
+
+/// What became of a job.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Of [`Job::Prepare`]: when the first reading can be had, in monotonic milliseconds; `None` when
+    /// it can be had now.
+    Prepared(Result<Option<u64>, SensorError>),
+    /// Of [`Job::Read`]: one for each channel of the device, in the order of the settings.
+    Readings(Vec<Result<Decimal, SensorError>>),
+    /// Of [`Job::Lease`].
+    Lease(Result<(), SensorError>),
+    /// Of [`Job::Status`].
+    Status(Result<OutputStatus, SensorError>),
+    /// Of [`Job::ClearFlags`].
+    Cleared(Result<(), SensorError>),
+}
+
+/// An answered job.
+#[derive(Debug)]
+pub struct Done {
+    /// The job.
+    pub job: Job,
+    /// What became of it.
+    pub outcome: Outcome,
+    /// When, in monotonic milliseconds.
+    pub at_mono_ms: u64,
+    /// The token that came with the job.
+    pub busy: Busy,
+}
+
+/// The devices can't be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The system gives no thread.
+    #[error("start the worker of bus {bus}")]
+    Thread {
+        /// Which.
+        bus: String,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// All workers. Dropping it ends them; one that hangs in the kernel is left behind.
+#[derive(Debug)]
+pub struct Devices {
+    field: Field,
+    settings: Arc<Settings>,
+    queues: Vec<Arc<Queue>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// The answers of all workers.
+#[derive(Debug)]
+pub struct Results(tokio::sync::mpsc::Receiver<Done>);
+
+impl Results {
+    /// The next answer. `None` once all workers have ended. Cancel-safe.
+    pub async fn recv(&mut self) -> Option<Done> {
+        self.0.recv().await
+    }
+
+    /// The next answer, if there is one.
+    pub fn try_recv(&mut self) -> Option<Done> {
+        self.0.try_recv().ok()
+    }
+
+    /// The next answer, for programs without an event loop. Must not be called inside one.
+    pub fn blocking_recv(&mut self) -> Option<Done> {
+        self.0.blocking_recv()
+    }
+}
+
+impl Devices {
+    /// Starts a worker for each bus. Nothing is sent to any device yet.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub fn start(settings: &Arc<Settings>, field: &Field) -> Result<(Self, Results), StartError> {
+        let normal_max = settings.devices().len().saturating_mul(2);
+        let buses = settings.buses().len();
+        // Room for every job that can be queued or in hand: a worker never waits for the loop.
+        let answers = normal_max
+            .saturating_add(URGENT_MAX)
+            .saturating_add(1)
+            .saturating_mul(buses);
+        let (sender, receiver) = tokio::sync::mpsc::channel(answers.max(1));
+        let mut devices = Self {
+            field: field.clone(),
+            settings: Arc::clone(settings),
+            queues: Vec::new(),
+            threads: Vec::new(),
+        };
+        for (index, bus) in settings.buses().iter().enumerate() {
+            let queue = Arc::new(Queue::new(normal_max, URGENT_MAX));
+            let worker = Worker {
+                settings: Arc::clone(settings),
+                bus: index,
+                field: field.clone(),
+                queue: Arc::clone(&queue),
+                answers: sender.clone(),
+            };
+            let thread = std::thread::Builder::new()
+                .name(format!("bus-{}", bus.id))
+                .spawn(move || worker.run())
+                .map_err(|source| StartError::Thread {
+                    bus: bus.id.to_string(),
+                    source,
+                })?;
+            devices.queues.push(queue);
+            devices.threads.push(thread);
+        }
+        Ok((devices, Results(receiver)))
+    }
+
+    /// The field's clock.
+    #[must_use]
+    pub fn clock(&self) -> &FieldClock {
+        self.field.clock()
+    }
+
+    /// Queues a job. Where that can't be (the bus hangs: its queue is full, or the device's last
+    /// reading is still not back), the job is answered at once, as failed.
+    #[must_use = "a job that can't be queued is answered here"]
+    pub fn submit(&self, job: Job, busy: Busy) -> Option<Done> {
+        let now_ms = self.field.clock().now().mono_ms();
+        let bus = bus_of(&self.settings, job);
+        let Some(queue) = bus.and_then(|bus| self.queues.get(bus)) else {
+            return Some(self.stuck(job, busy, now_ms));
+        };
+        let (job, busy) = queue.push(job, busy, now_ms)?;
+        tracing::debug!(?job, "bus does not keep up, job refused");
+        Some(self.stuck(job, busy, now_ms))
+    }
+
+    /// Devices whose reading has been under way for longer than `limit_ms`.
+    #[must_use]
+    pub fn hanging(&self, limit_ms: u64) -> BTreeSet<usize> {
+        let now_ms = self.field.clock().now().mono_ms();
+        self.queues
+            .iter()
+            .filter_map(|queue| queue.hanging(now_ms, limit_ms))
+            .collect()
+    }
+
+    /// Lets the workers finish the job in hand and end. Queued jobs are dropped.
+    pub fn stop(mut self) {
+        self.close();
+        for thread in self.threads.drain(..) {
+            // A panic of a worker was logged by the hook; nothing is left to be saved here.
+            drop(thread.join());
+        }
+    }
+
+    fn stuck(&self, job: Job, busy: Busy, at_mono_ms: u64) -> Done {
+        let outcome = worker::failed(&self.settings, job, BusFault::Stuck);
+        Done {
+            job,
+            outcome,
+            at_mono_ms,
+            busy,
+        }
+    }
+
+    fn close(&self) {
+        for queue in &self.queues {
+            queue.close();
+        }
+    }
+}
+
+impl Drop for Devices {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// The bus that a job is for; `None` for a device or zone that does not exist.
+fn bus_of(settings: &Settings, job: Job) -> Option<usize> {
+    let device = match job {
+        Job::Prepare { device } | Job::Read { device, .. } => device,
+        Job::Lease { zone, .. } | Job::Status { zone } | Job::ClearFlags { zone } => {
+            settings.zones().get(zone)?.controller
+        }
+    };
+    settings.devices().get(device).map(|device| device.bus)
+}
+
+#[cfg(test)]
+mod tests;

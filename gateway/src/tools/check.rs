@@ -1,0 +1,126 @@
+//! `check`: is the configuration right, and what does it say?
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::{load, print};
+use crate::config::{BusKind, Settings};
+
+/// Check the configuration: print every mistake with its remedy, or a summary
+///
+/// Touches no bus. Exit code 0 when all is well, 64 when not.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    furrow-gateway --config /etc/furrow/gateway.toml check\n  \
+    FURROW__MQTT__HOST=ingest.example furrow-gateway check")]
+pub struct Check {}
+
+impl Check {
+    /// Runs the command.
+    #[must_use]
+    pub fn run(&self, config: &Path) -> ExitCode {
+        match load(config) {
+            Ok(settings) => {
+                print::line(summary(&settings));
+                ExitCode::SUCCESS
+            }
+            Err(code) => code,
+        }
+    }
+}
+
+fn summary(settings: &Settings) -> String {
+    let gateway = settings.gateway();
+    let mqtt = settings.mqtt();
+    let transport = if mqtt.ca_pem.is_some() {
+        "TLS"
+    } else {
+        "plain TCP"
+    };
+    let mut text = format!(
+        "configuration is right\n\
+         gateway   {}/{}, greenhouse {} ({})\n\
+         mqtt      {}:{} as {}, {transport}, every {} s\n",
+        gateway.cooperative,
+        gateway.id,
+        gateway.greenhouse,
+        gateway.greenhouse_name,
+        mqtt.host,
+        mqtt.port,
+        mqtt.username,
+        mqtt.send_interval.as_secs(),
+    );
+    let described = describe(settings, &mut text);
+    described.expect("writing to a string never fails");
+    text.truncate(text.trim_end().len());
+    text
+}
+
+fn describe(settings: &Settings, text: &mut String) -> std::fmt::Result {
+    for bus in settings.buses() {
+        let behind = match &bus.kind {
+            BusKind::Pi => format!("/dev/i2c-{}", bus.i2c),
+            BusKind::Simulated { address } => format!("I2C {} at {address}", bus.i2c),
+        };
+        writeln!(text, "bus       {}: {behind}", bus.id)?;
+    }
+    for device in settings.devices() {
+        let bus = settings
+            .buses()
+            .get(device.bus)
+            .map_or("?", |bus| bus.id.as_str());
+        let address = device
+            .address()
+            .map_or_else(String::new, |at| format!(" at {at:#04x}"));
+        let kind = device.kind.name();
+        let channels: Vec<&str> = device.channels.iter().map(|c| c.name.as_str()).collect();
+        writeln!(
+            text,
+            "device    {}: {kind}{address} on {bus}, every {} s: {}",
+            device.id,
+            device.every.as_secs_f64(),
+            channels.join(", "),
+        )?;
+    }
+    for zone in settings.zones() {
+        let controller = settings
+            .devices()
+            .get(zone.controller)
+            .map_or("?", |d| d.id.as_str());
+        let times: Vec<String> = zone
+            .plan
+            .schedule()
+            .iter()
+            .map(|entry| {
+                format!(
+                    "{} for {} s",
+                    entry.at.strftime("%H:%M"),
+                    entry.run_ms / 1_000
+                )
+            })
+            .collect();
+        let schedule = if times.is_empty() {
+            "no schedule".to_owned()
+        } else {
+            times.join(", ")
+        };
+        writeln!(
+            text,
+            "zone      {} ({}): output {} of {controller}, at most {} min a run and {} min a day; \
+             {schedule}",
+            zone.id,
+            zone.name,
+            zone.output,
+            zone.plan.max_run_ms() / 60_000,
+            zone.plan.daily_limit_ms() / 60_000,
+        )?;
+    }
+    writeln!(
+        text,
+        "in all    {} devices, {} channels, {} zones",
+        settings.devices().len(),
+        settings.channels().count(),
+        settings.zones().len(),
+    )
+}

@@ -1,0 +1,193 @@
+//! `read`: one reading of every channel, now.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use furrow_drivers::SensorError;
+use furrow_wire::Decimal;
+use serde::Serialize;
+
+use super::table::table;
+use super::{EXIT_FAILURE, load, print};
+use crate::bus::{Busy, Field, FieldError};
+use crate::config::Settings;
+use crate::devices::{Devices, Done, Job, Outcome, Results, StartError};
+
+/// The longest wait for sensors that need time before their first reading, in milliseconds: one
+/// period of an SCD4x and a little.
+const READY_MAX_MS: u64 = 6_000;
+
+/// Read every channel once and show the values, or why there is none
+///
+/// Run it while the gateway is stopped: a CO2 sensor is restarted by it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    furrow-gateway read\n  \
+    furrow-gateway --config /etc/furrow/gateway.toml read --json")]
+pub struct Read {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// One channel's reading. Exactly one of `value` and `error` is there.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+struct Row {
+    device: String,
+    channel: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<f64>,
+    unit: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(skip)]
+    text: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error(transparent)]
+    Field(#[from] FieldError),
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+impl Read {
+    /// Runs the command. Channels without a value make the exit code 1.
+    #[must_use]
+    pub fn run(&self, config: &Path) -> ExitCode {
+        let settings = match load(config) {
+            Ok(settings) => Arc::new(settings),
+            Err(code) => return code,
+        };
+        let rows = match read_all(&settings) {
+            Ok(rows) => rows,
+            Err(error) => {
+                print::error(&error);
+                return ExitCode::from(EXIT_FAILURE);
+            }
+        };
+        if self.json {
+            print::line(serde_json::to_string_pretty(&rows).expect("texts and finite numbers"));
+        } else {
+            print::line(text(&rows));
+        }
+        if rows.iter().all(|row| row.error.is_none()) {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::from(EXIT_FAILURE)
+        }
+    }
+}
+
+fn read_all(settings: &Arc<Settings>) -> Result<Vec<Row>, ReadError> {
+    let field = Field::open(settings, "furrow-gateway read")?;
+    let clock = field.clock().clone();
+    let (devices, mut results) = Devices::start(settings, &field)?;
+    let started_ms = clock.now().mono_ms();
+    let count = settings.devices().len();
+    let prepare = (0..count).map(|device| Job::Prepare { device });
+    let (prepared, busy) = ask(&devices, &mut results, prepare, clock.busy());
+    let ready_ms = prepared.iter().filter_map(|done| match &done.outcome {
+        Outcome::Prepared(Ok(ready)) => *ready,
+        // Shows again when it is read.
+        Outcome::Prepared(Err(_))
+        | Outcome::Readings(_)
+        | Outcome::Lease(_)
+        | Outcome::Status(_)
+        | Outcome::Cleared(_) => None,
+    });
+    // A flow needs some time between its two readings too.
+    let until_ms = ready_ms
+        .max()
+        .unwrap_or(0)
+        .max(started_ms.saturating_add(1_000));
+    let until_ms = until_ms
+        .min(started_ms.saturating_add(READY_MAX_MS))
+        .saturating_add(100);
+    let busy = clock.wait_until(until_ms.saturating_mul(1_000_000), busy);
+    let read = (0..count).map(|device| Job::Read {
+        device,
+        tick_ms: until_ms,
+    });
+    let (done, busy) = ask(&devices, &mut results, read, busy);
+    drop(busy);
+    devices.stop();
+    Ok(rows(settings, &done))
+}
+
+/// Submits jobs and waits for the answers to all of them.
+fn ask(
+    devices: &Devices,
+    results: &mut Results,
+    jobs: impl Iterator<Item = Job>,
+    busy: Busy,
+) -> (Vec<Done>, Busy) {
+    let mut answers = Vec::new();
+    let mut waiting = 0_usize;
+    for job in jobs {
+        match devices.submit(job, devices.clock().busy()) {
+            Some(done) => answers.push(done),
+            None => waiting = waiting.saturating_add(1),
+        }
+    }
+    for _ in 0..waiting {
+        let Some(done) = results.blocking_recv() else {
+            break;
+        };
+        answers.push(done);
+    }
+    (answers, busy)
+}
+
+fn rows(settings: &Settings, done: &[Done]) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for (index, device) in settings.devices().iter().enumerate() {
+        let readings = done
+            .iter()
+            .find_map(|done| match (&done.job, &done.outcome) {
+                (Job::Read { device, .. }, Outcome::Readings(readings)) if *device == index => {
+                    Some(readings)
+                }
+                _ => None,
+            });
+        for (place, channel) in device.channels.iter().enumerate() {
+            let reading = readings.and_then(|readings| readings.get(place));
+            let (value, error) = match reading {
+                Some(Ok(value)) => (Some(*value), None),
+                Some(Err(error)) => (None, Some(why(error))),
+                None => (None, Some("the bus did not answer".to_owned())),
+            };
+            rows.push(Row {
+                device: device.id.to_string(),
+                channel: channel.name.to_string(),
+                value: value.map(Decimal::to_f64),
+                unit: channel.unit.clone(),
+                text: value.map_or_else(String::new, |value| value.to_string()),
+                error,
+            });
+        }
+    }
+    rows
+}
+
+fn why(error: &SensorError) -> String {
+    print::chain(error)
+}
+
+fn text(rows: &[Row]) -> String {
+    let mut lines = vec![
+        ["device", "channel", "value", "unit"]
+            .map(str::to_owned)
+            .to_vec(),
+    ];
+    for row in rows {
+        let (value, unit) = match &row.error {
+            Some(error) => (format!("— {error}"), String::new()),
+            None => (row.text.clone(), row.unit.clone()),
+        };
+        lines.push(vec![row.device.clone(), row.channel.clone(), value, unit]);
+    }
+    table(&lines)
+}
