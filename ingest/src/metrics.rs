@@ -106,8 +106,11 @@ impl Metrics {
         labels: &[(&'static str, &str)],
     ) -> Arc<AtomicU64> {
         let mut families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
-        let family =
-            families.entry(name).or_insert_with(|| Family { help, kind, cells: BTreeMap::new() });
+        let family = families.entry(name).or_insert_with(|| Family {
+            help,
+            kind,
+            cells: BTreeMap::new(),
+        });
         Arc::clone(family.cells.entry(label_text(labels)).or_default())
     }
 }
@@ -133,7 +136,10 @@ fn label_text(labels: &[(&'static str, &str)]) -> String {
     let pairs: Vec<String> = labels
         .iter()
         .map(|(name, value)| {
-            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let value = value
+                .replace('\\', "\\\\")
+                .replace('"', "\\\"")
+                .replace('\n', "\\n");
             format!("{name}=\"{value}\"")
         })
         .collect();
@@ -149,8 +155,16 @@ mod tests {
         let metrics = Metrics::default();
         let stored = metrics.counter("furrow_readings_stored_total", "Readings stored.", &[]);
         stored.add(2);
-        metrics.counter("furrow_readings_stored_total", "Readings stored.", &[]).increment();
-        metrics.gauge("furrow_gateways_online", "Gateways.", &[("where", "a\"b\\c\nd")]).set(4);
+        metrics
+            .counter("furrow_readings_stored_total", "Readings stored.", &[])
+            .increment();
+        metrics
+            .gauge(
+                "furrow_gateways_online",
+                "Gateways.",
+                &[("where", "a\"b\\c\nd")],
+            )
+            .set(4);
         assert_eq!(stored.get(), 3);
         let expected = "# HELP furrow_gateways_online Gateways.\n\
             # TYPE furrow_gateways_online gauge\n\

@@ -59,13 +59,21 @@ impl LiveHub {
     /// Whether anybody listens to this cooperative: spares the work of making messages.
     #[must_use]
     pub fn has_listeners(&self, cooperative: &CooperativeId) -> bool {
-        let channels = self.channels.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        channels.get(cooperative).is_some_and(|sender| sender.receiver_count() > 0)
+        let channels = self
+            .channels
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        channels
+            .get(cooperative)
+            .is_some_and(|sender| sender.receiver_count() > 0)
     }
 
     /// Sends to whoever listens; nobody is waited for.
     pub fn send(&self, cooperative: &CooperativeId, message: LiveMessage) {
-        let channels = self.channels.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let channels = self
+            .channels
+            .read()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(sender) = channels.get(cooperative) {
             // An error only says that the last listener has just left.
             drop(sender.send(Arc::new(message)));
@@ -75,8 +83,10 @@ impl LiveHub {
     /// Listens to a cooperative from now on.
     #[must_use]
     pub fn subscribe(&self, cooperative: &CooperativeId) -> broadcast::Receiver<Arc<LiveMessage>> {
-        let mut channels =
-            self.channels.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut channels = self
+            .channels
+            .write()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         channels
             .entry(cooperative.clone())
             .or_insert_with(|| broadcast::channel(LIVE_QUEUE_MESSAGES).0)
@@ -94,7 +104,10 @@ mod tests {
     fn a_cooperative_hears_only_its_own_and_a_slow_listener_lags() {
         let hub = LiveHub::default();
         let (one, two) = ("one".parse().unwrap(), "two".parse().unwrap());
-        let message = |n: usize| LiveMessage { kind: LiveKind::Event, data: json!({ "n": n }) };
+        let message = |n: usize| LiveMessage {
+            kind: LiveKind::Event,
+            data: json!({ "n": n }),
+        };
         hub.send(&one, message(0));
         assert!(!hub.has_listeners(&one));
         let mut heard = hub.subscribe(&one);

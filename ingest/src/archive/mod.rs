@@ -12,23 +12,51 @@
 //! | module | owns |
 //! |---|---|
 //! | [`change`] | what the log's consumer hands over |
+//! | `store`, `series` | one cooperative's file and what its writer keeps in memory |
+//! | `readings` | taking in a batch: what is new |
+//! | `flush` | from rows by batch to blocks by series, and their roll-ups |
+//! | `facts` | everything beside readings |
+//! | `codec` | how readings lie in blobs |
+//! | `schema` | tables and connections |
+//! | [`reader`], `query`, `scan` | reading, on other connections |
 //! | [`live`] | what subscribers see as it happens |
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use furrow_wire::{CatalogHash, ClockMapping, CooperativeId, GatewayId};
 
 use crate::alerting::AlertRule;
-use crate::metrics::Metrics;
+use crate::metrics::{Counter, Metrics};
 
 pub mod change;
+mod codec;
+mod error;
+mod facts;
+mod flush;
 pub mod live;
+mod query;
+pub mod reader;
+mod readings;
+mod scan;
+mod schema;
+mod series;
+mod shared;
+mod store;
 
-pub use change::{
-    Applied, Change, LogEntry, LogPosition, ParkReason, ParkedRecord, Readings,
-};
+pub use change::{Applied, Change, LogEntry, LogPosition, ParkReason, ParkedRecord, Readings};
+pub use error::{ArchiveError, StoreError};
+pub use facts::EventRow;
 pub use live::LiveHub;
+pub use query::{Point, SeriesPoints};
+pub use reader::ArchiveReader;
+pub use scan::Scan;
+pub use shared::Latest;
+
+use shared::Shared;
+use store::Store;
 
 /// A cooperative and its alert rules, from the configuration.
 #[derive(Debug, Clone)]
@@ -39,21 +67,19 @@ pub struct CooperativeSetup {
     pub rules: Vec<AlertRule>,
 }
 
-/// Why the archive can't do something.
-#[derive(Debug, thiserror::Error)]
-pub enum ArchiveError {
-    /// The cooperative is not configured.
-    #[error("cooperative {0} has no archive")]
-    UnknownCooperative(CooperativeId),
-}
-
 /// The writer. One a process; give it a thread of its own: its calls block.
 #[derive(Debug)]
-pub struct Archive {}
+pub struct Archive {
+    stores: BTreeMap<CooperativeId, Store>,
+    reader: ArchiveReader,
+    live: LiveHub,
+    figures: Figures,
+}
 
-/// Reads what has been committed, on its own connections. Cheap to clone.
-#[derive(Debug, Clone)]
-pub struct ArchiveReader {}
+/// Where a cooperative's file lies.
+pub(crate) fn file_of(dir: &Path, cooperative: &CooperativeId) -> PathBuf {
+    dir.join(format!("{cooperative}.sqlite"))
+}
 
 impl Archive {
     /// Opens or creates `dir` with one file per cooperative.
@@ -66,7 +92,28 @@ impl Archive {
         live: LiveHub,
         metrics: &Metrics,
     ) -> Result<Self, ArchiveError> {
-        unimplemented!()
+        std::fs::create_dir_all(dir).map_err(|source| ArchiveError::Directory {
+            path: dir.to_owned(),
+            source,
+        })?;
+        let mut stores = BTreeMap::new();
+        let mut all = BTreeMap::new();
+        for setup in cooperatives {
+            let path = file_of(dir, &setup.id);
+            let shared = Arc::new(Shared::new(setup.id.clone(), path.clone()));
+            let rules = Arc::from(setup.rules.as_slice());
+            let store = Store::open(&path, &setup.id, rules, Arc::clone(&shared))
+                .map_err(|error| error.during("open", &setup.id))?;
+            stores.insert(setup.id.clone(), store);
+            all.insert(setup.id.clone(), shared);
+        }
+        let reader = ArchiveReader::new(all);
+        Ok(Self {
+            stores,
+            reader,
+            live,
+            figures: Figures::new(metrics),
+        })
     }
 
     /// Applies entries of one cooperative, in log order, in one transaction. Entries at or before
@@ -79,13 +126,21 @@ impl Archive {
         cooperative: &CooperativeId,
         entries: &[LogEntry],
     ) -> Result<Applied, ArchiveError> {
-        unimplemented!()
+        let store = self
+            .stores
+            .get_mut(cooperative)
+            .ok_or_else(|| ArchiveError::UnknownCooperative(cooperative.clone()))?;
+        let result = store.apply(entries, &self.live);
+        self.reader.set_writable(result.is_ok());
+        let applied = result.map_err(|error| error.during("write", cooperative))?;
+        self.figures.count(applied);
+        Ok(applied)
     }
 
     /// The last applied entry of a cooperative.
     #[must_use]
     pub fn position(&self, cooperative: &CooperativeId) -> Option<LogPosition> {
-        unimplemented!()
+        self.stores.get(cooperative)?.state.position
     }
 
     /// Puts everything applied on the disk. Call it before releasing log segments.
@@ -93,7 +148,11 @@ impl Archive {
     /// # Errors
     /// When a file can't be synced: release nothing.
     pub fn make_durable(&mut self) -> Result<(), ArchiveError> {
-        unimplemented!()
+        self.stores.iter().try_for_each(|(cooperative, store)| {
+            store
+                .make_durable()
+                .map_err(|error| error.during("sync", cooperative))
+        })
     }
 
     /// All catalogs ever applied, as (gateway, hash, body): for the consumer's start.
@@ -104,7 +163,8 @@ impl Archive {
         &self,
         cooperative: &CooperativeId,
     ) -> Result<Vec<(GatewayId, CatalogHash, Bytes)>, ArchiveError> {
-        unimplemented!()
+        let store = self.store(cooperative)?;
+        facts::catalogs(store.db()).map_err(|error| error.during("read", cooperative))
     }
 
     /// All clock mappings ever applied: for the consumer's start.
@@ -115,23 +175,73 @@ impl Archive {
         &self,
         cooperative: &CooperativeId,
     ) -> Result<Vec<(GatewayId, ClockMapping)>, ArchiveError> {
-        unimplemented!()
+        let store = self.store(cooperative)?;
+        facts::mappings(store.db()).map_err(|error| error.during("read", cooperative))
     }
 
     /// All records that still wait: for the consumer's start.
     ///
     /// # Errors
     /// When the file can't be read.
-    pub fn parked(
-        &self,
-        cooperative: &CooperativeId,
-    ) -> Result<Vec<ParkedRecord>, ArchiveError> {
-        unimplemented!()
+    pub fn parked(&self, cooperative: &CooperativeId) -> Result<Vec<ParkedRecord>, ArchiveError> {
+        let store = self.store(cooperative)?;
+        facts::parked(store.db()).map_err(|error| error.during("read", cooperative))
     }
 
     /// A reader of the same files.
     #[must_use]
     pub fn reader(&self) -> ArchiveReader {
-        unimplemented!()
+        self.reader.clone()
+    }
+
+    fn store(&self, cooperative: &CooperativeId) -> Result<&Store, ArchiveError> {
+        self.stores
+            .get(cooperative)
+            .ok_or_else(|| ArchiveError::UnknownCooperative(cooperative.clone()))
+    }
+}
+
+#[derive(Debug)]
+struct Figures {
+    stored: Counter,
+    duplicate: Counter,
+    late: Counter,
+    refused: Counter,
+    transitions: Counter,
+}
+
+impl Figures {
+    fn new(metrics: &Metrics) -> Self {
+        let counter = |name, help| metrics.counter(name, help, &[]);
+        Self {
+            stored: counter(
+                "furrow_readings_stored_total",
+                "Readings stored in the archive.",
+            ),
+            duplicate: counter(
+                "furrow_readings_duplicate_total",
+                "Readings not stored because their series has one of that time.",
+            ),
+            late: counter(
+                "furrow_readings_late_total",
+                "Readings stored behind their series' newest; no alert rule looked at them.",
+            ),
+            refused: counter(
+                "furrow_readings_refused_total",
+                "Readings that no series can hold; kept in the dead letters.",
+            ),
+            transitions: counter(
+                "furrow_alert_transitions_total",
+                "Steps of alert rules: pending, dropped, firing, resolved.",
+            ),
+        }
+    }
+
+    fn count(&self, applied: Applied) {
+        self.stored.add(applied.readings_stored);
+        self.duplicate.add(applied.readings_duplicate);
+        self.late.add(applied.readings_late);
+        self.refused.add(applied.readings_refused);
+        self.transitions.add(applied.alert_transitions);
     }
 }

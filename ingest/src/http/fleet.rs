@@ -64,15 +64,25 @@ impl Fleet {
         gateway: &GatewayId,
         change: impl FnOnce(&mut GatewayStatus),
     ) {
-        let mut gateways = self.gateways.write().unwrap_or_else(PoisonError::into_inner);
-        change(gateways.entry((cooperative.clone(), gateway.clone())).or_default());
+        let mut gateways = self
+            .gateways
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        change(
+            gateways
+                .entry((cooperative.clone(), gateway.clone()))
+                .or_default(),
+        );
     }
 
     /// What is known of a gateway; nothing if it was never heard.
     #[must_use]
     pub fn get(&self, cooperative: &CooperativeId, gateway: &GatewayId) -> GatewayStatus {
         let gateways = self.gateways.read().unwrap_or_else(PoisonError::into_inner);
-        gateways.get(&(cooperative.clone(), gateway.clone())).cloned().unwrap_or_default()
+        gateways
+            .get(&(cooperative.clone(), gateway.clone()))
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// How many gateways are online.

@@ -1,0 +1,190 @@
+//! Sends what waits in the outboxes to one URL, with bounded retries.
+//!
+//! Each message is a POST of JSON. It is marked in the outbox after the receiver answered 2xx, so a message may
+//! be sent twice when the process dies between the two; its `id` and `state` tell.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::time::Duration;
+
+use furrow_wire::CooperativeId;
+use tokio::time::Instant;
+
+use crate::archive::ArchiveReader;
+use crate::archive::reader::{MessageFate, OutboxMessage};
+use crate::metrics::{Counter, Metrics};
+
+/// How often outboxes are looked at: well within the second that an alert may take to be told.
+const LOOK_EVERY: Duration = Duration::from_millis(300);
+/// How long a receiver may take.
+const SEND_TIMEOUT: Duration = Duration::from_secs(10);
+/// First wait after a failure; doubles up to the longest.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
+/// Longest wait between tries.
+const RETRY_LONGEST: Duration = Duration::from_secs(300);
+/// Tries of one message before it is given up: about two hours and a half with the waits above.
+const ATTEMPTS_MAX: u32 = 40;
+/// Messages taken from one outbox at a time, so that no cooperative holds up the others.
+const BATCH: u32 = 16;
+
+/// Sends the outbox of all cooperatives to `url` until `shutdown` completes.
+pub async fn run_webhook(
+    url: String,
+    archive: ArchiveReader,
+    metrics: Metrics,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    let client = match reqwest::Client::builder().timeout(SEND_TIMEOUT).build() {
+        Ok(client) => client,
+        Err(error) => {
+            tracing::error!(%error, "webhook client can't be made; alerts will not be sent");
+            return;
+        }
+    };
+    let mut sender = Sender {
+        url,
+        client,
+        archive,
+        figures: Figures::new(&metrics),
+        waits: BTreeMap::new(),
+    };
+    tokio::pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => return,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        tokio::select! {
+            () = &mut shutdown => return,
+            () = sender.round() => {}
+        }
+    }
+}
+
+struct Sender {
+    url: String,
+    client: reqwest::Client,
+    archive: ArchiveReader,
+    figures: Figures,
+    /// Cooperatives whose last message failed: not before this instant, and the wait after that.
+    waits: BTreeMap<CooperativeId, (Instant, Duration)>,
+}
+
+struct Figures {
+    sent: Counter,
+    failed: Counter,
+    given_up: Counter,
+}
+
+impl Figures {
+    fn new(metrics: &Metrics) -> Self {
+        let counter = |name, help| metrics.counter(name, help, &[]);
+        Self {
+            sent: counter(
+                "furrow_webhook_sent_total",
+                "Alert messages that the receiver took.",
+            ),
+            failed: counter(
+                "furrow_webhook_failed_total",
+                "Failed tries to send a message.",
+            ),
+            given_up: counter(
+                "furrow_webhook_given_up_total",
+                "Alert messages given up after too many tries.",
+            ),
+        }
+    }
+}
+
+impl Sender {
+    async fn round(&mut self) {
+        let cooperatives: Vec<CooperativeId> = self.archive.cooperatives().cloned().collect();
+        for cooperative in cooperatives {
+            let waiting = self.waits.get(&cooperative);
+            if waiting.is_some_and(|(until, _)| *until > Instant::now()) {
+                continue;
+            }
+            let archive = self.archive.clone();
+            let wanted = cooperative.clone();
+            let messages =
+                tokio::task::spawn_blocking(move || archive.outbox(&wanted, BATCH)).await;
+            match messages {
+                Ok(Ok(messages)) => self.send_all(&cooperative, messages).await,
+                Ok(Err(error)) => {
+                    tracing::warn!(%cooperative, error = ?error, "outbox can't be read")
+                }
+                Err(error) => tracing::warn!(%cooperative, %error, "outbox reader panicked"),
+            }
+        }
+    }
+
+    /// In order; the first failure ends the round of this cooperative.
+    async fn send_all(&mut self, cooperative: &CooperativeId, messages: Vec<OutboxMessage>) {
+        for message in messages {
+            let (id, attempts) = (message.id, message.attempts + 1);
+            let fate = match self.post(message.body).await {
+                Ok(()) => {
+                    self.figures.sent.increment();
+                    self.waits.remove(cooperative);
+                    MessageFate::Sent {
+                        now_ms: jiff::Timestamp::now().as_millisecond(),
+                    }
+                }
+                Err(reason) if attempts >= ATTEMPTS_MAX => {
+                    self.figures.failed.increment();
+                    self.figures.given_up.increment();
+                    tracing::error!(%cooperative, id, reason, "alert message given up");
+                    MessageFate::GivenUp { reason }
+                }
+                Err(reason) => {
+                    self.figures.failed.increment();
+                    tracing::warn!(%cooperative, id, attempts, reason, "alert message not taken");
+                    MessageFate::Failed
+                }
+            };
+            let failed = fate == MessageFate::Failed;
+            let marked = self.mark(cooperative, id, fate).await;
+            if failed || !marked {
+                self.back_off(cooperative);
+                return;
+            }
+        }
+    }
+
+    async fn post(&self, body: String) -> Result<(), String> {
+        let request = self
+            .client
+            .post(&self.url)
+            .header(reqwest::header::CONTENT_TYPE, "application/json")
+            .body(body);
+        match request.send().await {
+            Ok(response) if response.status().is_success() => Ok(()),
+            Ok(response) => Err(format!("receiver answered {}", response.status().as_u16())),
+            Err(error) => Err(format!("{:#}", anyhow::Error::from(error.without_url()))),
+        }
+    }
+
+    async fn mark(&self, cooperative: &CooperativeId, id: i64, fate: MessageFate) -> bool {
+        let (archive, owner) = (self.archive.clone(), cooperative.clone());
+        let marked =
+            tokio::task::spawn_blocking(move || archive.mark_message(&owner, id, &fate)).await;
+        match marked {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::warn!(%cooperative, id, error = ?error, "outbox can't be marked");
+                false
+            }
+            Err(error) => {
+                tracing::warn!(%cooperative, id, %error, "outbox writer panicked");
+                false
+            }
+        }
+    }
+
+    fn back_off(&mut self, cooperative: &CooperativeId) {
+        let last = self.waits.get(cooperative).map(|(_, wait)| *wait);
+        let wait = last.map_or(RETRY_FIRST, |wait| (wait * 2).min(RETRY_LONGEST));
+        self.waits
+            .insert(cooperative.clone(), (Instant::now() + wait, wait));
+    }
+}

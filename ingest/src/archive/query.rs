@@ -1,0 +1,470 @@
+//! Readings of one series over a range, raw or down-sampled.
+//!
+//! Buckets are multiples of the epoch. Where a bucket is made of whole minutes or hours, the roll-ups of sealed windows answer; windows
+//! that have parts or pending rows are read raw, since their roll-ups may be behind.
+
+use std::collections::BTreeSet;
+
+use furrow_wire::{Decimal, Quality, SeriesId};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::StoreError;
+use super::codec::block::scale_factor;
+use super::codec::pending::read_pending;
+use super::codec::rollup::{Bucket, Rollup};
+use super::codec::{Block, CodecError};
+use super::flush::LEVELS_MS;
+
+/// Bucket lengths below a minute, in milliseconds.
+const SHORT_BUCKETS_MS: [i64; 7] = [1_000, 2_000, 5_000, 10_000, 15_000, 30_000, 60_000];
+const MINUTE_MS: i64 = 60_000;
+const HOUR_MS: i64 = 3_600_000;
+
+/// A bucket, or one reading.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Point {
+    /// Start of the bucket, or time of the reading, in Unix milliseconds.
+    pub time_ms: i64,
+    /// Least, mean and greatest good value; `None` for a raw reading that is not good.
+    pub values: Option<[f64; 3]>,
+    /// How many good readings.
+    pub count: u64,
+}
+
+/// Answer to a range query.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeriesPoints {
+    /// UCUM or SenML unit code.
+    pub unit: String,
+    /// Value = mantissa × 10^exponent.
+    pub exponent: i8,
+    /// Start of the range, rounded down to a bucket, in Unix milliseconds.
+    pub from_ms: i64,
+    /// End of the range, exclusive, rounded up to a bucket.
+    pub to_ms: i64,
+    /// Length of the buckets; 0: raw readings.
+    pub bucket_ms: i64,
+    /// In ascending time. A bucket without a good reading is left out.
+    pub points: Vec<Point>,
+}
+
+/// What a series' row says.
+#[derive(Debug, Clone)]
+pub(super) struct SeriesRow {
+    pub(super) id: i64,
+    pub(super) name: SeriesId,
+    pub(super) unit: String,
+    pub(super) exponent: i8,
+    pub(super) interval_ms: i64,
+    pub(super) window_ms: i64,
+}
+
+/// A bounded range in one series.
+struct Range<'a> {
+    db: &'a Connection,
+    series: &'a SeriesRow,
+    from_ms: i64,
+    to_ms: i64,
+}
+
+/// Readings of `[from_ms, to_ms)` in at most about `points` points; `None` if there is no such series.
+pub(super) fn points(
+    db: &mut Connection,
+    series: &SeriesId,
+    from_ms: i64,
+    to_ms: i64,
+    points: u32,
+) -> Result<Option<SeriesPoints>, StoreError> {
+    // One snapshot: a flush between two statements must not hide or repeat readings.
+    let snapshot = db.transaction()?;
+    let Some(series) = series_row(&snapshot, series)? else {
+        return Ok(None);
+    };
+    let wanted = i64::from(points.max(1));
+    let span_ms = to_ms.saturating_sub(from_ms).max(1);
+    let mut answer = SeriesPoints {
+        unit: series.unit.clone(),
+        exponent: series.exponent,
+        from_ms,
+        to_ms,
+        bucket_ms: 0,
+        points: Vec::new(),
+    };
+    if span_ms / series.interval_ms.max(1) <= wanted {
+        let range = Range {
+            db: &snapshot,
+            series: &series,
+            from_ms,
+            to_ms,
+        };
+        let raw = range.raw()?;
+        if raw.len() as u64 <= u64::from(points.max(1)) {
+            answer.points = raw
+                .iter()
+                .map(|row| raw_point(row, series.exponent))
+                .collect();
+            return Ok(Some(answer));
+        }
+    }
+    let bucket_ms = bucket_for(span_ms, wanted);
+    answer.bucket_ms = bucket_ms;
+    answer.from_ms = from_ms - from_ms.rem_euclid(bucket_ms);
+    answer.to_ms = to_ms + (-to_ms).rem_euclid(bucket_ms);
+    let range = Range {
+        db: &snapshot,
+        series: &series,
+        from_ms: answer.from_ms,
+        to_ms: answer.to_ms,
+    };
+    let mut sums = Sums::new(&range, bucket_ms);
+    range.add_all(&mut sums)?;
+    answer.points = sums.points(series.exponent);
+    Ok(Some(answer))
+}
+
+/// The row of a series.
+pub(super) fn series_row(
+    db: &Connection,
+    series: &SeriesId,
+) -> Result<Option<SeriesRow>, StoreError> {
+    let row = db
+        .prepare_cached(
+            "SELECT id, unit, exponent, interval_ms, window_ms FROM series
+             WHERE greenhouse = ?1 AND device = ?2 AND channel = ?3",
+        )?
+        .query_row(
+            params![
+                series.greenhouse.as_str(),
+                series.device.as_str(),
+                series.channel.as_str()
+            ],
+            |row| {
+                Ok(SeriesRow {
+                    id: row.get(0)?,
+                    name: series.clone(),
+                    unit: row.get(1)?,
+                    exponent: row.get(2)?,
+                    interval_ms: row.get(3)?,
+                    window_ms: row.get(4)?,
+                })
+            },
+        )
+        .optional()?;
+    Ok(row)
+}
+
+/// All series, by name.
+pub(super) fn all_series(db: &Connection) -> Result<Vec<SeriesRow>, StoreError> {
+    let mut query = db.prepare_cached(
+        "SELECT id, greenhouse, device, channel, unit, exponent, interval_ms, window_ms
+         FROM series ORDER BY greenhouse, device, channel",
+    )?;
+    let mut rows = query.query([])?;
+    let mut out = Vec::new();
+    while let Some(row) = rows.next()? {
+        out.push(SeriesRow {
+            id: row.get(0)?,
+            name: SeriesId {
+                greenhouse: row.get::<_, String>(1)?.parse()?,
+                device: row.get::<_, String>(2)?.parse()?,
+                channel: row.get::<_, String>(3)?.parse()?,
+            },
+            unit: row.get(4)?,
+            exponent: row.get(5)?,
+            interval_ms: row.get(6)?,
+            window_ms: row.get(7)?,
+        });
+    }
+    Ok(out)
+}
+
+/// Readings of a series that are not yet in blocks, in no order.
+pub(super) fn pending_of(db: &Connection, series: &SeriesRow) -> Result<Block, StoreError> {
+    let mut query = db.prepare_cached(
+        "SELECT body FROM pending JOIN place ON place = id WHERE greenhouse = ?1 ORDER BY n",
+    )?;
+    let mut rows = query.query(params![series.name.greenhouse.as_str()])?;
+    let mut out = Block::new(series.exponent);
+    while let Some(row) = rows.next()? {
+        let blob = row.get_ref(0)?;
+        let wanted = |id| id == series.id;
+        read_pending(blob.as_blob().unwrap_or_default(), wanted, |_, block| {
+            out.append(block)
+        })?;
+    }
+    Ok(out)
+}
+
+/// Windows of a series that hold anything between two windows, both included.
+pub(super) fn windows_of(
+    db: &Connection,
+    series: &SeriesRow,
+    first: i64,
+    last: i64,
+) -> Result<BTreeSet<i64>, StoreError> {
+    let mut windows = windows_in(db, CHUNK_WINDOWS, series, first, last)?;
+    windows.append(&mut windows_in(db, PART_WINDOWS, series, first, last)?);
+    Ok(windows)
+}
+
+/// Everything in blocks of one window: the chunk, then the parts.
+pub(super) fn blobs_of<T>(
+    db: &Connection,
+    series: &SeriesRow,
+    window: i64,
+    decode: impl Fn(&[u8]) -> Result<T, CodecError>,
+) -> Result<Vec<T>, StoreError> {
+    let mut out = Vec::new();
+    for sql in [
+        "SELECT body FROM chunk WHERE series = ?1 AND window = ?2",
+        "SELECT body FROM part WHERE series = ?1 AND window = ?2 ORDER BY n",
+    ] {
+        let mut query = db.prepare_cached(sql)?;
+        let mut rows = query.query(params![series.id, window])?;
+        while let Some(row) = rows.next()? {
+            out.push(decode(row.get_ref(0)?.as_blob().unwrap_or_default())?);
+        }
+    }
+    Ok(out)
+}
+
+const CHUNK_WINDOWS: &str =
+    "SELECT window FROM chunk WHERE series = ?1 AND window BETWEEN ?2 AND ?3";
+const PART_WINDOWS: &str =
+    "SELECT DISTINCT window FROM part WHERE series = ?1 AND window BETWEEN ?2 AND ?3";
+
+fn windows_in(
+    db: &Connection,
+    sql: &str,
+    series: &SeriesRow,
+    first: i64,
+    last: i64,
+) -> Result<BTreeSet<i64>, StoreError> {
+    let mut query = db.prepare_cached(sql)?;
+    let windows = query.query_map(params![series.id, first, last], |row| row.get(0))?;
+    Ok(windows.collect::<Result<_, _>>()?)
+}
+
+fn raw_point(row: &(i64, i64, Quality), exponent: i8) -> Point {
+    let (time_ms, mantissa, quality) = *row;
+    let good = quality == Quality::Good;
+    let value = Decimal { mantissa, exponent }.to_f64();
+    Point {
+        time_ms,
+        values: good.then_some([value; 3]),
+        count: u64::from(good),
+    }
+}
+
+/// The shortest bucket that keeps to the wanted number of points.
+fn bucket_for(span_ms: i64, points: i64) -> i64 {
+    let least_ms = span_ms / points + i64::from(span_ms % points != 0);
+    if let Some(short) = SHORT_BUCKETS_MS
+        .into_iter()
+        .find(|bucket| *bucket >= least_ms)
+    {
+        return short;
+    }
+    let unit = if least_ms >= HOUR_MS {
+        HOUR_MS
+    } else {
+        MINUTE_MS
+    };
+    least_ms + (-least_ms).rem_euclid(unit)
+}
+
+impl Range<'_> {
+    fn windows(&self) -> (i64, i64) {
+        let last_ms = self.to_ms.saturating_sub(1);
+        let window_ms = self.series.window_ms;
+        (
+            self.from_ms.div_euclid(window_ms),
+            last_ms.div_euclid(window_ms),
+        )
+    }
+
+    /// All readings in order, whatever their quality.
+    fn raw(&self) -> Result<Vec<(i64, i64, Quality)>, StoreError> {
+        let mut all = pending_of(self.db, self.series)?;
+        let (first, last) = self.windows();
+        for window in windows_of(self.db, self.series, first, last)? {
+            for block in blobs_of(self.db, self.series, window, Block::decode)? {
+                all.append(block)?;
+            }
+        }
+        all.sort();
+        let inside = |row: &(i64, i64, Quality)| (self.from_ms..self.to_ms).contains(&row.0);
+        Ok(all.iter().filter(inside).collect())
+    }
+
+    /// Adds everything good, from the coarsest source that will do.
+    fn add_all(&self, sums: &mut Sums) -> Result<(), StoreError> {
+        let (first, last) = self.windows();
+        let pending = pending_of(self.db, self.series)?;
+        let mut raw = windows_in(self.db, PART_WINDOWS, self.series, first, last)?;
+        let window_ms = self.series.window_ms;
+        raw.extend(pending.times.iter().map(|time| time.div_euclid(window_ms)));
+        sums.add_block(&pending)?;
+        let mut done = BTreeSet::new();
+        let chunks = windows_in(self.db, CHUNK_WINDOWS, self.series, first, last)?;
+        for level_ms in LEVELS_MS.into_iter().rev() {
+            if sums.bucket_ms % level_ms == 0 && !chunks.is_subset(&done) {
+                self.add_rollups(level_ms, &raw, &mut done, sums)?;
+            }
+        }
+        for window in windows_of(self.db, self.series, first, last)?.difference(&done) {
+            for block in blobs_of(self.db, self.series, *window, Block::decode)? {
+                sums.add_block(&block)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add_rollups(
+        &self,
+        level_ms: i64,
+        raw: &BTreeSet<i64>,
+        done: &mut BTreeSet<i64>,
+        sums: &mut Sums,
+    ) -> Result<(), StoreError> {
+        let (first, last) = self.windows();
+        let mut query = self.db.prepare_cached(
+            "SELECT window, body FROM rollup
+             WHERE series = ?1 AND level_ms = ?2 AND window BETWEEN ?3 AND ?4",
+        )?;
+        let mut rows = query.query(params![self.series.id, level_ms, first, last])?;
+        while let Some(row) = rows.next()? {
+            let window: i64 = row.get(0)?;
+            if raw.contains(&window) || done.contains(&window) {
+                continue;
+            }
+            sums.add_rollup(&Rollup::decode(
+                row.get_ref(1)?.as_blob().unwrap_or_default(),
+            )?)?;
+            done.insert(window);
+        }
+        Ok(())
+    }
+}
+
+/// Buckets of an answer, all at the series' exponent.
+struct Sums {
+    from_ms: i64,
+    to_ms: i64,
+    bucket_ms: i64,
+    exponent: i8,
+    buckets: Vec<Option<Bucket>>,
+}
+
+impl Sums {
+    fn new(range: &Range<'_>, bucket_ms: i64) -> Self {
+        let count = range.to_ms.saturating_sub(range.from_ms) / bucket_ms;
+        let count = usize::try_from(count).unwrap_or(0);
+        Self {
+            from_ms: range.from_ms,
+            to_ms: range.to_ms,
+            bucket_ms,
+            exponent: range.series.exponent,
+            buckets: vec![None; count],
+        }
+    }
+
+    fn add(&mut self, time_ms: i64, bucket: &Bucket) {
+        if !(self.from_ms..self.to_ms).contains(&time_ms) {
+            return;
+        }
+        let place = usize::try_from((time_ms - self.from_ms) / self.bucket_ms);
+        match place.ok().and_then(|place| self.buckets.get_mut(place)) {
+            Some(Some(sum)) => sum.merge(bucket),
+            Some(empty) => *empty = Some(*bucket),
+            None => {}
+        }
+    }
+
+    fn add_block(&mut self, block: &Block) -> Result<(), CodecError> {
+        let factor = factor(block.exponent, self.exponent)?;
+        for (time_ms, mantissa, quality) in block.iter() {
+            if quality == Quality::Good {
+                let mantissa = mantissa.checked_mul(factor).ok_or_else(beyond)?;
+                self.add(time_ms, &Bucket::of(mantissa));
+            }
+        }
+        Ok(())
+    }
+
+    fn add_rollup(&mut self, rollup: &Rollup) -> Result<(), CodecError> {
+        let factor = factor(rollup.exponent, self.exponent)?;
+        for (start_ms, bucket) in rollup.starts.iter().zip(&rollup.buckets) {
+            self.add(*start_ms, &bucket.scaled(factor).ok_or_else(beyond)?);
+        }
+        Ok(())
+    }
+
+    fn points(&self, exponent: i8) -> Vec<Point> {
+        let value = |mantissa| Decimal { mantissa, exponent }.to_f64();
+        let starts = (0i64..).map(|n| self.from_ms + n * self.bucket_ms);
+        let filled = starts
+            .zip(&self.buckets)
+            .filter_map(|(start, bucket)| Some((start, (*bucket)?)));
+        filled
+            .map(|(time_ms, bucket)| Point {
+                time_ms,
+                values: Some([
+                    value(bucket.min),
+                    mean(&bucket, exponent),
+                    value(bucket.max),
+                ]),
+                count: bucket.count,
+            })
+            .collect()
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a mean is not exact")]
+fn mean(bucket: &Bucket, exponent: i8) -> f64 {
+    let steps = bucket.sum as f64 / bucket.count as f64;
+    let unit = Decimal {
+        mantissa: 1,
+        exponent: exponent.saturating_abs(),
+    }
+    .to_f64();
+    if exponent < 0 {
+        steps / unit
+    } else {
+        steps * unit
+    }
+}
+
+fn factor(from: i8, to: i8) -> Result<i64, CodecError> {
+    scale_factor(from, to).ok_or_else(beyond)
+}
+
+fn beyond() -> CodecError {
+    CodecError::new("block", "has a value beyond its series' exponent")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_are_made_of_whole_units_and_keep_to_the_number_of_points() {
+        let day_ms = 24 * HOUR_MS;
+        for (span_ms, points, bucket_ms) in [
+            (HOUR_MS, 360, 10_000),
+            (HOUR_MS, 300, 15_000),
+            (HOUR_MS, 100, 60_000),
+            (30 * day_ms, 1000, 44 * MINUTE_MS),
+            (30 * day_ms, 720, HOUR_MS),
+            (30 * day_ms, 719, 2 * HOUR_MS),
+            (365 * day_ms, 1000, 9 * HOUR_MS),
+            (1, 1000, 1_000),
+        ] {
+            assert_eq!(
+                bucket_for(span_ms, points),
+                bucket_ms,
+                "{span_ms} ms in {points}"
+            );
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! What the writer knows of each series without asking the file.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use furrow_wire::{Catalog, CatalogChannel, CatalogHash, GreenhouseId, Quality, SeriesId};
+use rusqlite::{Connection, params};
+
+use super::codec::block::scale_factor;
+use super::{Latest, StoreError};
+use crate::alerting::{AlertRule, Watched};
+
+/// Most series of one cooperative: 1,000 greenhouses of 100 channels. A hostile gateway can't grow the
+/// writer's memory beyond it.
+pub(super) const MAX_SERIES: usize = 100_000;
+
+/// Readings that a window should hold at least, so that packed columns are worth their tables.
+const WINDOW_READINGS: i64 = 8192;
+/// How many powers of ten a series' exponent may become finer than its first one. Accepted mantissas
+/// are below 2^53, so that times 1,000 they still fit 64 bits and every old block can be rescaled.
+const FINER_STEPS_MAX: i8 = 3;
+const HOUR_MS: i64 = 3_600_000;
+/// Lengths of windows, all whole hours so that no roll-up bucket lies in two of them.
+const WINDOWS_MS: [i64; 6] = [
+    HOUR_MS,
+    6 * HOUR_MS,
+    24 * HOUR_MS,
+    96 * HOUR_MS,
+    384 * HOUR_MS,
+    1536 * HOUR_MS,
+];
+
+/// One series.
+#[derive(Debug)]
+pub(super) struct Series {
+    pub(super) id: i64,
+    pub(super) name: SeriesId,
+    pub(super) unit: String,
+    /// Finest exponent that ever came.
+    pub(super) exponent: i8,
+    /// The first that came.
+    pub(super) first_exponent: i8,
+    pub(super) interval_ms: u32,
+    pub(super) window_ms: i64,
+    pub(super) device_name: String,
+    /// Newest reading, at the exponent above.
+    pub(super) newest: Option<(i64, i64, Quality)>,
+    /// Newest good reading.
+    pub(super) good: Option<(i64, i64)>,
+    /// Windows that have parts.
+    pub(super) open: BTreeMap<i64, OpenWindow>,
+    /// All times stored in one window: answers whether a late reading is a duplicate.
+    pub(super) known: Option<KnownTimes>,
+    /// Which of the cooperative's rules are for it.
+    pub(super) rules: Vec<usize>,
+}
+
+/// A window that has parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct OpenWindow {
+    pub(super) parts: u32,
+    pub(super) next_part: i64,
+}
+
+/// See [`Series::known`].
+#[derive(Debug)]
+pub(super) struct KnownTimes {
+    pub(super) window: i64,
+    /// Ascending.
+    pub(super) times: Vec<i64>,
+}
+
+impl Series {
+    /// The window that a time lies in.
+    pub(super) fn window(&self, time_ms: i64) -> i64 {
+        time_ms.div_euclid(self.window_ms)
+    }
+
+    /// Takes note of an accepted reading.
+    pub(super) fn note(&mut self, time_ms: i64, mantissa: i64, quality: Quality) {
+        if self
+            .newest
+            .is_none_or(|(newest_ms, _, _)| time_ms > newest_ms)
+        {
+            self.newest = Some((time_ms, mantissa, quality));
+        }
+        if quality == Quality::Good && self.good.is_none_or(|(good_ms, _)| time_ms > good_ms) {
+            self.good = Some((time_ms, mantissa));
+        }
+        let window = self.window(time_ms);
+        if let Some(known) = self.known.as_mut().filter(|known| known.window == window)
+            && let Err(place) = known.times.binary_search(&time_ms)
+        {
+            known.times.insert(place, time_ms);
+        }
+    }
+
+    /// What the readers see of it.
+    pub(super) fn latest(&self) -> Latest {
+        Latest {
+            series: self.name.clone(),
+            device_name: self.device_name.clone(),
+            unit: self.unit.clone(),
+            exponent: self.exponent,
+            interval_ms: self.interval_ms,
+            newest: self.newest,
+            good: self.good,
+        }
+    }
+
+    /// What alert rules see of it.
+    pub(super) fn as_watched(&self) -> Watched<'_> {
+        Watched {
+            series: &self.name,
+            unit: &self.unit,
+            rules: &self.rules,
+        }
+    }
+
+    fn refine(&mut self, exponent: i8) -> bool {
+        if exponent < self.first_exponent.saturating_sub(FINER_STEPS_MAX) {
+            return false;
+        }
+        let Some(factor) = scale_factor(self.exponent, exponent) else {
+            return false;
+        };
+        let newest = self.newest.map(|(time, value, quality)| {
+            value
+                .checked_mul(factor)
+                .map(|value| (time, value, quality))
+        });
+        let good = self
+            .good
+            .map(|(time, value)| value.checked_mul(factor).map(|v| (time, v)));
+        if newest == Some(None) || good == Some(None) {
+            return false;
+        }
+        (self.newest, self.good, self.exponent) = (newest.flatten(), good.flatten(), exponent);
+        true
+    }
+}
+
+/// What a catalog's channel is in the archive.
+#[derive(Debug, Clone)]
+pub(super) enum Resolved {
+    /// A series; mantissas are multiplied by the factor.
+    Series {
+        /// Index in the table.
+        index: usize,
+        /// Power of ten.
+        factor: i64,
+    },
+    /// No series can hold it.
+    Refused(String),
+}
+
+impl Resolved {
+    /// The series' index, if there is one.
+    pub(super) fn index(&self) -> Option<usize> {
+        match self {
+            Resolved::Series { index, .. } => Some(*index),
+            Resolved::Refused(_) => None,
+        }
+    }
+}
+
+/// All series of a cooperative.
+#[derive(Debug, Default)]
+pub(super) struct SeriesTable {
+    list: Vec<Series>,
+    by_name: BTreeMap<SeriesId, usize>,
+    by_id: BTreeMap<i64, usize>,
+    resolved: BTreeMap<GreenhouseId, (CatalogHash, Arc<[Resolved]>)>,
+}
+
+impl SeriesTable {
+    pub(super) fn add(&mut self, series: Series) -> usize {
+        let index = self.list.len();
+        self.by_name.insert(series.name.clone(), index);
+        self.by_id.insert(series.id, index);
+        self.list.push(series);
+        index
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Series> {
+        self.list.iter()
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Series> {
+        self.list.iter_mut()
+    }
+
+    pub(super) fn get(&self, index: usize) -> Option<&Series> {
+        self.list.get(index)
+    }
+
+    pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut Series> {
+        self.list.get_mut(index)
+    }
+
+    pub(super) fn index_of_id(&self, id: i64) -> Option<usize> {
+        self.by_id.get(&id).copied()
+    }
+
+    pub(super) fn by_id_mut(&mut self, id: i64) -> Option<&mut Series> {
+        let index = self.index_of_id(id)?;
+        self.list.get_mut(index)
+    }
+
+    /// What the channels of a catalog are; makes series that are new.
+    pub(super) fn resolve(
+        &mut self,
+        db: &Connection,
+        greenhouse: &GreenhouseId,
+        hash: CatalogHash,
+        catalog: &Catalog,
+        rules: &[AlertRule],
+    ) -> Result<Arc<[Resolved]>, StoreError> {
+        if let Some((known, resolved)) = self.resolved.get(greenhouse)
+            && *known == hash
+        {
+            return Ok(Arc::clone(resolved));
+        }
+        // Twice, since a later channel of the same series may bring a finer exponent than an earlier one.
+        for channel in &catalog.channels {
+            self.resolve_channel(db, greenhouse, catalog, channel, rules)?;
+        }
+        let resolved = catalog
+            .channels
+            .iter()
+            .map(|channel| self.resolve_channel(db, greenhouse, catalog, channel, rules))
+            .collect::<Result<Arc<[Resolved]>, StoreError>>()?;
+        self.resolved
+            .insert(greenhouse.clone(), (hash, Arc::clone(&resolved)));
+        Ok(resolved)
+    }
+
+    fn resolve_channel(
+        &mut self,
+        db: &Connection,
+        greenhouse: &GreenhouseId,
+        catalog: &Catalog,
+        channel: &CatalogChannel,
+        rules: &[AlertRule],
+    ) -> Result<Resolved, StoreError> {
+        let name = SeriesId {
+            greenhouse: greenhouse.clone(),
+            device: channel.device.clone(),
+            channel: channel.channel.clone(),
+        };
+        let device = catalog
+            .devices
+            .iter()
+            .find(|device| device.id == channel.device);
+        let device_name = device
+            .map(|device| device.name.as_str())
+            .unwrap_or_default();
+        let index = match self.by_name.get(&name) {
+            Some(index) => *index,
+            None if self.list.len() >= MAX_SERIES => {
+                return Ok(Resolved::Refused(format!("more than {MAX_SERIES} series")));
+            }
+            None => self.create(db, name, channel, device_name, rules)?,
+        };
+        let Some(series) = self.list.get_mut(index) else {
+            return Ok(Resolved::Refused("unknown series".to_owned()));
+        };
+        if series.unit != channel.unit {
+            let (name, had) = (&series.name, &series.unit);
+            let reason = format!(
+                "{name} has unit {had:?} (the catalog says {:?})",
+                channel.unit
+            );
+            return Ok(Resolved::Refused(reason));
+        }
+        if channel.exponent < series.exponent {
+            if !series.refine(channel.exponent) {
+                let reason = format!("{} can't go to exponent {}", series.name, channel.exponent);
+                return Ok(Resolved::Refused(reason));
+            }
+            self.resolved.clear();
+        }
+        let device_name = device_name.to_owned();
+        if series.interval_ms != channel.interval_ms || series.device_name != device_name {
+            series.interval_ms = channel.interval_ms;
+            series.device_name = device_name;
+        }
+        db.prepare_cached(
+            "UPDATE series SET exponent = ?2, interval_ms = ?3, device_name = ?4 WHERE id = ?1",
+        )?
+        .execute(params![
+            series.id,
+            series.exponent,
+            series.interval_ms,
+            series.device_name
+        ])?;
+        match scale_factor(channel.exponent, series.exponent) {
+            Some(factor) => Ok(Resolved::Series { index, factor }),
+            None => Ok(Resolved::Refused(format!(
+                "{} has too fine an exponent",
+                series.name
+            ))),
+        }
+    }
+
+    fn create(
+        &mut self,
+        db: &Connection,
+        name: SeriesId,
+        channel: &CatalogChannel,
+        device_name: &str,
+        rules: &[AlertRule],
+    ) -> Result<usize, StoreError> {
+        let window_ms = window_ms(channel.interval_ms);
+        db.prepare_cached(
+            "INSERT INTO series (greenhouse, device, channel, unit, exponent, first_exponent,
+                 interval_ms, window_ms, device_name)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            name.greenhouse.as_str(),
+            name.device.as_str(),
+            name.channel.as_str(),
+            channel.unit,
+            channel.exponent,
+            channel.interval_ms,
+            window_ms,
+            device_name
+        ])?;
+        Ok(self.add(Series {
+            id: db.last_insert_rowid(),
+            rules: rules_for(rules, &name),
+            name,
+            unit: channel.unit.clone(),
+            exponent: channel.exponent,
+            first_exponent: channel.exponent,
+            interval_ms: channel.interval_ms,
+            window_ms,
+            device_name: device_name.to_owned(),
+            newest: None,
+            good: None,
+            open: BTreeMap::new(),
+            known: None,
+        }))
+    }
+}
+
+/// Which rules are for a series.
+pub(super) fn rules_for(rules: &[AlertRule], series: &SeriesId) -> Vec<usize> {
+    let matching = rules
+        .iter()
+        .enumerate()
+        .filter(|(_, rule)| rule.matches(series));
+    matching.map(|(index, _)| index).collect()
+}
+
+/// Length of the windows of a series that is sampled so often.
+fn window_ms(interval_ms: u32) -> i64 {
+    let wanted = i64::from(interval_ms).saturating_mul(WINDOW_READINGS);
+    let longest = 1536 * HOUR_MS;
+    WINDOWS_MS
+        .into_iter()
+        .find(|window| *window >= wanted)
+        .unwrap_or(longest)
+}

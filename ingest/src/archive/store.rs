@@ -1,0 +1,286 @@
+//! One cooperative's file and what its writer keeps in memory beside it.
+//!
+//! Memory is only a copy: after a failed transaction it is thrown away and read again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use furrow_wire::{CooperativeId, GreenhouseId, Quality, SeriesId};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+
+use super::codec::block::scale_factor;
+use super::codec::pending::read_pending;
+use super::series::{OpenWindow, Series, SeriesTable, rules_for};
+use super::{Applied, LiveHub, LogEntry, LogPosition, Shared, StoreError, schema};
+use crate::alerting::{AlertRule, Evaluator};
+
+/// The writer's side of one cooperative.
+#[derive(Debug)]
+pub(super) struct Store {
+    db: Connection,
+    pub(super) state: State,
+    shared: Arc<Shared>,
+}
+
+/// What the writer knows without asking the file.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) cooperative: CooperativeId,
+    pub(super) position: Option<LogPosition>,
+    pub(super) series: SeriesTable,
+    pub(super) places: BTreeMap<GreenhouseId, Place>,
+    pub(super) rules: Arc<[AlertRule]>,
+    pub(super) alerts: Evaluator,
+    /// Series whose newest reading changed in this transaction.
+    pub(super) touched: BTreeSet<usize>,
+    /// Events of this transaction, for subscribers.
+    pub(super) happened: Vec<super::live::LiveMessage>,
+}
+
+/// A greenhouse, and how much of it is not yet in blocks.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Place {
+    pub(super) id: i64,
+    pub(super) next: i64,
+    pub(super) rows: usize,
+    pub(super) bytes: usize,
+}
+
+impl Store {
+    pub(super) fn open(
+        path: &Path,
+        cooperative: &CooperativeId,
+        rules: Arc<[AlertRule]>,
+        shared: Arc<Shared>,
+    ) -> Result<Self, StoreError> {
+        let db = schema::open_writer(path, cooperative)?;
+        let state = State::load(&db, cooperative, rules)?;
+        let store = Self { db, state, shared };
+        store.publish_all();
+        Ok(store)
+    }
+
+    /// Applies entries in one transaction; after an error memory is as it was before.
+    pub(super) fn apply(
+        &mut self,
+        entries: &[LogEntry],
+        live: &LiveHub,
+    ) -> Result<Applied, StoreError> {
+        let result = self.try_apply(entries);
+        match &result {
+            Ok(_) => self.publish(live),
+            Err(_) => {
+                let rules = Arc::clone(&self.state.rules);
+                self.state = State::load(&self.db, &self.state.cooperative, rules)?;
+            }
+        }
+        result
+    }
+
+    fn try_apply(&mut self, entries: &[LogEntry]) -> Result<Applied, StoreError> {
+        let Self { db, state, .. } = self;
+        let mut applied = Applied::default();
+        let fresh: Vec<&LogEntry> = entries
+            .iter()
+            .filter(|entry| Some(entry.position) > state.position)
+            .collect();
+        applied.entries_skipped = (entries.len() - fresh.len()) as u64;
+        let Some(position) = fresh.iter().map(|entry| entry.position).max() else {
+            return Ok(applied);
+        };
+        let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        for change in fresh.iter().flat_map(|entry| &entry.changes) {
+            state.apply_change(&transaction, change, &mut applied)?;
+        }
+        applied.alert_transitions = state.alerts.save(&transaction)?;
+        transaction
+            .prepare_cached("UPDATE about SET segment = ?1, position = ?2")?
+            .execute(params![position.segment.cast_signed(), position.offset])?;
+        transaction.commit()?;
+        state.position = Some(position);
+        Ok(applied)
+    }
+
+    /// Lets readers see the newest values, and tells subscribers. Only after the commit.
+    fn publish(&mut self, live: &LiveHub) {
+        let touched = std::mem::take(&mut self.state.touched);
+        let mut happened = std::mem::take(&mut self.state.happened);
+        happened.append(&mut self.state.alerts.take_live());
+        let newest: Vec<_> = touched
+            .iter()
+            .filter_map(|index| self.state.series.get(*index))
+            .collect();
+        self.shared.put_latest(newest.iter().copied());
+        if !live.has_listeners(&self.state.cooperative) {
+            return;
+        }
+        for message in newest.iter().filter_map(|series| series.latest().message()) {
+            live.send(&self.state.cooperative, message);
+        }
+        for message in happened {
+            live.send(&self.state.cooperative, message);
+        }
+    }
+
+    fn publish_all(&self) {
+        self.shared.put_latest(self.state.series.iter());
+    }
+
+    /// Puts everything committed on the disk.
+    pub(super) fn make_durable(&self) -> Result<(), StoreError> {
+        let busy: i64 = self
+            .db
+            .query_row("PRAGMA wal_checkpoint(FULL)", [], |row| row.get(0))?;
+        if busy == 0 {
+            return Ok(());
+        }
+        // A reader held the log of changes for longer than the busy time-out: say so, the caller retries.
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+        Err(rusqlite::Error::SqliteFailure(code, None).into())
+    }
+
+    pub(super) fn db(&self) -> &Connection {
+        &self.db
+    }
+}
+
+impl State {
+    fn load(
+        db: &Connection,
+        cooperative: &CooperativeId,
+        rules: Arc<[AlertRule]>,
+    ) -> Result<Self, StoreError> {
+        let mut state = Self {
+            cooperative: cooperative.clone(),
+            position: load_position(db)?,
+            series: SeriesTable::default(),
+            places: load_places(db)?,
+            alerts: Evaluator::load(db, cooperative, Arc::clone(&rules))?,
+            rules,
+            touched: BTreeSet::new(),
+            happened: Vec::new(),
+        };
+        load_series(db, &mut state)?;
+        load_open_windows(db, &mut state)?;
+        load_pending(db, &mut state)?;
+        Ok(state)
+    }
+}
+
+fn load_position(db: &Connection) -> Result<Option<LogPosition>, StoreError> {
+    let row: Option<(Option<i64>, Option<u32>)> = db
+        .query_row("SELECT segment, position FROM about", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?;
+    Ok(match row {
+        Some((Some(segment), Some(offset))) => Some(LogPosition {
+            segment: segment.cast_unsigned(),
+            offset,
+        }),
+        Some(_) | None => None,
+    })
+}
+
+fn load_places(db: &Connection) -> Result<BTreeMap<GreenhouseId, Place>, StoreError> {
+    let mut query = db.prepare(
+        "SELECT greenhouse, id, COUNT(n), COALESCE(SUM(LENGTH(body)), 0), COALESCE(MAX(n) + 1, 0)
+         FROM place LEFT JOIN pending ON place = id GROUP BY id",
+    )?;
+    let mut rows = query.query([])?;
+    let mut places = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let greenhouse: String = row.get(0)?;
+        let (rows, bytes): (i64, i64) = (row.get(2)?, row.get(3)?);
+        let place = Place {
+            id: row.get(1)?,
+            next: row.get(4)?,
+            rows: usize::try_from(rows).unwrap_or(usize::MAX),
+            bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
+        };
+        places.insert(greenhouse.parse()?, place);
+    }
+    Ok(places)
+}
+
+fn load_series(db: &Connection, state: &mut State) -> Result<(), StoreError> {
+    let mut query = db.prepare(
+        "SELECT id, greenhouse, device, channel, unit, exponent, first_exponent, interval_ms,
+             window_ms, device_name, newest_ms, newest, quality, good_ms, good
+         FROM series ORDER BY id",
+    )?;
+    let mut rows = query.query([])?;
+    while let Some(row) = rows.next()? {
+        let name = SeriesId {
+            greenhouse: row.get::<_, String>(1)?.parse()?,
+            device: row.get::<_, String>(2)?.parse()?,
+            channel: row.get::<_, String>(3)?.parse()?,
+        };
+        let newest: (Option<i64>, Option<i64>, Option<u8>) =
+            (row.get(10)?, row.get(11)?, row.get(12)?);
+        let good: (Option<i64>, Option<i64>) = (row.get(13)?, row.get(14)?);
+        let rules = rules_for(&state.rules, &name);
+        state.series.add(Series {
+            id: row.get(0)?,
+            name,
+            unit: row.get(4)?,
+            exponent: row.get(5)?,
+            first_exponent: row.get(6)?,
+            interval_ms: row.get(7)?,
+            window_ms: row.get(8)?,
+            device_name: row.get(9)?,
+            newest: match newest {
+                (Some(time), Some(value), Some(code)) => {
+                    Quality::from_code(code).map(|quality| (time, value, quality))
+                }
+                _ => None,
+            },
+            good: good.0.zip(good.1),
+            open: BTreeMap::new(),
+            known: None,
+            rules,
+        });
+    }
+    Ok(())
+}
+
+fn load_open_windows(db: &Connection, state: &mut State) -> Result<(), StoreError> {
+    let mut query =
+        db.prepare("SELECT series, window, COUNT(*), MAX(n) FROM part GROUP BY series, window")?;
+    let mut rows = query.query([])?;
+    while let Some(row) = rows.next()? {
+        let open = OpenWindow {
+            parts: row.get(2)?,
+            next_part: row.get::<_, i64>(3)? + 1,
+        };
+        if let Some(series) = state.series.by_id_mut(row.get(0)?) {
+            series.open.insert(row.get(1)?, open);
+        }
+    }
+    Ok(())
+}
+
+/// What is pending is newer than what the series' rows say.
+fn load_pending(db: &Connection, state: &mut State) -> Result<(), StoreError> {
+    let mut query = db.prepare("SELECT body FROM pending ORDER BY place, n")?;
+    let mut rows = query.query([])?;
+    while let Some(row) = rows.next()? {
+        let table = &mut state.series;
+        read_pending(
+            row.get_ref(0)?.as_blob().unwrap_or_default(),
+            |_| true,
+            |id, block| {
+                let Some(series) = table.by_id_mut(id) else {
+                    return Ok(());
+                };
+                let factor = scale_factor(block.exponent, series.exponent).unwrap_or(1);
+                for (time, mantissa, quality) in block.iter() {
+                    series.note(time, mantissa.saturating_mul(factor), quality);
+                }
+                Ok(())
+            },
+        )?;
+    }
+    Ok(())
+}
