@@ -223,3 +223,84 @@ fn header_check(seed: u32, kind: u8, length_and_flags: [u8; 4], commit: u32) -> 
     let [a, b, c, d] = crc.to_le_bytes();
     u16::from_le_bytes([a ^ c, b ^ d])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(payload: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        push_frame(&mut bytes, 7, (1024, 900), (3, true), payload);
+        bytes
+    }
+
+    #[test]
+    fn a_frame_comes_back_as_it_was() {
+        for payload in [&b""[..], b"x", &[0xF5; 70_000]] {
+            let mut bytes = one(payload);
+            push_frame(&mut bytes, 7, (1024, 900), (200, false), b"next");
+            let frame = parse_frame(&bytes, 7, 1024).unwrap();
+            assert_eq!(
+                (frame.kind, frame.preamble, frame.payload),
+                (3, true, payload)
+            );
+            assert_eq!((frame.commit(), frame.previous_end()), (1024, 900));
+            assert!(frame.begins_commit(1024, 900));
+            let next = parse_frame(&bytes[frame.total() as usize..], 7, 1024 + frame.total());
+            let next = next.unwrap();
+            assert_eq!(
+                (next.kind, next.preamble, next.payload),
+                (200, false, &b"next"[..])
+            );
+            assert!(!next.begins_commit(1024 + frame.total(), 900));
+        }
+    }
+
+    #[test]
+    fn a_frame_is_valid_in_its_own_place_only() {
+        let bytes = one(b"payload");
+        assert_eq!(parse_frame(&bytes, 8, 1024), None);
+        assert_eq!(parse_frame(&bytes, 7, 1536), None);
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_truncation_of_a_frame_is_found() {
+        let bytes = one(b"some payload");
+        for byte in 0..bytes.len() {
+            assert_eq!(parse_frame(&bytes[..byte], 7, 1024), None, "cut at {byte}");
+            for bit in 0..8 {
+                let mut flipped = bytes.clone();
+                flipped[byte] ^= 1 << bit;
+                assert_eq!(
+                    parse_frame(&flipped, 7, 1024),
+                    None,
+                    "bit {bit} of byte {byte}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_of_a_segment_header_is_found() {
+        let header = SegmentHeader {
+            number: 1 << 40,
+            part: 3,
+            start: 1536,
+            previous: (9, 4000),
+        };
+        let sector = encode_segment_header(&header);
+        assert_eq!(decode_segment_header(&sector), Ok(header));
+        assert_eq!(
+            decode_segment_header(&sector[..47]),
+            Err(HeaderError::Damaged)
+        );
+        for byte in 0..SEGMENT_HEADER_LEN {
+            for bit in 0..8 {
+                let mut flipped = sector;
+                flipped[byte] ^= 1 << bit;
+                let found = decode_segment_header(&flipped);
+                assert_eq!(found, Err(HeaderError::Damaged), "bit {bit} of byte {byte}");
+            }
+        }
+    }
+}

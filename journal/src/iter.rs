@@ -62,18 +62,14 @@ impl<'j, D: Disk> Entries<'j, D> {
                 at: self.at,
                 end,
             };
-            match self.window.entry(&self.store.disk, &place) {
+            let failed = match self.window.entry(&self.store.disk, &place) {
                 Ok(Some(entry)) => {
                     self.at = entry.next.offset;
                     return Some(Ok(entry));
                 }
-                Ok(None) => {}
-                Err(error) => {
-                    // The next call must not read the same place again for ever.
-                    self.at = align_up(self.at + 1);
-                    return Some(Err(error));
-                }
-            }
+                Ok(None) => None,
+                Err(error) => Some(error),
+            };
             let sector = align_up(self.at);
             let ahead = Place {
                 at: sector,
@@ -94,14 +90,15 @@ impl<'j, D: Disk> Entries<'j, D> {
             };
             self.at = hole.end;
             let known = |known: &Hole| known.start < hole.end && hole.start < known.end;
-            if !segment.holes.iter().any(known) {
-                return Some(Err(JournalError::Damaged {
+            if hole.start < hole.end && !segment.holes.iter().any(known) {
+                let damaged = JournalError::Damaged {
                     position: Position {
                         segment: number,
                         offset: hole.start,
                     },
                     bytes: hole.end - hole.start,
-                }));
+                };
+                return Some(Err(failed.unwrap_or(damaged)));
             }
         }
     }
@@ -273,7 +270,12 @@ impl Window {
         self.file.push_str(place.name);
         self.start = place.at;
         self.bytes.resize(length as usize, 0);
-        let read = disk.read_at(place.name, u64::from(place.at), &mut self.bytes);
+        let mut read = disk.read_at(place.name, u64::from(place.at), &mut self.bytes);
+        if read.is_err() && length > want {
+            // What can't be read may lie further on.
+            self.bytes.truncate(want as usize);
+            read = disk.read_at(place.name, u64::from(place.at), &mut self.bytes);
+        }
         match read {
             Ok(read) => self.bytes.truncate(read),
             Err(source) => {

@@ -310,11 +310,11 @@ impl<D: Disk> Opening<D> {
         if let Some(dropped) = scan.dropped {
             self.recovery.torn = Some(damage(file.number, dropped, DamageReason::TornTail));
             let start = align_up(scan.end);
-            let zeros = vec![0; (align_up(dropped.end).min(file.length) - start) as usize];
+            let rubbish = rubbish(start, align_up(dropped.end).min(file.length));
             let name = names::live(file.number, file.part);
             let disk = &mut journal.store.disk;
             let erased = disk
-                .write_at(&name, u64::from(start), &zeros)
+                .write_at(&name, u64::from(start), &rubbish)
                 .and_then(|()| disk.sync(&name));
             if let Err(error) = erased {
                 tracing::warn!(%error, file = name, "could not erase a torn write");
@@ -366,6 +366,12 @@ impl Found {
             }
         }
     }
+}
+
+/// What torn frames are erased with: not zeros, which may be just what a torn frame lacks.
+fn rubbish(start: u32, end: u32) -> Vec<u8> {
+    let byte = |at: u32| at.wrapping_mul(0x9e37_79b1).to_be_bytes()[0];
+    (start..end).map(byte).collect()
 }
 
 fn damage(segment: u64, hole: Hole, reason: DamageReason) -> Damage {

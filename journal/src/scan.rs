@@ -108,10 +108,18 @@ impl Hole {
     /// What is missing between `end`, the end of the last frame, and `frame` at `offset`: not the
     /// rest of a sector in which a commit ended.
     pub(crate) fn before(end: u32, offset: u32, frame: &Frame<'_>) -> Self {
-        let starts_behind = frame.commit() > end && frame.previous_end() <= end;
+        let (commit, previous_end) = (frame.commit(), frame.previous_end());
         Self {
-            start: if starts_behind { frame.commit() } else { end },
-            end: offset,
+            start: if commit > end && previous_end <= end {
+                commit
+            } else {
+                end
+            },
+            end: if commit == offset && previous_end > end {
+                previous_end
+            } else {
+                offset
+            },
         }
     }
 }
@@ -235,3 +243,6 @@ impl PartScan {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests;

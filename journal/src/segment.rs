@@ -157,7 +157,19 @@ impl<D: Disk> Store<D> {
             start: header.start,
             length,
         });
+        self.trim();
         Ok(())
+    }
+
+    /// Gives one released file back to the file system if more are kept than asked for: after a
+    /// long outage the directory shrinks again, one file a new segment.
+    fn trim(&mut self) {
+        if self.released_bytes() <= self.options.keep_bytes {
+            return;
+        }
+        if let Err(error) = self.give_up_oldest(None) {
+            tracing::warn!(%error, "could not give a released segment back");
+        }
     }
 
     /// Has a spare file of `length` bytes: a new one while the cap and the bytes kept allow, else
@@ -171,11 +183,11 @@ impl<D: Disk> Store<D> {
             let history = self.released_bytes() > self.options.keep_bytes;
             let can_recycle = self.segments.values().any(|segment| segment.released);
             if can_recycle && (history || !room) {
-                self.recycle_oldest(length)?;
+                self.give_up_oldest(Some(length))?;
             } else if room {
                 match self.create(length) {
                     Ok(()) => {}
-                    Err(_) if can_recycle => self.recycle_oldest(length)?,
+                    Err(_) if can_recycle => self.give_up_oldest(Some(length))?,
                     Err(error) => return Err(error),
                 }
             } else {
@@ -204,8 +216,9 @@ impl<D: Disk> Store<D> {
         Ok(())
     }
 
-    /// Gives up the oldest released segment; its last file becomes the spare if it is sound.
-    fn recycle_oldest(&mut self, length: u32) -> Result<(), JournalError> {
+    /// Gives up the oldest released segment; its last file becomes the spare if it is sound and
+    /// has the length wanted.
+    fn give_up_oldest(&mut self, wanted: Option<u32>) -> Result<(), JournalError> {
         let released = self.segments.iter().find(|(_, segment)| segment.released);
         let Some((number, segment)) = released.map(|(number, segment)| (*number, segment.clone()))
         else {
@@ -216,7 +229,7 @@ impl<D: Disk> Store<D> {
             let name = names::live(number, part.part);
             if segment.suspect || !segment.holes.is_empty() {
                 self.set_aside(number, part.part)?;
-            } else if index == last && part.length == length && self.spare.is_none() {
+            } else if index == last && wanted == Some(part.length) {
                 let renamed = self.disk.rename(&name, names::SPARE);
                 renamed.map_err(JournalError::io("recycle", &name))?;
                 // Before its header is overwritten: a power cut must not leave the old name on a
@@ -224,7 +237,7 @@ impl<D: Disk> Store<D> {
                 self.disk
                     .sync_dir()
                     .map_err(JournalError::io("sync the directory for", &name))?;
-                self.spare = Some(length);
+                self.spare = wanted;
                 self.stats.recycled += 1;
             } else {
                 self.disk
