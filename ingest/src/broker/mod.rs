@@ -112,6 +112,7 @@ pub enum BrokerError {
 #[derive(Debug)]
 pub struct Broker {
     address: SocketAddr,
+    internal: SocketAddr,
     counters: Arc<BrokerCounters>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -141,9 +142,10 @@ impl Broker {
                 runtime.shutdown_timeout(STOP_TIMEOUT);
             })
             .map_err(BrokerError::Thread)?;
-        let address = is_ready.await.map_err(|_| BrokerError::Ended)??;
+        let (address, internal) = is_ready.await.map_err(|_| BrokerError::Ended)??;
         Ok(Self {
             address,
+            internal,
             counters,
             stop: Some(stop),
             thread: Some(thread),
@@ -154,6 +156,12 @@ impl Broker {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where ingest itself connects: on loopback, and in the clear.
+    #[must_use]
+    pub fn internal_address(&self) -> SocketAddr {
+        self.internal
     }
 
     /// What it refused and dropped.
@@ -205,14 +213,19 @@ fn refuse_unsafe(options: &BrokerOptions) -> Result<(), BrokerError> {
 async fn serve(
     options: BrokerOptions,
     counters: Arc<BrokerCounters>,
-    ready: oneshot::Sender<Result<SocketAddr, BrokerError>>,
+    ready: oneshot::Sender<Result<(SocketAddr, SocketAddr), BrokerError>>,
     stopped: oneshot::Receiver<()>,
 ) {
     let bound = bind(&options).and_then(|listener| {
         let address = listener.local_addr()?;
         Ok((listener, address))
     });
-    let (listener, address) = match bound {
+    // A certificate is for the name that gateways know, so ingest would not accept it on loopback.
+    let internal = match options.tls {
+        None => Ok(None),
+        Some(_) => bind_internal(),
+    };
+    let ((listener, address), internal) = match bound.and_then(|bound| Ok((bound, internal?))) {
         Ok(bound) => bound,
         Err(source) => {
             let error = BrokerError::Bind {
@@ -230,22 +243,43 @@ async fn serve(
     };
     let context = builder.build().await;
     hooks::install(&context, Arc::new(options.accounts), counters).await;
-    let server = MqttServer::new(context)
-        .listener_by_id(listener, address.port())
-        .build();
-    if ready.send(Ok(address)).is_err() {
+    let mut server = MqttServer::new(context).listener_by_id(listener, address.port());
+    let mut internal_address = address;
+    if let Some((listener, address)) = internal {
+        internal_address = address;
+        server = server.listener_by_id(listener, address.port());
+    }
+    if ready.send(Ok((address, internal_address))).is_err() {
         return;
     }
     tokio::select! {
-        ended = server.run() => tracing::error!(?ended, "broker ended by itself"),
+        ended = server.build().run() => tracing::error!(?ended, "broker ended by itself"),
         _ = stopped => tracing::debug!("broker stops"),
     }
 }
 
+fn bind_internal() -> rmqtt::Result<Option<(Listener, SocketAddr)>> {
+    let loopback = SocketAddr::from(([127, 0, 0, 1], 0));
+    let listener = limits(loopback).bind()?.tcp()?;
+    let address = listener.local_addr()?;
+    Ok(Some((listener, address)))
+}
+
 fn bind(options: &BrokerOptions) -> rmqtt::Result<Listener> {
-    let builder = Builder::new()
+    match &options.tls {
+        None => limits(options.listen).bind()?.tcp(),
+        Some(tls) => limits(options.listen)
+            .tls_cert(Some(tls.certificate.to_string_lossy()))
+            .tls_key(Some(tls.key.to_string_lossy()))
+            .bind()?
+            .tls(),
+    }
+}
+
+fn limits(listen: SocketAddr) -> Builder {
+    Builder::new()
         .name("furrow")
-        .laddr(options.listen)
+        .laddr(listen)
         .reuseaddr(Some(true))
         .nodelay(true)
         .allow_anonymous(false)
@@ -262,13 +296,5 @@ fn bind(options: &BrokerOptions) -> rmqtt::Result<Listener> {
         .max_mqueue_len(MAX_QUEUED_MESSAGES)
         .message_retry_interval(Duration::ZERO)
         .message_expiry_interval(MESSAGE_EXPIRY)
-        .max_session_expiry_interval(MAX_SESSION_EXPIRY);
-    match &options.tls {
-        None => builder.bind()?.tcp(),
-        Some(tls) => builder
-            .tls_cert(Some(tls.certificate.to_string_lossy()))
-            .tls_key(Some(tls.key.to_string_lossy()))
-            .bind()?
-            .tls(),
-    }
+        .max_session_expiry_interval(MAX_SESSION_EXPIRY)
 }

@@ -1,0 +1,159 @@
+//! From a stored record to what the archive applies: catalogs, wall time, parking and refusal.
+//!
+//! Pure and deterministic: the answer depends on the records and their order. A record that lacks its
+//! catalog, its boot's mapping or a newer program is parked and comes out when that arrives; one that
+//! can never be stored becomes a dead letter with its bytes. Nothing blocks the rest.
+//!
+//! It does not know which records are new (`furrow_ingest_core`) and stores nothing.
+
+mod gateway;
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use furrow_ingest_core::GatewayKey;
+use furrow_wire::{ClockMapping, GreenhouseId, RawRecord, RecordError, RecordName, parse_record};
+
+use self::gateway::GatewayDecoder;
+use crate::archive::{Change, ParkedRecord};
+
+/// Records that may wait per gateway: a day of batches every 30 s, with room.
+pub const MAX_PARKED_RECORDS: usize = 4_096;
+/// Bytes that may wait per gateway.
+pub const MAX_PARKED_BYTES: usize = 16 * 1024 * 1024;
+/// How far a record's time may lie ahead of its receipt, in milliseconds. A gateway whose clock runs
+/// a day ahead would hide its later, true readings. Age is never refused.
+pub const MAX_FUTURE_MS: i64 = 24 * 3_600 * 1_000;
+
+/// A record in a packet, with the bytes it came in.
+#[derive(Debug, Clone)]
+pub struct PacketRecord {
+    /// The record's name.
+    pub name: RecordName,
+    /// Version of its body.
+    pub version: u8,
+    /// Its kind byte.
+    pub kind: u8,
+    /// Header and body.
+    pub bytes: Bytes,
+}
+
+/// The records of an unpacked packet; the rest after an error can't be told apart and is given back.
+#[derive(Debug, Default)]
+pub struct Split {
+    /// Records in order.
+    pub records: Vec<PacketRecord>,
+    /// What followed them and is not a record.
+    pub rest: Option<(RecordError, Bytes)>,
+}
+
+/// Decoders of all gateways.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    gateways: BTreeMap<GatewayKey, GatewayDecoder>,
+}
+
+impl Decoder {
+    /// A decoder for these gateways and the greenhouses they are assigned to.
+    #[must_use]
+    pub fn new(assigned: impl IntoIterator<Item = (GatewayKey, GreenhouseId)>) -> Self {
+        let gateways = assigned
+            .into_iter()
+            .map(|(key, greenhouse)| {
+                let decoder = GatewayDecoder::new(key.gateway.clone(), greenhouse);
+                (key, decoder)
+            })
+            .collect();
+        Self { gateways }
+    }
+
+    /// A catalog that was applied before this start.
+    pub fn restore_catalog(&mut self, key: &GatewayKey, body: &Bytes) {
+        if let Some(decoder) = self.gateways.get_mut(key) {
+            decoder.restore_catalog(body);
+        }
+    }
+
+    /// A mapping that was applied before this start.
+    pub fn restore_mapping(&mut self, key: &GatewayKey, mapping: ClockMapping) {
+        if let Some(decoder) = self.gateways.get_mut(key) {
+            decoder.restore_mapping(mapping);
+        }
+    }
+
+    /// A record that was parked before this start. Call it after all catalogs and mappings: one that
+    /// can be decoded by now (the program is newer) comes out with the gateway's next record.
+    pub fn restore_parked(&mut self, key: &GatewayKey, parked: ParkedRecord) {
+        if let Some(decoder) = self.gateways.get_mut(key) {
+            decoder.restore_parked(parked);
+        }
+    }
+
+    /// What a new record changes. `None`: the gateway is not configured.
+    pub fn handle_record(
+        &mut self,
+        key: &GatewayKey,
+        record: &PacketRecord,
+        received_unix_ms: i64,
+    ) -> Option<Vec<Change>> {
+        let decoder = self.gateways.get_mut(key)?;
+        Some(decoder.handle_record(record, received_unix_ms))
+    }
+
+    /// What bytes change that hold no record that could be named.
+    pub fn handle_garbage(
+        &mut self,
+        key: &GatewayKey,
+        bytes: Bytes,
+        reason: String,
+        received_unix_ms: i64,
+    ) -> Option<Change> {
+        let decoder = self.gateways.get_mut(key)?;
+        Some(decoder.dead_letter(None, reason, bytes, received_unix_ms))
+    }
+
+    /// Records that wait, and dead letters since the start, of one gateway.
+    #[must_use]
+    pub fn counts(&self, key: &GatewayKey) -> (u64, u64) {
+        self.gateways
+            .get(key)
+            .map_or((0, 0), GatewayDecoder::counts)
+    }
+}
+
+/// Takes an unpacked packet apart.
+#[must_use]
+pub fn split(content: &Bytes) -> Split {
+    let mut split = Split::default();
+    let mut at = 0;
+    while at < content.len() {
+        match parse_record(content.get(at..).unwrap_or_default()) {
+            Ok((
+                RawRecord {
+                    version,
+                    kind,
+                    name,
+                    ..
+                },
+                used,
+            )) => {
+                let bytes = content.slice(at..at + used);
+                split.records.push(PacketRecord {
+                    name,
+                    version,
+                    kind,
+                    bytes,
+                });
+                at += used;
+            }
+            Err(error) => {
+                split.rest = Some((error, content.slice(at..)));
+                break;
+            }
+        }
+    }
+    split
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,472 @@
+//! Behind the log: reads it in order, decides again which records are new, and fills the archive.
+//!
+//! The decisions are the front's, made once more from the log alone, so a restart comes to the same.
+//! What the archive has applied is not handed over again. Segments that everything has passed are let
+//! go once the archive's files and a snapshot of the marks are durable.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use furrow_ingest_core::{GatewayKey, Tracker, Verdict};
+use furrow_journal::{Disk, Entry, Position};
+use furrow_wire::{CooperativeId, GatewayState, decode_packet};
+
+use super::entry::{EntryKind, LogRecord};
+use super::front::offer_of;
+use super::snapshot::{self, Snapshot, SnapshotError};
+use super::{Eras, Log};
+use crate::archive::{Archive, ArchiveError, Change, LogEntry};
+use crate::decode::{Decoder, split};
+use crate::http::Fleet;
+use crate::metrics::{Counter, Gauge, Metrics};
+
+/// Entries in one transaction of the archive at most.
+const GROUP_ENTRIES: usize = 1_024;
+/// Bytes of entries in one transaction at most.
+const GROUP_BYTES: usize = 4 * 1024 * 1024;
+/// How long it sleeps without news, to look whether it is to stop.
+const IDLE: Duration = Duration::from_millis(200);
+/// Wait before an archive that failed is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+/// Least time between two checkpoints: each syncs every cooperative's file.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
+
+/// What it needs to know of its surroundings.
+#[derive(Debug, Clone)]
+pub struct ConsumerSetup {
+    /// Where the snapshot is.
+    pub data_dir: PathBuf,
+    /// Where the state of gateways is shown.
+    pub fleet: Fleet,
+    /// Figures.
+    pub metrics: Metrics,
+}
+
+/// The reader of the log.
+#[derive(Debug)]
+pub struct Consumer<D: Disk> {
+    log: Arc<Log<D>>,
+    archive: Archive,
+    tracker: Tracker,
+    decoder: Decoder,
+    eras: Eras,
+    position: Position,
+    /// Decided on and not yet applied by all archives.
+    group: Option<Group>,
+    checkpoint: Position,
+    setup: ConsumerSetup,
+    figures: Figures,
+}
+
+#[derive(Debug)]
+struct Group {
+    entries: BTreeMap<CooperativeId, Vec<LogEntry>>,
+    gateways: BTreeSet<GatewayKey>,
+    next: Position,
+}
+
+#[derive(Debug)]
+struct Figures {
+    entries: Counter,
+    unreadable: Counter,
+    skipped: Counter,
+    archive_errors: Counter,
+    log_bytes: Gauge,
+}
+
+impl<D: Disk> Consumer<D> {
+    /// Goes on at the snapshot's position, with marks of that position and a decoder as the archive
+    /// knows it.
+    #[must_use]
+    pub fn new(
+        log: Arc<Log<D>>,
+        archive: Archive,
+        decoder: Decoder,
+        snapshot: Snapshot,
+        setup: ConsumerSetup,
+    ) -> Self {
+        let Snapshot {
+            position,
+            tracker,
+            eras,
+        } = snapshot;
+        let figures = Figures::new(&setup.metrics);
+        let (eras, checkpoint) = (Eras::new(eras), position);
+        Self {
+            log,
+            archive,
+            tracker,
+            decoder,
+            eras,
+            position,
+            group: None,
+            checkpoint,
+            setup,
+            figures,
+        }
+    }
+
+    /// Applies the next group. Says how many entries it had; 0: it is at the end.
+    ///
+    /// # Errors
+    /// The archive's: call again, the group is kept.
+    pub fn step(&mut self) -> Result<usize, ArchiveError> {
+        if self.group.is_none() {
+            let read = self.read();
+            if read.is_empty() {
+                return Ok(0);
+            }
+            self.group = Some(self.decide(read));
+        }
+        let Some(group) = &mut self.group else {
+            return Ok(0);
+        };
+        let mut count = 0;
+        while let Some((cooperative, entries)) = group.entries.first_key_value() {
+            match self.archive.apply(cooperative, entries) {
+                // It was removed from the configuration: its entries have nowhere to go.
+                Ok(_) | Err(ArchiveError::UnknownCooperative(_)) => {}
+                Err(error) => return Err(error),
+            }
+            count += entries.len();
+            group.entries.pop_first();
+        }
+        self.position = group.next;
+        for key in &group.gateways {
+            let (parked, dead) = self.decoder.counts(key);
+            self.setup
+                .fleet
+                .update(&key.cooperative, &key.gateway, |status| {
+                    status.parked = parked;
+                    status.dead = dead;
+                });
+        }
+        self.group = None;
+        self.figures.entries.add(count as u64);
+        Ok(count.max(1))
+    }
+
+    /// Makes what was applied durable, stores a snapshot, lets segments go.
+    ///
+    /// # Errors
+    /// When something can't be made durable: no segment is let go then.
+    pub fn checkpoint(&mut self) -> Result<(), CheckpointError> {
+        self.archive.make_durable()?;
+        let position = self.position;
+        let snapshot = Snapshot {
+            position,
+            tracker: self.tracker.clone(),
+            eras: self.eras.to_stored(),
+        };
+        snapshot::store(&self.setup.data_dir, &snapshot)?;
+        self.checkpoint = position;
+        let mut journal = self.log.journal();
+        for segment in journal.segments() {
+            if segment.number < position.segment && !segment.released {
+                journal.release(segment.number);
+            }
+        }
+        self.figures.log_bytes.set(journal.stats().live_bytes);
+        Ok(())
+    }
+
+    /// Everything before it has been applied.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// The archive that it fills.
+    #[must_use]
+    pub fn archive(&self) -> &Archive {
+        &self.archive
+    }
+
+    /// What is held, as far as it has read.
+    #[must_use]
+    pub fn tracker(&self) -> &Tracker {
+        &self.tracker
+    }
+
+    fn read(&self) -> Vec<Entry> {
+        let journal = self.log.journal();
+        let (mut read, mut bytes) = (Vec::new(), 0);
+        for entry in journal.entries_from(self.position) {
+            match entry {
+                Ok(entry) => {
+                    bytes += entry.payload.len();
+                    read.push(entry);
+                }
+                Err(error) => {
+                    self.figures.unreadable.increment();
+                    let error: &(dyn std::error::Error + 'static) = &error;
+                    tracing::error!(error, "log entry can't be read; the next one is");
+                    // The iterator steps over damage; an unreadable disk would repeat for ever.
+                    if read.is_empty() {
+                        continue;
+                    }
+                    break;
+                }
+            }
+            if read.len() >= GROUP_ENTRIES || bytes >= GROUP_BYTES {
+                break;
+            }
+        }
+        read
+    }
+
+    fn decide(&mut self, read: Vec<Entry>) -> Group {
+        let next = read.last().map_or(self.position, |entry| entry.next);
+        let mut group = Group {
+            entries: BTreeMap::new(),
+            gateways: BTreeSet::new(),
+            next,
+        };
+        for entry in read {
+            if entry.preamble {
+                continue;
+            }
+            let record = match LogRecord::decode(entry.kind, entry.payload) {
+                Ok(record) => record,
+                Err(error) => {
+                    self.figures.unreadable.increment();
+                    tracing::error!(position = %entry.position, %error, "log entry skipped");
+                    continue;
+                }
+            };
+            let cooperative = record.gateway.cooperative.clone();
+            let position = self.eras.archive_position(entry.position);
+            let is_applied = self
+                .archive
+                .position(&cooperative)
+                .is_some_and(|applied| position <= applied);
+            let changes = self.changes(&record, is_applied);
+            if is_applied {
+                self.figures.skipped.increment();
+                continue;
+            }
+            group.gateways.insert(record.gateway);
+            group
+                .entries
+                .entry(cooperative)
+                .or_default()
+                .push(LogEntry { position, changes });
+        }
+        group
+    }
+
+    /// What an entry changes. The marks move in any case; what has been applied changes nothing more.
+    fn changes(&mut self, record: &LogRecord, is_applied: bool) -> Vec<Change> {
+        let key = &record.gateway;
+        let received = record.received_unix_ms;
+        match record.kind {
+            EntryKind::State => {
+                follow_state(&mut self.tracker, record);
+                Vec::new()
+            }
+            EntryKind::Packet => {
+                let mut changes = Vec::new();
+                let content = match decode_packet(&record.bytes) {
+                    Ok(content) => content,
+                    Err(error) => {
+                        if !is_applied {
+                            let bytes = record.bytes.clone();
+                            let reason = error.to_string();
+                            changes
+                                .extend(self.decoder.handle_garbage(key, bytes, reason, received));
+                        }
+                        return changes;
+                    }
+                };
+                let split = split(&content);
+                for offered in &split.records {
+                    let verdict = self.tracker.apply(key, &offer_of(offered)).verdict;
+                    if verdict == Verdict::New && !is_applied {
+                        let decoded = self.decoder.handle_record(key, offered, received);
+                        changes.extend(decoded.unwrap_or_default());
+                    }
+                }
+                if let Some((error, rest)) = split.rest
+                    && !is_applied
+                {
+                    let reason = error.to_string();
+                    changes.extend(self.decoder.handle_garbage(key, rest, reason, received));
+                }
+                changes
+            }
+        }
+    }
+
+    fn has_passed_a_segment(&self) -> bool {
+        self.position.segment > self.checkpoint.segment
+    }
+}
+
+/// The marks at the end of the log: those of the snapshot, moved by everything behind it.
+#[must_use]
+pub fn replay<D: Disk>(log: &Log<D>, snapshot: &Snapshot) -> Tracker {
+    let mut tracker = snapshot.tracker.clone();
+    let journal = log.journal();
+    for entry in journal.entries_from(snapshot.position).flatten() {
+        if entry.preamble {
+            continue;
+        }
+        let Ok(record) = LogRecord::decode(entry.kind, entry.payload) else {
+            continue;
+        };
+        match record.kind {
+            EntryKind::State => follow_state(&mut tracker, &record),
+            EntryKind::Packet => {
+                let content = decode_packet(&record.bytes).unwrap_or_default();
+                for offered in &split(&content).records {
+                    tracker.apply(&record.gateway, &offer_of(offered));
+                }
+            }
+        }
+    }
+    tracker
+}
+
+fn follow_state(tracker: &mut Tracker, record: &LogRecord) {
+    if let Ok(GatewayState {
+        birth: Some(birth), ..
+    }) = GatewayState::from_json(&record.bytes)
+    {
+        tracker.handle_state(&record.gateway, &birth.streams, record.received_unix_ms);
+    }
+}
+
+/// Why segments can't be let go.
+#[derive(Debug, thiserror::Error)]
+pub enum CheckpointError {
+    /// The archive.
+    #[error("archive can't be made durable")]
+    Archive(#[from] ArchiveError),
+    /// The snapshot.
+    #[error("marks can't be stored")]
+    Snapshot(#[from] SnapshotError),
+}
+
+/// A running consumer.
+#[derive(Debug)]
+pub struct ConsumerThread {
+    stop: Arc<AtomicBool>,
+    wake: Box<dyn Wake>,
+    thread: JoinHandle<()>,
+}
+
+trait Wake: Send + std::fmt::Debug {
+    fn wake(&self);
+}
+
+impl<D: Disk + Send + std::fmt::Debug> Wake for Arc<Log<D>> {
+    fn wake(&self) {
+        Log::wake(self);
+    }
+}
+
+impl ConsumerThread {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When there is no thread to be had.
+    pub fn start<D>(mut consumer: Consumer<D>) -> std::io::Result<Self>
+    where
+        D: Disk + Send + std::fmt::Debug + 'static,
+    {
+        let stop = Arc::new(AtomicBool::new(false));
+        let wake = Box::new(Arc::clone(&consumer.log));
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::Builder::new()
+            .name("log-consumer".to_owned())
+            .spawn(move || consumer.run(&stopped))?;
+        Ok(Self { stop, wake, thread })
+    }
+
+    /// Lets it read to the end of the log, at most until `patience` is over, and waits for it.
+    pub fn stop(self, patience: Duration) {
+        self.stop.store(true, Ordering::Release);
+        self.wake.wake();
+        let deadline = Instant::now() + patience;
+        while !self.thread.is_finished() && Instant::now() < deadline {
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        if !self.thread.is_finished() {
+            tracing::warn!("log is not read to its end; the rest is read at the next start");
+        } else if self.thread.join().is_err() {
+            tracing::error!("log consumer panicked");
+        }
+    }
+}
+
+impl<D: Disk> Consumer<D> {
+    fn run(&mut self, stop: &AtomicBool) {
+        let mut last_checkpoint = Instant::now();
+        let mut is_failing = false;
+        loop {
+            let is_stopping = stop.load(Ordering::Acquire);
+            match self.step() {
+                Ok(0) if is_stopping => break,
+                Ok(0) => self.log.wait_behind(self.position, IDLE),
+                Ok(_) => {
+                    if std::mem::take(&mut is_failing) {
+                        tracing::info!("archive takes entries again");
+                    }
+                }
+                Err(error) => {
+                    self.figures.archive_errors.increment();
+                    if !std::mem::replace(&mut is_failing, true) {
+                        let error: &(dyn std::error::Error + 'static) = &error;
+                        tracing::error!(error, "archive takes no more; the log holds");
+                    }
+                    if is_stopping {
+                        return;
+                    }
+                    std::thread::park_timeout(RETRY);
+                }
+            }
+            if self.has_passed_a_segment() && last_checkpoint.elapsed() >= CHECKPOINT_EVERY {
+                last_checkpoint = Instant::now();
+                self.try_checkpoint();
+            }
+        }
+        self.try_checkpoint();
+    }
+
+    fn try_checkpoint(&mut self) {
+        if let Err(error) = self.checkpoint() {
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::error!(error, "no segment of the log can be let go");
+        }
+    }
+}
+
+impl Figures {
+    fn new(metrics: &Metrics) -> Self {
+        let plain = |name, help| metrics.counter(name, help, &[]);
+        Self {
+            entries: plain("furrow_log_entries_applied_total", "Log entries applied."),
+            unreadable: plain(
+                "furrow_log_entries_unreadable_total",
+                "Log entries not understood.",
+            ),
+            skipped: plain(
+                "furrow_log_entries_skipped_total",
+                "Log entries applied before a restart.",
+            ),
+            archive_errors: plain(
+                "furrow_archive_errors_total",
+                "Groups that could not be applied.",
+            ),
+            log_bytes: metrics.gauge(
+                "furrow_log_live_bytes",
+                "Bytes of segments not let go.",
+                &[],
+            ),
+        }
+    }
+}

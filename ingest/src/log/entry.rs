@@ -1,0 +1,178 @@
+//! The bytes of a log entry: who sent it, when it came, and what came.
+//!
+//! ```text
+//! version 1 | receive time, i64 LE | length, cooperative | length, gateway | bytes as they came
+//! ```
+//! Length, checksum and kind are the journal's.
+
+use bytes::Bytes;
+use furrow_ingest_core::GatewayKey;
+use furrow_wire::IdError;
+
+const VERSION: u8 = 1;
+
+/// What an entry's bytes are: the journal's kind byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A packet of records.
+    Packet,
+    /// A gateway's state message that changed which streams are remembered.
+    State,
+}
+
+/// One entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogRecord {
+    /// What it is.
+    pub kind: EntryKind,
+    /// The authenticated sender.
+    pub gateway: GatewayKey,
+    /// Receive time in Unix milliseconds.
+    pub received_unix_ms: i64,
+    /// As they came.
+    pub bytes: Bytes,
+}
+
+/// Why an entry can't be read, although its checksum is right: it is another program's.
+#[derive(Debug, thiserror::Error)]
+pub enum EntryError {
+    /// A kind of a newer program.
+    #[error("log entry kind {0} is unknown")]
+    Kind(u8),
+    /// A version of a newer program.
+    #[error("log entry version {0} is unknown")]
+    Version(u8),
+    /// Shorter than its own lengths say.
+    #[error("log entry is cut short")]
+    Truncated,
+    /// A sender that is not an id.
+    #[error("log entry has a malformed sender")]
+    Sender(#[from] IdError),
+}
+
+impl EntryKind {
+    /// The journal's kind byte.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            EntryKind::Packet => 1,
+            EntryKind::State => 2,
+        }
+    }
+}
+
+impl LogRecord {
+    /// The entry's payload.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let ids = [
+            self.gateway.cooperative.as_str(),
+            self.gateway.gateway.as_str(),
+        ];
+        let mut out = Vec::with_capacity(11 + ids.concat().len() + self.bytes.len());
+        out.push(VERSION);
+        out.extend_from_slice(&self.received_unix_ms.to_le_bytes());
+        for id in ids {
+            out.push(u8::try_from(id.len()).expect("ids have at most 32 bytes"));
+            out.extend_from_slice(id.as_bytes());
+        }
+        out.extend_from_slice(&self.bytes);
+        out
+    }
+
+    /// Reads a payload of the journal.
+    ///
+    /// # Errors
+    /// [`EntryError`] when it is not such an entry.
+    pub fn decode(kind: u8, payload: Vec<u8>) -> Result<Self, EntryError> {
+        let kind = match kind {
+            1 => EntryKind::Packet,
+            2 => EntryKind::State,
+            other => return Err(EntryError::Kind(other)),
+        };
+        let payload = Bytes::from(payload);
+        let (version, rest) = payload.split_first().ok_or(EntryError::Truncated)?;
+        if *version != VERSION {
+            return Err(EntryError::Version(*version));
+        }
+        let (time, rest) = rest.split_first_chunk::<8>().ok_or(EntryError::Truncated)?;
+        let (cooperative, rest) = take_id(rest)?;
+        let (gateway, rest) = take_id(rest)?;
+        let gateway = GatewayKey {
+            cooperative: cooperative.parse()?,
+            gateway: gateway.parse()?,
+        };
+        let received_unix_ms = i64::from_le_bytes(*time);
+        Ok(Self {
+            kind,
+            gateway,
+            received_unix_ms,
+            bytes: payload.slice_ref(rest),
+        })
+    }
+}
+
+fn take_id(bytes: &[u8]) -> Result<(&str, &[u8]), EntryError> {
+    let (length, rest) = bytes.split_first().ok_or(EntryError::Truncated)?;
+    let (id, rest) = rest
+        .split_at_checked(usize::from(*length))
+        .ok_or(EntryError::Truncated)?;
+    // What is not UTF-8 is no id either; its parser says so.
+    Ok((std::str::from_utf8(id).unwrap_or("\u{fffd}"), rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> LogRecord {
+        LogRecord {
+            kind: EntryKind::Packet,
+            gateway: GatewayKey {
+                cooperative: "hoa-binh".parse().unwrap(),
+                gateway: "gw-01".parse().unwrap(),
+            },
+            received_unix_ms: 1_790_000_000_123,
+            bytes: Bytes::from_static(b"packet"),
+        }
+    }
+
+    #[test]
+    fn round_trip_of_both_kinds() {
+        for kind in [EntryKind::Packet, EntryKind::State] {
+            let record = LogRecord { kind, ..record() };
+            assert_eq!(
+                LogRecord::decode(kind.code(), record.encode()).unwrap(),
+                record
+            );
+        }
+    }
+
+    #[test]
+    fn every_truncation_of_the_head_is_refused() {
+        let bytes = record().encode();
+        let head = bytes.len() - b"packet".len();
+        for cut in 0..head {
+            let error = LogRecord::decode(1, bytes[..cut].to_vec()).unwrap_err();
+            assert!(
+                matches!(error, EntryError::Truncated),
+                "cut at {cut}: {error}"
+            );
+        }
+    }
+
+    #[test]
+    fn strangers_are_named() {
+        let mut bytes = record().encode();
+        let error = |kind, bytes: &[u8]| {
+            LogRecord::decode(kind, bytes.to_vec())
+                .unwrap_err()
+                .to_string()
+        };
+        assert_eq!(error(9, &bytes), "log entry kind 9 is unknown");
+        bytes[10] = b'H';
+        assert_eq!(error(1, &bytes), "log entry has a malformed sender");
+        bytes[0] = 2;
+        assert_eq!(error(1, &bytes), "log entry version 2 is unknown");
+    }
+}

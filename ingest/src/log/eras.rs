@@ -1,0 +1,100 @@
+//! Positions that only grow, even when the log was replaced by an older or an empty one.
+//!
+//! The archive skips entries at or before its position. A log that was deleted, or that lost its tail
+//! with a disk that lied, begins again at smaller positions, and everything new would be skipped in
+//! silence. So positions handed to the archive carry an era, and a log that ends before the archive's
+//! position begins a new one.
+
+use furrow_journal::Position;
+
+use super::snapshot::Era;
+use crate::archive::LogPosition;
+
+/// Bits of a segment number within an archive position: 8 MiB each, more than any disk ever writes.
+const SEGMENT_BITS: u32 = 40;
+
+/// The eras of a log, oldest first. At most two: what lies before the last one has been applied.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Eras(Vec<Era>);
+
+impl Eras {
+    /// As stored in a snapshot.
+    #[must_use]
+    pub fn new(stored: Vec<Era>) -> Self {
+        Self(stored)
+    }
+
+    /// To be stored in a snapshot.
+    #[must_use]
+    pub fn to_stored(&self) -> Vec<Era> {
+        self.0.clone()
+    }
+
+    /// What the archive calls this position.
+    #[must_use]
+    pub fn archive_position(&self, position: Position) -> LogPosition {
+        let began = |era: &&Era| (era.segment, era.offset) <= (position.segment, position.offset);
+        let number = self.0.iter().rev().find(began).map_or(0, |era| era.number);
+        let segment = (u64::from(number) << SEGMENT_BITS) | position.segment;
+        LogPosition {
+            segment,
+            offset: position.offset,
+        }
+    }
+
+    /// Begins a new era if an archive is at or behind what the log will write next. Says whether it did.
+    pub fn begin_if_behind(&mut self, end: Position, archive: Option<LogPosition>) -> bool {
+        let Some(archive) = archive else {
+            return false;
+        };
+        if archive < self.archive_position(end) {
+            return false;
+        }
+        let number = u32::try_from(archive.segment >> SEGMENT_BITS).unwrap_or(u32::MAX);
+        let era = Era {
+            segment: end.segment,
+            offset: end.offset,
+            number: number.saturating_add(1),
+        };
+        self.0
+            .retain(|old| (old.segment, old.offset) < (era.segment, era.offset));
+        self.0.push(era);
+        let surplus = self.0.len().saturating_sub(2);
+        self.0.drain(..surplus);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(segment: u64, offset: u32) -> Position {
+        Position { segment, offset }
+    }
+
+    #[test]
+    fn a_log_that_goes_on_stays_in_its_era() {
+        let mut eras = Eras::default();
+        let archive = Some(eras.archive_position(at(3, 100)));
+        assert!(!eras.begin_if_behind(at(3, 200), archive));
+        assert!(!eras.begin_if_behind(at(4, 0), None));
+        assert_eq!(eras, Eras::default());
+    }
+
+    #[test]
+    fn a_log_that_begins_again_is_ahead_of_the_archive_each_time() {
+        let mut eras = Eras::default();
+        let mut archive = eras.archive_position(at(900, 5));
+        for end in [at(3, 512), at(3, 512), at(0, 512), at(0, 0)] {
+            assert!(eras.begin_if_behind(end, Some(archive)));
+            assert!(!eras.begin_if_behind(end, Some(archive)), "once is enough");
+            let next = eras.archive_position(end);
+            assert!(archive < next);
+            assert!(next < eras.archive_position(at(end.segment + 1, 0)));
+            archive = next;
+        }
+        assert_eq!(eras.to_stored().len(), 1);
+        assert_eq!(Eras::new(eras.to_stored()), eras);
+    }
+}

@@ -1,0 +1,134 @@
+//! Ingest's own log: the durable commit point between the broker and everything else.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`entry`] | the bytes of an entry |
+//! | [`front`] | what is appended, and what is acknowledged once it is durable |
+//! | [`writer`] | the thread around it: group commits, retries |
+//! | [`consumer`] | reading back in order, into the archive; letting segments go |
+//! | [`snapshot`] | the marks in a file, so that the log before it may go |
+//!
+//! The writer and the consumer meet in [`Log`] and nowhere else. The consumer never sees what is not
+//! committed, so the archive is never ahead of the log.
+
+pub mod consumer;
+pub mod entry;
+mod eras;
+pub mod front;
+pub mod snapshot;
+pub mod writer;
+
+use std::path::Path;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use furrow_journal::{Disk, FileDisk, Journal, JournalError, Options, Position};
+
+pub use self::eras::Eras;
+
+/// Bytes of a segment: what is released at once.
+const SEGMENT_BYTES: u32 = 8 * 1024 * 1024;
+/// Released bytes that stay readable, for `tail` and for people.
+const KEEP_BYTES: u64 = 32 * 1024 * 1024;
+/// Folder of the segments within the data directory.
+const FOLDER: &str = "log";
+
+/// The log, shared by its writer and its reader.
+#[derive(Debug)]
+pub struct Log<D: Disk> {
+    journal: Mutex<Journal<D>>,
+    committed: Mutex<Position>,
+    news: Condvar,
+}
+
+/// The folder of the segments within a data directory.
+#[must_use]
+pub fn folder(data_dir: &Path) -> std::path::PathBuf {
+    data_dir.join(FOLDER)
+}
+
+impl Log<FileDisk> {
+    /// Opens or creates the log of a data directory.
+    ///
+    /// # Errors
+    /// When the directory can't be had or another process writes there.
+    pub fn open(data_dir: &Path, max_bytes: u64) -> Result<Self, JournalError> {
+        let folder = folder(data_dir);
+        let disk = FileDisk::open(&folder).map_err(|source| JournalError::Io {
+            action: "open",
+            file: folder.display().to_string(),
+            source,
+        })?;
+        let options = Options {
+            segment_bytes: SEGMENT_BYTES,
+            cap_bytes: max_bytes,
+            keep_bytes: KEEP_BYTES,
+        };
+        let (journal, recovery) = Journal::open(disk, options)?;
+        for damage in &recovery.damaged {
+            tracing::error!(
+                segment = damage.segment,
+                offset = damage.offset,
+                bytes = damage.bytes,
+                "log is damaged; what can be read is kept"
+            );
+        }
+        tracing::info!(entries = recovery.entries, "log opened");
+        Ok(Self::new(journal))
+    }
+}
+
+impl<D: Disk> Log<D> {
+    /// A log around an open journal.
+    #[must_use]
+    pub fn new(journal: Journal<D>) -> Self {
+        let committed = Mutex::new(journal.end());
+        Self {
+            journal: Mutex::new(journal),
+            committed,
+            news: Condvar::new(),
+        }
+    }
+
+    /// The journal, for one append, commit or group of reads. Never held while waiting for anything
+    /// but the disk.
+    pub(crate) fn journal(&self) -> MutexGuard<'_, Journal<D>> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the reader how far it may go.
+    pub(crate) fn publish(&self, end: Position) {
+        *self
+            .committed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = end;
+        self.news.notify_all();
+    }
+
+    /// Behind the last committed entry.
+    #[must_use]
+    pub fn committed(&self) -> Position {
+        *self
+            .committed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until there is something behind `position`, or for `timeout`.
+    pub(crate) fn wait_behind(&self, position: Position, timeout: Duration) {
+        let committed = self
+            .committed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        drop(
+            self.news
+                .wait_timeout_while(committed, timeout, |end| *end <= position)
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+    }
+
+    /// Wakes whoever waits, so that it can look whether it is to stop.
+    pub(crate) fn wake(&self) {
+        self.news.notify_all();
+    }
+}

@@ -1,0 +1,437 @@
+//! `furrow-ingest run`: starts everything in order, and ends it in order.
+//!
+//! Start: archive and log, the marks from the snapshot and the log behind it, the consumer, the API's
+//! socket, the broker, the writer, the link. End, on SIGTERM or SIGINT: nothing more is taken, what
+//! was taken is committed and confirmed, the log is read to its end, the snapshot is stored.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use furrow_ingest_core::GatewayKey;
+use furrow_journal::Disk;
+use furrow_wire::GreenhouseId;
+use tokio::sync::watch;
+
+use crate::alerting::run_webhook;
+use crate::archive::{Archive, CooperativeSetup, LiveHub};
+use crate::broker::{Accounts, Broker, BrokerOptions, PasswordHash};
+use crate::config::{LinkSettings, Secret, Settings};
+use crate::decode::Decoder;
+use crate::http::{self, CooperativeAccess, Fleet, HttpSetup, TokenAccess};
+use crate::log::consumer::{Consumer, ConsumerSetup, ConsumerThread, replay};
+use crate::log::front::FrontSetup;
+use crate::log::snapshot::{self, Snapshot};
+use crate::log::{Eras, Log, writer};
+use crate::metrics::Metrics;
+use crate::subscriber::{self, CLIENT_ID, LinkOptions, Stage};
+
+/// Folder of the cooperatives' files within the data directory.
+pub const ARCHIVE_FOLDER: &str = "archive";
+/// What the writer gets to commit what was taken.
+const DRAIN_WRITER: Duration = Duration::from_secs(10);
+/// What the consumer gets to read the log to its end. The rest is read at the next start.
+const DRAIN_CONSUMER: Duration = Duration::from_secs(20);
+
+/// Where it can be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ready {
+    /// The API.
+    pub http: SocketAddr,
+    /// The embedded broker.
+    pub mqtt: Option<SocketAddr>,
+}
+
+/// A running ingest.
+pub struct Service {
+    ready: Ready,
+    fleet: Fleet,
+    metrics: Metrics,
+    stage: watch::Sender<Stage>,
+    link: tokio::task::JoinHandle<()>,
+    http: tokio::task::JoinHandle<std::io::Result<()>>,
+    webhook: Option<tokio::task::JoinHandle<()>>,
+    writer: std::thread::JoinHandle<()>,
+    consumer: ConsumerThread,
+    broker: Option<Broker>,
+}
+
+/// Runs until a signal comes.
+///
+/// # Errors
+/// When something can't be started, or the API's listener fails.
+pub async fn run(settings: Settings, print_ready: bool) -> anyhow::Result<()> {
+    let mut signals = Signals::new()?;
+    let service = Service::start(settings).await?;
+    let Ready { http, mqtt } = service.ready();
+    let mqtt_text = mqtt.map_or_else(|| "outside".to_owned(), |mqtt| mqtt.to_string());
+    tracing::info!(%http, mqtt = mqtt_text, "ready");
+    if print_ready {
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "ready http={http} mqtt={mqtt_text}").context("can't write to stdout")?;
+        out.flush().context("can't write to stdout")?;
+    }
+    // Without systemd there is nobody to tell.
+    sd_notify::notify(&[sd_notify::NotifyState::Ready]).ok();
+    let ended = service.wait(signals.next()).await;
+    sd_notify::notify(&[sd_notify::NotifyState::Stopping]).ok();
+    ended
+}
+
+impl Service {
+    /// Starts everything.
+    ///
+    /// # Errors
+    /// When something can't be started.
+    pub async fn start(settings: Settings) -> anyhow::Result<Self> {
+        let (fleet, live, metrics) = (Fleet::default(), LiveHub::default(), Metrics::default());
+        std::fs::create_dir_all(&settings.data_dir)
+            .with_context(|| format!("can't create {}", settings.data_dir.display()))?;
+        let archive = open_archive(&settings, &live, &metrics)?;
+        let reader = archive.reader();
+        let log =
+            Log::open(&settings.data_dir, settings.log.max_bytes).context("can't open the log")?;
+        let log = Arc::new(log);
+        let snapshot = load_snapshot(&settings, &log, &archive)?;
+        let tracker = replay(&log, &snapshot);
+        let decoder = restored_decoder(&settings, &archive)?;
+        let setup = ConsumerSetup {
+            data_dir: settings.data_dir.clone(),
+            fleet: fleet.clone(),
+            metrics: metrics.clone(),
+        };
+        let consumer = Consumer::new(Arc::clone(&log), archive, decoder, snapshot, setup);
+        let consumer = ConsumerThread::start(consumer).context("can't start the log's consumer")?;
+
+        let listener = tokio::net::TcpListener::bind(settings.http_listen)
+            .await
+            .with_context(|| format!("API can't listen on {}", settings.http_listen))?;
+        let http_address = listener.local_addr().context("API has no address")?;
+
+        let (broker, options) = start_broker(&settings).await?;
+        let (subscriber, link) = subscriber::new(&options, fleet.clone(), &metrics)?;
+        let front = FrontSetup {
+            gateways: assignments(&settings),
+            fleet: fleet.clone(),
+            live: live.clone(),
+            metrics: metrics.clone(),
+        };
+        let (messages, writer) =
+            writer::start(log, tracker, front, link).context("can't start the log's writer")?;
+        let (stage, stages) = watch::channel(Stage::Running);
+        let link = tokio::spawn(subscriber.run(messages, stages));
+
+        let router = http::router(HttpSetup {
+            cooperatives: settings.cooperatives.iter().map(access).collect(),
+            reader: reader.clone(),
+            fleet: fleet.clone(),
+            live,
+            metrics: metrics.clone(),
+        });
+        let http = tokio::spawn(http::serve(
+            listener,
+            router,
+            until(&stage, Stage::Draining),
+        ));
+        let webhook = settings.webhook_url.map(|url| {
+            let shutdown = until(&stage, Stage::Draining);
+            tokio::spawn(run_webhook(url, reader, metrics.clone(), shutdown))
+        });
+        let mqtt = broker.as_ref().map(Broker::address);
+        let ready = Ready {
+            http: http_address,
+            mqtt,
+        };
+        Ok(Self {
+            ready,
+            fleet,
+            metrics,
+            stage,
+            link,
+            http,
+            webhook,
+            writer,
+            consumer,
+            broker,
+        })
+    }
+
+    /// Where it can be reached.
+    #[must_use]
+    pub fn ready(&self) -> Ready {
+        self.ready
+    }
+
+    /// What is known of gateways.
+    #[must_use]
+    pub fn fleet(&self) -> &Fleet {
+        &self.fleet
+    }
+
+    /// Figures.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Waits for `signal`, or for the API's end, and ends everything.
+    ///
+    /// # Errors
+    /// When the API ended by itself.
+    pub async fn wait(mut self, signal: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let failed = tokio::select! {
+            () = signal => None,
+            ended = &mut self.http => Some(ended),
+        };
+        self.stop().await;
+        match failed {
+            None => Ok(()),
+            Some(ended) => {
+                ended.context("API panicked")?.context("API failed")?;
+                anyhow::bail!("API ended by itself")
+            }
+        }
+    }
+
+    /// Ends everything, in order.
+    pub async fn stop(self) {
+        tracing::info!("stopping");
+        // The link gives up its end of the queue: the writer commits what is in it, and ends.
+        self.stage.send_replace(Stage::Draining);
+        let writer = tokio::task::spawn_blocking(move || self.writer.join());
+        match tokio::time::timeout(DRAIN_WRITER, writer).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(_) => tracing::error!("log writer panicked"),
+            Err(_) => tracing::error!("log writer does not end; gateways offer the rest again"),
+        }
+        self.stage.send_replace(Stage::Ended);
+        join("broker link", self.link).await;
+        let consumer = self.consumer;
+        let drained = tokio::task::spawn_blocking(move || consumer.stop(DRAIN_CONSUMER)).await;
+        if drained.is_err() {
+            tracing::error!("log consumer can't be stopped");
+        }
+        if !self.http.is_finished() {
+            join("API", self.http).await;
+        }
+        if let Some(webhook) = self.webhook {
+            join("webhook", webhook).await;
+        }
+        if let Some(broker) = self.broker {
+            let stopped = tokio::task::spawn_blocking(move || broker.stop()).await;
+            if stopped.is_err() {
+                tracing::error!("broker can't be stopped");
+            }
+        }
+        tracing::info!("stopped");
+    }
+}
+
+/// SIGTERM and SIGINT, listened to from the first moment.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> anyhow::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let listen = |kind| signal(kind).context("can't listen to signals");
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// Opens the archive of all configured cooperatives.
+///
+/// # Errors
+/// When a file can't be opened.
+pub fn open_archive(
+    settings: &Settings,
+    live: &LiveHub,
+    metrics: &Metrics,
+) -> anyhow::Result<Archive> {
+    let cooperatives: Vec<CooperativeSetup> = settings
+        .cooperatives
+        .iter()
+        .map(|cooperative| CooperativeSetup {
+            id: cooperative.id.clone(),
+            rules: cooperative.rules.clone(),
+        })
+        .collect();
+    let dir = settings.data_dir.join(ARCHIVE_FOLDER);
+    Archive::open(&dir, &cooperatives, live.clone(), metrics).context("can't open the archive")
+}
+
+/// The marks of the last checkpoint. A file that can't be read is not a reason to stay down: what the
+/// log still holds is known, and the archive tells readings that come again by series and time.
+fn load_snapshot<D: Disk>(
+    settings: &Settings,
+    log: &Log<D>,
+    archive: &Archive,
+) -> anyhow::Result<Snapshot> {
+    let end = log.committed();
+    let loaded = snapshot::load(&settings.data_dir);
+    let mut snapshot = match loaded {
+        Ok(snapshot) => snapshot.unwrap_or_default(),
+        Err(error) => {
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::error!(
+                error,
+                "marks are lost; gateways will offer again what they hold"
+            );
+            Snapshot::default()
+        }
+    };
+    let mut eras = Eras::new(std::mem::take(&mut snapshot.eras));
+    let mut is_replaced = snapshot.position > end;
+    for cooperative in &settings.cooperatives {
+        is_replaced |= eras.begin_if_behind(end, archive.position(&cooperative.id));
+    }
+    snapshot.eras = eras.to_stored();
+    if is_replaced {
+        tracing::error!(%end, "log ends before what is stored: it was replaced or lost its end");
+        snapshot.position = snapshot.position.min(end);
+        snapshot::store(&settings.data_dir, &snapshot).context("can't store the marks")?;
+    }
+    Ok(snapshot)
+}
+
+/// A decoder that knows what the archive knows.
+fn restored_decoder(settings: &Settings, archive: &Archive) -> anyhow::Result<Decoder> {
+    let mut decoder = Decoder::new(assignments(settings));
+    for cooperative in &settings.cooperatives {
+        let id = &cooperative.id;
+        let key = |gateway| GatewayKey {
+            cooperative: id.clone(),
+            gateway,
+        };
+        let failed = || format!("can't read the archive of {id}");
+        for (gateway, _, body) in archive.catalogs(id).with_context(failed)? {
+            decoder.restore_catalog(&key(gateway), &body);
+        }
+        for (gateway, mapping) in archive.mappings(id).with_context(failed)? {
+            decoder.restore_mapping(&key(gateway), mapping);
+        }
+        for parked in archive.parked(id).with_context(failed)? {
+            decoder.restore_parked(&key(parked.gateway.clone()), parked);
+        }
+    }
+    Ok(decoder)
+}
+
+/// The embedded broker, if there is one, and how to reach the broker.
+async fn start_broker(settings: &Settings) -> anyhow::Result<(Option<Broker>, LinkOptions)> {
+    match &settings.link {
+        LinkSettings::Outside {
+            host,
+            port,
+            ca_file,
+            username,
+            password,
+        } => Ok((
+            None,
+            LinkOptions {
+                host: host.clone(),
+                port: *port,
+                ca_file: ca_file.clone(),
+                username: username.clone(),
+                password: password.clone(),
+            },
+        )),
+        LinkSettings::Embedded { listen, tls } => {
+            // Drawn anew at each start: nobody needs to know it.
+            let password: String = (0..32)
+                .map(|_| format!("{:02x}", rand::random::<u8>()))
+                .collect();
+            let mut accounts = Accounts::default();
+            accounts.set_internal(CLIENT_ID, PasswordHash::of(password.as_bytes()));
+            for cooperative in &settings.cooperatives {
+                for gateway in &cooperative.gateways {
+                    accounts.add_gateway(&cooperative.id, &gateway.id, gateway.password);
+                }
+            }
+            let options = BrokerOptions {
+                listen: *listen,
+                tls: tls.clone(),
+                accounts,
+            };
+            let broker = Broker::start(options).await?;
+            let address = broker.internal_address();
+            let link = LinkOptions {
+                host: if address.ip().is_unspecified() {
+                    "127.0.0.1".to_owned()
+                } else {
+                    address.ip().to_string()
+                },
+                port: address.port(),
+                ca_file: None,
+                username: CLIENT_ID.to_owned(),
+                password: Secret(password),
+            };
+            Ok((Some(broker), link))
+        }
+    }
+}
+
+fn assignments(settings: &Settings) -> BTreeMap<GatewayKey, GreenhouseId> {
+    settings
+        .cooperatives
+        .iter()
+        .flat_map(|cooperative| {
+            cooperative.gateways.iter().map(|gateway| {
+                let key = GatewayKey {
+                    cooperative: cooperative.id.clone(),
+                    gateway: gateway.id.clone(),
+                };
+                (key, gateway.greenhouse.clone())
+            })
+        })
+        .collect()
+}
+
+fn access(cooperative: &crate::config::CooperativeSettings) -> CooperativeAccess {
+    CooperativeAccess {
+        id: cooperative.id.clone(),
+        name: cooperative.name.clone(),
+        gateways: cooperative
+            .gateways
+            .iter()
+            .map(|gateway| (gateway.id.clone(), gateway.greenhouse.clone()))
+            .collect(),
+        tokens: cooperative
+            .tokens
+            .iter()
+            .map(|(name, sha256)| TokenAccess {
+                name: name.clone(),
+                sha256: *sha256,
+            })
+            .collect(),
+    }
+}
+
+fn until(stage: &watch::Sender<Stage>, wanted: Stage) -> impl Future<Output = ()> + use<> {
+    let mut stage = stage.subscribe();
+    async move {
+        // An error says that the service is gone: then it is time, too.
+        stage.wait_for(|stage| *stage >= wanted).await.ok();
+    }
+}
+
+async fn join<T>(what: &'static str, task: tokio::task::JoinHandle<T>) {
+    if task.await.is_err() {
+        tracing::error!(what, "task panicked");
+    }
+}

@@ -1,0 +1,90 @@
+//! `furrow-ingest check`: says whether `run` would start, without starting it.
+//!
+//! The configuration has been checked by then. This looks at what it names: the data directory, the
+//! TLS files, the addresses.
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
+
+use anyhow::Context;
+
+use crate::config::{LinkSettings, Settings};
+
+/// Prints what was found, one line each.
+///
+/// # Errors
+/// When something would keep `run` from starting.
+pub fn check(settings: &Settings, out: &mut dyn Write) -> anyhow::Result<()> {
+    let mut problems = 0;
+    let mut line = |what: &str, result: std::io::Result<String>| -> anyhow::Result<()> {
+        match result {
+            Ok(text) => writeln!(out, "ok    {what}: {text}")?,
+            Err(error) => {
+                problems += 1;
+                writeln!(out, "wrong {what}: {error}")?;
+            }
+        }
+        Ok(())
+    };
+    let gateways: usize = settings.cooperatives.iter().map(|c| c.gateways.len()).sum();
+    let counts = format!(
+        "{} cooperatives, {gateways} gateways",
+        settings.cooperatives.len()
+    );
+    line("configuration", Ok(counts))?;
+    line("data_dir", directory(&settings.data_dir))?;
+    line("http.listen", address(settings.http_listen))?;
+    match &settings.link {
+        LinkSettings::Embedded { listen, tls } => {
+            line("broker.listen", address(*listen))?;
+            if let Some(tls) = tls {
+                line("broker.tls.certificate", file(&tls.certificate))?;
+                line("broker.tls.key", file(&tls.key))?;
+            }
+        }
+        LinkSettings::Outside {
+            host,
+            port,
+            ca_file,
+            ..
+        } => {
+            line("mqtt.url", Ok(format!("{host}:{port}")))?;
+            if let Some(ca_file) = ca_file {
+                line("mqtt.ca_file", file(ca_file))?;
+            }
+        }
+    }
+    anyhow::ensure!(
+        problems == 0,
+        "{problems} things would keep ingest from starting"
+    );
+    Ok(())
+}
+
+fn directory(path: &Path) -> std::io::Result<String> {
+    std::fs::create_dir_all(path)?;
+    let probe = path.join(".check");
+    std::fs::write(&probe, b"")?;
+    std::fs::remove_file(&probe)?;
+    Ok(format!("{} can be written", path.display()))
+}
+
+fn file(path: &Path) -> std::io::Result<String> {
+    let bytes = std::fs::read(path)?;
+    Ok(format!("{} has {} bytes", path.display(), bytes.len()))
+}
+
+fn address(address: SocketAddr) -> std::io::Result<String> {
+    let bound = TcpListener::bind(address)?;
+    drop(bound);
+    Ok(format!("{address} is free"))
+}
+
+/// Runs the check with the process's output.
+///
+/// # Errors
+/// As [`check`].
+pub fn run(settings: &Settings) -> anyhow::Result<()> {
+    check(settings, &mut std::io::stdout().lock()).context("check failed")
+}
