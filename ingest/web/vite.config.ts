@@ -1,7 +1,7 @@
 import { svelte } from '@sveltejs/vite-plugin-svelte';
 import type { Plugin } from 'vite';
 import { defineConfig } from 'vitest/config';
-import { createMock } from './dev/mock-server';
+import { createMock } from './dev/mock-server.ts';
 
 // `FURROW_API=http://127.0.0.1:8080 npm run dev` shows a running ingest;
 // without it the page is served with the made-up greenhouses of dev/mock-server.ts.

@@ -141,7 +141,7 @@ function truth(house: House, of: Channel, t: number): number {
     case 'flow/water_flow':
       return running(house, t) === 0 ? 0 : 11.8 + 0.3 * noise(t, 14);
     case 'flow/water_volume':
-      return Math.floor((t + ZONE) / DAY) * 0 + runs(house, Math.floor((t + ZONE) / DAY) * DAY - ZONE, t).reduce((sum, r) => sum + (11.8 * (Math.min(t, r.to) - r.from)) / MINUTE, 0);
+      return runs(house, Math.floor((t + ZONE) / DAY) * DAY - ZONE, t).reduce((sum, r) => sum + (11.8 * (Math.min(t, r.to) - r.from)) / MINUTE, 0);
     case 'drip/zones_open':
       return running(house, t);
     default:
@@ -222,7 +222,7 @@ export function events(house: House, from: number, to: number, now: number): Far
   }
   if (house.id === 'nha-luoi-1') {
     found.push({ ...none, time_ms: now - 40 * MINUTE, kind: 'device_fault', text: 'co2: no acknowledge' });
-    found.push({ ...none, time_ms: now - 27 * HOUR, kind: 'gateway_started', reason: 'power_lost' });
+    found.push({ ...none, time_ms: now - 27 * HOUR, kind: 'gateway_started', reason: 'unclean' });
     found.push({ ...none, time_ms: now - 4 * HOUR, kind: 'run_ended', zone: 'zone-2', run: 7, cause: 'manual', open_ms: 3.5 * MINUTE, litres: 41.2, reason: 'stopped' });
   }
   return found.filter((e) => e.time_ms >= from && e.time_ms <= to).sort((a, b) => b.time_ms - a.time_ms);

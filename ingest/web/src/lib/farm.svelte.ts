@@ -4,7 +4,8 @@
  */
 
 import * as api from './api';
-import { afterReading, parseReading } from './freshness';
+import { arrived, NO_CADENCE, usualMs, type Cadence } from './cadence';
+import { afterReading, parseReadings } from './freshness';
 import { DAY_MS, SECOND_MS } from './format';
 import { LiveConnection, type LiveState } from './live';
 import { eachLimited } from './pool';
@@ -27,6 +28,8 @@ export const ALERTS_BACK_MS = 30 * DAY_MS;
 export interface HouseState {
   latest: ReadonlyMap<string, Latest>;
   alerts: readonly Alert[];
+  /** How often readings arrive, in milliseconds; 0 if that is not known yet. */
+  deliveryMs: number;
 }
 
 type ReadingsListener = (greenhouse: string, readings: readonly LiveReading[]) => void;
@@ -48,6 +51,7 @@ export class Farm {
   /** Greenhouses to ask for again with the next refresh. */
   #changed = new Set<string>();
   #listChanged = false;
+  #cadences = new Map<string, Cadence>();
   #flushTimer: ReturnType<typeof setTimeout> | null = null;
   #refreshTimer: ReturnType<typeof setTimeout> | null = null;
   #interval: ReturnType<typeof setInterval> | null = null;
@@ -157,7 +161,7 @@ export class Farm {
         api.latest(this.cooperative, id, this.#abort.signal),
         api.alerts(this.cooperative, id, now - ALERTS_BACK_MS, now + DAY_MS, this.#abort.signal),
       ]);
-      this.#setHouse(id, { latest: this.#newest(id, latest), alerts });
+      this.#setHouse(id, { latest: this.#newest(id, latest), alerts, deliveryMs: usualMs(this.#cadences.get(id) ?? NO_CADENCE) });
     } catch (error) {
       if (!this.#abort.signal.aborted && this.houses.get(id) === undefined) this.error = error;
     }
@@ -185,13 +189,12 @@ export class Farm {
       this.#refreshSoon(name === 'gateway' ? null : greenhouseOf(data));
       return;
     }
-    const reading = parseReading(data);
-    if (reading === null) {
-      this.malformed += 1;
-      if (this.malformed === 1) console.warn('ignored a live reading that could not be understood', data.slice(0, 200));
-      return;
+    const { readings, malformed } = parseReadings(data);
+    if (malformed > 0) {
+      if (this.malformed === 0) console.warn('ignored a live reading that could not be understood', data.slice(0, 200));
+      this.malformed += malformed;
     }
-    this.#pending.push(reading);
+    this.#pending.push(...readings);
     if (this.#pending.length >= GROUP_MAX) this.#flush();
     else this.#flushTimer ??= setTimeout(() => this.#flush(), FLUSH_MS);
   }
@@ -226,7 +229,9 @@ export class Farm {
       if (held) latest.set(key, afterReading(held, reading));
       else this.#refreshSoon(id); // a channel that is new: its unit and interval must be asked for
     }
-    this.#setHouse(id, { ...house, latest });
+    const cadence = arrived(this.#cadences.get(id) ?? NO_CADENCE, serverTime.exact());
+    this.#cadences.set(id, cadence);
+    this.#setHouse(id, { ...house, latest, deliveryMs: usualMs(cadence) });
   }
 
   #refreshSoon(greenhouse: string | null): void {

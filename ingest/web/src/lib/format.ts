@@ -158,21 +158,21 @@ function scaled(ms: number): Scaled {
 export function age(ms: number, text: Dictionary, language: Language): string {
   const { count, unit } = scaled(Math.max(0, ms));
   if (unit === 'seconds' && count < 2) return text.age.now;
-  return text.age[unit](number(count, 0, language)).replace(' ', NBSP);
+  return text.age[unit](number(count, 0, language)).replaceAll(' ', NBSP);
 }
 
 /** "12 giây": how long something took or has lasted. */
 export function length(ms: number, text: Dictionary, language: Language): string {
   const { count, unit } = scaled(Math.max(0, ms));
-  return text.length[unit](number(count, 0, language)).replace(' ', NBSP);
+  return text.length[unit](number(count, 0, language)).replaceAll(' ', NBSP);
 }
 
 /** How long a valve was open: whole minutes with one decimal below ten, seconds below one minute. */
 export function minutes(ms: number, text: Dictionary, language: Language): string {
-  if (ms < MINUTE_MS) return text.length.seconds(number(Math.round(ms / SECOND_MS), 0, language)).replace(' ', NBSP);
+  if (ms < MINUTE_MS) return text.length.seconds(number(Math.round(ms / SECOND_MS), 0, language)).replaceAll(' ', NBSP);
   const value = ms / MINUTE_MS;
   const whole = value >= 10 || Math.abs(value - Math.round(value)) < 0.05;
-  return text.length.minutes(number(value, whole ? 0 : 1, language)).replace(' ', NBSP);
+  return text.length.minutes(number(value, whole ? 0 : 1, language)).replaceAll(' ', NBSP);
 }
 
 /** Litres: decimals only where they are few. */

@@ -11,26 +11,43 @@ import { QUALITIES } from './types';
 const MISSED_INTERVALS = 3;
 /** Fast channels get at least this long, since readings arrive in groups. */
 const SILENT_MS_MIN = 30 * SECOND_MS;
+/** A delivery may be late by half of the usual spacing. */
+const DELIVERIES_MISSED = 1.5;
+
+type BadQuality = Exclude<Quality, 'good'>;
 
 export type Shown =
   /** A fresh, good value. */
   | { state: 'good'; value: number; ageMs: number }
   /** A fresh value that the gateway does not trust. */
-  | { state: 'distrusted'; value: number; reason: Quality; ageMs: number; lastGood: LastGood | null }
-  /** No current value. `silent`: nothing arrived in time, whatever the last quality was. */
-  | { state: 'none'; reason: Quality | 'silent'; ageMs: number; lastGood: LastGood | null };
+  | { state: 'distrusted'; value: number; reason: BadQuality; ageMs: number; lastGood: LastGood | null }
+  /** No current value. `silent`, `offline`: nothing arrived in time, whatever the last quality was. */
+  | { state: 'none'; reason: BadQuality | 'silent' | 'offline'; ageMs: number; lastGood: LastGood | null };
 
-/** Age above which a reading no longer counts as current, in milliseconds. */
-export function silentAfterMs(intervalMs: number): number {
-  return Math.max(SILENT_MS_MIN, MISSED_INTERVALS * intervalMs);
+/** What must be known beside the reading itself. */
+export interface ShowContext {
+  /** Whether the gateway is connected. */
+  online: boolean;
+  /** How often readings of this greenhouse arrive, in milliseconds; 0 if that is not known. */
+  deliveryMs: number;
 }
 
-export function show(latest: Latest, now: number): Shown {
+/**
+ * Age above which a reading no longer counts as current, in milliseconds: three intervals, at
+ * least 30 s. A gateway that sends less often than that, to save mobile data, gets one and a half
+ * of its usual spacings, or every value would turn stale before the next could arrive.
+ */
+export function silentAfterMs(intervalMs: number, deliveryMs: number): number {
+  const delivery = deliveryMs === 0 ? 0 : deliveryMs * DELIVERIES_MISSED + intervalMs;
+  return Math.max(SILENT_MS_MIN, MISSED_INTERVALS * intervalMs, delivery);
+}
+
+export function show(latest: Latest, now: number, { online, deliveryMs }: ShowContext): Shown {
   const ageMs = Math.max(0, now - latest.time_ms);
   const good = latest.quality === 'good' && latest.value !== null;
   const lastGood = good && latest.value !== null ? { time_ms: latest.time_ms, value: latest.value } : latest.last_good;
-  if (ageMs > silentAfterMs(latest.interval_ms)) {
-    return { state: 'none', reason: 'silent', ageMs, lastGood };
+  if (ageMs > silentAfterMs(latest.interval_ms, deliveryMs)) {
+    return { state: 'none', reason: online ? 'silent' : 'offline', ageMs, lastGood };
   }
   if (latest.value === null) {
     const reason = latest.quality === 'good' ? 'failed' : latest.quality;
@@ -64,16 +81,33 @@ export function afterReading(latest: Latest, reading: LiveReading): Latest {
   return { ...latest, time_ms: reading.time_ms, value: reading.value, quality: reading.quality, last_good };
 }
 
-/** Reads one live reading; `null` if it is not one. */
-export function parseReading(data: string): LiveReading | null {
+/**
+ * Reads a message of live readings: one reading, a list of them, or `{greenhouse, readings}`.
+ * What is not a reading is left out and counted.
+ */
+export function parseReadings(data: string): { readings: LiveReading[]; malformed: number } {
   let found: unknown;
   try {
     found = JSON.parse(data);
   } catch {
-    return null;
+    return { readings: [], malformed: 1 };
   }
+  const { items, greenhouse } = unwrap(found);
+  const readings = items.flatMap((item) => parseReading(item, greenhouse) ?? []);
+  return { readings, malformed: items.length - readings.length };
+}
+
+function unwrap(found: unknown): { items: unknown[]; greenhouse: unknown } {
+  if (Array.isArray(found)) return { items: found, greenhouse: undefined };
+  if (typeof found === 'object' && found !== null && 'readings' in found && Array.isArray(found.readings)) {
+    return { items: found.readings, greenhouse: 'greenhouse' in found ? found.greenhouse : undefined };
+  }
+  return { items: [found], greenhouse: undefined };
+}
+
+function parseReading(found: unknown, house: unknown): LiveReading | null {
   if (typeof found !== 'object' || found === null) return null;
-  const { greenhouse, device, channel, time_ms, value, quality } = found as Record<string, unknown>;
+  const { greenhouse = house, device, channel, time_ms, value = null, quality } = found as Record<string, unknown>;
   if (typeof greenhouse !== 'string' || typeof device !== 'string' || typeof channel !== 'string') return null;
   if (typeof time_ms !== 'number' || !Number.isFinite(time_ms)) return null;
   if (value !== null && (typeof value !== 'number' || !Number.isFinite(value))) return null;

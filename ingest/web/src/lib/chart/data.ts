@@ -89,10 +89,12 @@ export function isolated(column: Column): number[] {
 
 /**
  * Adds one live reading at the end. Within the last bucket it is merged, beyond it a new bucket
- * begins; one that is older than the end is left to the next fetch (`null`).
+ * begins. One that is older than the end, or so far beyond it that others must lie between, is
+ * left to the next fetch (`null`): the live stream brings only the newest of each group.
  */
 export function appendReading(data: SeriesData, timeMs: number, value: number): SeriesData | null {
   const last = data.points[data.points.length - 1];
+  if (last && timeMs - last[0] > joinWithinMs(data)) return null;
   if (data.bucketMs === 0 || !last) {
     if (last && timeMs <= last[0]) return null;
     const start = data.bucketMs === 0 ? timeMs : Math.floor(timeMs / data.bucketMs) * data.bucketMs;
@@ -129,6 +131,16 @@ export function nearest(data: SeriesData, timeMs: number): Point | null {
   return best && Math.abs(best[0] - timeMs) <= joinWithinMs(data) ? best : null;
 }
 
+/** Lowest and highest value of a stretch; `null` if it has none. */
+export function extent(data: SeriesData, from: number, to: number): { low: number; high: number } | null {
+  let found: { low: number; high: number } | null = null;
+  for (const [time, low, , high] of data.points) {
+    if (time < from || time > to || low === null || high === null) continue;
+    found = found ? { low: Math.min(found.low, low), high: Math.max(found.high, high) } : { low, high };
+  }
+  return found;
+}
+
 /** A value axis is never stretched further than this, so that noise does not look like weather. */
 const SPAN_MIN: Readonly<Record<string, number>> = {
   Cel: 2,
@@ -150,6 +162,17 @@ export function valueRange(low: number | null, high: number | null, unit: string
   const to = Math.max(high, middle + span / 2) + span * 0.08;
   return low >= 0 && from < 0 ? [0, to] : [from, to];
 }
+
+/** Decimals that the labels of an axis with this step need: 2.5 needs one, 5 none. */
+export function decimalsOf(step: number): number {
+  for (let decimals = 0; decimals < DECIMALS_MAX; decimals += 1) {
+    const scaled = step * 10 ** decimals;
+    if (Math.abs(scaled - Math.round(scaled)) < 1e-6 * Math.max(1, scaled)) return decimals;
+  }
+  return DECIMALS_MAX;
+}
+
+const DECIMALS_MAX = 4;
 
 /** At most this many series, in at most two units, one for each side of the chart. */
 export const SERIES_MAX = 4;

@@ -1,6 +1,7 @@
 /**
  * Touch, wheel and keys on the chart. Dragging with the mouse is uPlot's own selection; here are
- * the rest: one finger sideways moves in time, two fingers and the wheel zoom around a moment.
+ * the rest: one finger sideways moves in time, a tap asks for the values at a moment, two fingers
+ * and the wheel zoom around one.
  */
 
 export interface Gestures {
@@ -8,6 +9,8 @@ export interface Gestures {
   pan: (share: number) => void;
   /** Zooms by a factor (below 1: closer) around a place, given as a share of the width. */
   zoom: (factor: number, at: number) => void;
+  /** A tap at a share of the width asks for the values there. */
+  tap: (at: number) => void;
   /** The wheel zooms only while the chart is in use; otherwise the page scrolls. */
   wheelZooms: () => boolean;
 }
@@ -60,6 +63,11 @@ export function attach(area: HTMLElement, gestures: Gestures): () => void {
     last = now;
   };
   const touchend = (event: TouchEvent): void => {
+    if (event.type === 'touchend' && !swiping && last && event.touches.length === 0) {
+      // The mouse events that browsers make up after a tap would take the pointer away again.
+      if (event.cancelable) event.preventDefault();
+      gestures.tap(last.middle / width());
+    }
     // The finger that stays begins anew, or the view would jump.
     last = fingers(event.touches);
     if (event.touches.length === 0) swiping = false;

@@ -5,9 +5,9 @@
 
 import uPlot from 'uplot';
 import 'uplot/dist/uPlot.min.css';
-import { number, shownDecimals } from '../format';
+import { number } from '../format';
 import type { Language } from '../dictionary';
-import { isolated, valueRange, type Column, type Columns } from './data';
+import { decimalsOf, isolated, valueRange, type Column, type Columns } from './data';
 import { attach, type Gestures } from './gestures';
 import type { Span } from './spans';
 import { timeTicks } from './ticks';
@@ -15,7 +15,6 @@ import type { View } from './view';
 
 export interface PlotSeries {
   unit: string;
-  decimals: number;
   /** Number of its colour in the style sheet, from 1. */
   colour: number;
 }
@@ -43,7 +42,11 @@ interface Colours {
 /** A selection narrower than this, in CSS pixels, was a click. */
 const SELECT_PX_MIN = 8;
 /** Height of the solid edge that marks a span, in CSS pixels. */
-const EDGE_PX = 5;
+const EDGE_PX = 6;
+/** A span narrower than this, in CSS pixels, is only its edge: many thin stripes would hide the lines. */
+const FILL_PX_MIN = 1.5;
+/** Size of the dot at the pointer, in CSS pixels. */
+const POINT_PX = 11;
 const FONT = '12px system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif';
 const COLUMNS_PER_SERIES = 3;
 
@@ -74,6 +77,11 @@ export class Plot {
     if (this.#plot.width !== width || this.#plot.height !== height) this.#plot.setSize({ width, height });
   }
 
+  /** Puts the pointer at a share of the width, as a tap does. */
+  point(share: number): void {
+    this.#plot.setCursor({ left: share * this.#plot.over.clientWidth, top: 0 });
+  }
+
   destroy(): void {
     this.#detach();
     this.#plot.destroy();
@@ -94,7 +102,7 @@ export class Plot {
       legend: { show: false },
       cursor: {
         drag: { x: true, y: false, setScale: false, dist: SELECT_PX_MIN },
-        points: { size: 9, width: 2 },
+        points: { size: POINT_PX, show: (_u, at) => pointerDot(at, colours) },
         y: false,
       },
       scales,
@@ -136,7 +144,6 @@ function timeAxis(colours: Colours): uPlot.Axis {
 }
 
 function valueAxis(unit: string, index: number, options: PlotOptions, colours: Colours): uPlot.Axis {
-  const decimals = Math.max(0, ...options.series.filter((s) => s.unit === unit).map((s) => shownDecimals(unit, s.decimals)));
   return {
     scale: scaleOf(unit),
     side: index === 0 ? 3 : 1,
@@ -148,7 +155,7 @@ function valueAxis(unit: string, index: number, options: PlotOptions, colours: C
     grid: { show: index === 0, stroke: colours.grid, width: 1 },
     ticks: { show: false },
     values: (_u, splits, _axis, _space, step) => {
-      const needed = step >= 1 ? 0 : Math.min(decimals + 1, Math.ceil(-Math.log10(step)));
+      const needed = decimalsOf(step);
       return splits.map((value) => number(value, needed, options.language));
     },
   };
@@ -183,6 +190,17 @@ function seriesColumns(series: PlotSeries, index: number, colours: Colours): uPl
   return [mean, { ...hidden }, { ...hidden }];
 }
 
+/** The dot at the pointer, on the mean only. */
+function pointerDot(at: number, colours: Colours): HTMLElement {
+  const dot = document.createElement('div');
+  dot.className = 'dot';
+  if ((at - 1) % COLUMNS_PER_SERIES !== 0) dot.hidden = true;
+  dot.style.width = dot.style.height = `${POINT_PX}px`;
+  dot.style.margin = `${-POINT_PX / 2}px 0 0 ${-POINT_PX / 2}px`;
+  dot.style.background = colours.series[Math.floor((at - 1) / COLUMNS_PER_SERIES)] ?? colours.ink;
+  return dot;
+}
+
 function cursorTime(u: uPlot): number | null {
   const left = u.cursor.left ?? -1;
   return left < 0 ? null : u.posToVal(left, 'x');
@@ -201,8 +219,10 @@ function drawSpans(u: uPlot, spans: readonly Span[], colours: Colours): void {
     if (to < bbox.left || from > bbox.left + bbox.width) continue;
     const width = Math.max(2 * ratio, to - from);
     const { fill, edge } = colours.spans[span.kind];
-    ctx.fillStyle = fill;
-    ctx.fillRect(from, bbox.top, width, bbox.height);
+    if (to - from >= FILL_PX_MIN * ratio) {
+      ctx.fillStyle = fill;
+      ctx.fillRect(from, bbox.top, width, bbox.height);
+    }
     ctx.fillStyle = edge;
     const top = span.kind === 'watering' ? bbox.top + bbox.height - EDGE_PX * ratio : bbox.top;
     ctx.fillRect(from, top, width, EDGE_PX * ratio);

@@ -1,0 +1,34 @@
+/**
+ * Learns how often readings of a greenhouse arrive. A gateway sends in groups, every few seconds
+ * or every few minutes, and the API does not say which. Pure.
+ */
+
+import { MINUTE_MS, SECOND_MS } from './format';
+
+/** Spacings remembered; the middle one counts, so that a single outage or burst changes nothing. */
+const REMEMBERED = 5;
+/** Readings closer together than this belong to one delivery. */
+const GROUP_MS = SECOND_MS;
+/** No gateway is meant to be slower than this; above it, readings are late. */
+const SPACING_MS_MAX = 10 * MINUTE_MS;
+
+export interface Cadence {
+  readonly lastAt: number | null;
+  readonly spacings: readonly number[];
+}
+
+export const NO_CADENCE: Cadence = { lastAt: null, spacings: [] };
+
+/** The cadence after readings arrived at `now`. */
+export function arrived(cadence: Cadence, now: number): Cadence {
+  if (cadence.lastAt === null || now < cadence.lastAt) return { ...cadence, lastAt: now };
+  const spacing = now - cadence.lastAt;
+  if (spacing < GROUP_MS) return cadence;
+  return { lastAt: now, spacings: [...cadence.spacings, Math.min(spacing, SPACING_MS_MAX)].slice(-REMEMBERED) };
+}
+
+/** The usual spacing in milliseconds; 0 while it is not known. */
+export function usualMs({ spacings }: Cadence): number {
+  const sorted = [...spacings].sort((a, b) => a - b);
+  return sorted[Math.floor((sorted.length - 1) / 2)] ?? 0;
+}
