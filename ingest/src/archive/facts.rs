@@ -83,12 +83,8 @@ impl State {
         catalog: &Catalog,
     ) -> Result<(), StoreError> {
         let rules = std::sync::Arc::clone(&self.rules);
-        let resolved = self
-            .series
+        self.series
             .resolve(db, &catalog.greenhouse, hash, catalog, &rules)?;
-        // So that a channel is listed before its first reading.
-        self.touched
-            .extend(resolved.iter().filter_map(super::series::Resolved::index));
         let place = self.place(db, &catalog.greenhouse, gateway)?.id;
         let zones: Vec<_> = catalog
             .zones

@@ -19,8 +19,6 @@ use super::codec::rollup::Rollup;
 use super::codec::{Block, Density};
 use super::store::State;
 
-/// Parts of a window before they are merged: each flush brings about an hour of readings.
-const PARTS_MAX: u32 = 8;
 /// Levels of roll-ups, in milliseconds.
 pub(super) const LEVELS_MS: [i64; 2] = [60_000, 3_600_000];
 /// Readings that a bucket must hold on average for a level to be worth its bytes.
@@ -119,6 +117,7 @@ impl State {
         index: usize,
         touched: &BTreeSet<i64>,
     ) -> Result<(), StoreError> {
+        let most = self.limits.parts;
         let Some(series) = self.series.get_mut(index) else {
             return Ok(());
         };
@@ -129,7 +128,7 @@ impl State {
             .map(|(window, open)| (*window, *open))
             .collect();
         for (window, parts) in open {
-            let many = parts.parts >= PARTS_MAX;
+            let many = parts.parts >= most;
             if Some(window) < newest && (many || !touched.contains(&window)) {
                 seal(db, series.id, window)?;
                 series.open.remove(&window);

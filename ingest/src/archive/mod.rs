@@ -56,7 +56,7 @@ pub use scan::Scan;
 pub use shared::Latest;
 
 use shared::Shared;
-use store::Store;
+use store::{Limits, Store};
 
 /// A cooperative and its alert rules, from the configuration.
 #[derive(Debug, Clone)]
@@ -92,6 +92,16 @@ impl Archive {
         live: LiveHub,
         metrics: &Metrics,
     ) -> Result<Self, ArchiveError> {
+        Self::open_with(dir, cooperatives, live, metrics, Limits::default())
+    }
+
+    fn open_with(
+        dir: &Path,
+        cooperatives: &[CooperativeSetup],
+        live: LiveHub,
+        metrics: &Metrics,
+        limits: Limits,
+    ) -> Result<Self, ArchiveError> {
         std::fs::create_dir_all(dir).map_err(|source| ArchiveError::Directory {
             path: dir.to_owned(),
             source,
@@ -102,7 +112,7 @@ impl Archive {
             let path = file_of(dir, &setup.id);
             let shared = Arc::new(Shared::new(setup.id.clone(), path.clone()));
             let rules = Arc::from(setup.rules.as_slice());
-            let store = Store::open(&path, &setup.id, rules, Arc::clone(&shared))
+            let store = Store::open(&path, &setup.id, rules, limits, Arc::clone(&shared))
                 .map_err(|error| error.during("open", &setup.id))?;
             stores.insert(setup.id.clone(), store);
             all.insert(setup.id.clone(), shared);
@@ -245,3 +255,6 @@ impl Figures {
         self.transitions.add(applied.alert_transitions);
     }
 }
+
+#[cfg(test)]
+mod tests;

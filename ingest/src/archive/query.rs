@@ -293,6 +293,9 @@ impl Range<'_> {
             }
         }
         all.sort();
+        if !all.rescale(self.series.exponent) {
+            return Err(beyond().into());
+        }
         let inside = |row: &(i64, i64, Quality)| (self.from_ms..self.to_ms).contains(&row.0);
         Ok(all.iter().filter(inside).collect())
     }

@@ -25,10 +25,6 @@ const TIME_MAX_MS: i64 = 1 << 45;
 /// Series that may keep the times of a window in memory at once: at most about 140 MB of a whole fleet
 /// sending its backlog through this cooperative. More are forgotten and read again.
 const KNOWN_WINDOWS_MAX: usize = 2048;
-/// Rows of a greenhouse that may wait before they become blocks: bounds what a reader must look through.
-pub(super) const PENDING_ROWS_MAX: usize = 128;
-/// Bytes of a greenhouse that may wait before they become blocks.
-pub(super) const PENDING_BYTES_MAX: usize = 128 << 10;
 
 /// What one batch is in the middle of.
 struct Intake {
@@ -93,7 +89,7 @@ impl State {
         self.watch(db, readings, &resolved, &mut intake)?;
         self.forget_known();
         let full = self.places.get(greenhouse).is_some_and(|place| {
-            place.rows >= PENDING_ROWS_MAX || place.bytes >= PENDING_BYTES_MAX
+            place.rows >= self.limits.pending_rows || place.bytes >= self.limits.pending_bytes
         });
         if full {
             self.flush(db, greenhouse)

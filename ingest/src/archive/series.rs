@@ -1,6 +1,6 @@
 //! What the writer knows of each series without asking the file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use furrow_wire::{Catalog, CatalogChannel, CatalogHash, GreenhouseId, Quality, SeriesId};
@@ -156,7 +156,7 @@ pub(super) enum Resolved {
 
 impl Resolved {
     /// The series' index, if there is one.
-    pub(super) fn index(&self) -> Option<usize> {
+    fn index(&self) -> Option<usize> {
         match self {
             Resolved::Series { index, .. } => Some(*index),
             Resolved::Refused(_) => None,
@@ -171,6 +171,8 @@ pub(super) struct SeriesTable {
     by_name: BTreeMap<SeriesId, usize>,
     by_id: BTreeMap<i64, usize>,
     resolved: BTreeMap<GreenhouseId, (CatalogHash, Arc<[Resolved]>)>,
+    /// Made or changed by a catalog since the last [`SeriesTable::take_changed`].
+    changed: BTreeSet<usize>,
 }
 
 impl SeriesTable {
@@ -207,6 +209,11 @@ impl SeriesTable {
         self.list.get_mut(index)
     }
 
+    /// Series that a catalog made or changed since the last call: readers must hear of them.
+    pub(super) fn take_changed(&mut self) -> BTreeSet<usize> {
+        std::mem::take(&mut self.changed)
+    }
+
     /// What the channels of a catalog are; makes series that are new.
     pub(super) fn resolve(
         &mut self,
@@ -230,6 +237,8 @@ impl SeriesTable {
             .iter()
             .map(|channel| self.resolve_channel(db, greenhouse, catalog, channel, rules))
             .collect::<Result<Arc<[Resolved]>, StoreError>>()?;
+        self.changed
+            .extend(resolved.iter().filter_map(Resolved::index));
         self.resolved
             .insert(greenhouse.clone(), (hash, Arc::clone(&resolved)));
         Ok(resolved)

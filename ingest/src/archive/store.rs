@@ -32,10 +32,32 @@ pub(super) struct State {
     pub(super) places: BTreeMap<GreenhouseId, Place>,
     pub(super) rules: Arc<[AlertRule]>,
     pub(super) alerts: Evaluator,
+    pub(super) limits: Limits,
     /// Series whose newest reading changed in this transaction.
     pub(super) touched: BTreeSet<usize>,
     /// Events of this transaction, for subscribers.
     pub(super) happened: Vec<super::live::LiveMessage>,
+}
+
+/// How much waits before it is put in order. Tests use small ones.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Rows of a greenhouse that may wait before they become blocks: bounds what a reader must look through.
+    pub(super) pending_rows: usize,
+    /// Bytes of a greenhouse that may wait before they become blocks.
+    pub(super) pending_bytes: usize,
+    /// Parts of a window before they are merged: each flush brings about an hour of readings.
+    pub(super) parts: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            pending_rows: 128,
+            pending_bytes: 128 << 10,
+            parts: 8,
+        }
+    }
 }
 
 /// A greenhouse, and how much of it is not yet in blocks.
@@ -52,10 +74,11 @@ impl Store {
         path: &Path,
         cooperative: &CooperativeId,
         rules: Arc<[AlertRule]>,
+        limits: Limits,
         shared: Arc<Shared>,
     ) -> Result<Self, StoreError> {
         let db = schema::open_writer(path, cooperative)?;
-        let state = State::load(&db, cooperative, rules)?;
+        let state = State::load(&db, cooperative, rules, limits)?;
         let store = Self { db, state, shared };
         store.publish_all();
         Ok(store)
@@ -72,7 +95,8 @@ impl Store {
             Ok(_) => self.publish(live),
             Err(_) => {
                 let rules = Arc::clone(&self.state.rules);
-                self.state = State::load(&self.db, &self.state.cooperative, rules)?;
+                let (owner, limits) = (self.state.cooperative.clone(), self.state.limits);
+                self.state = State::load(&self.db, &owner, rules, limits)?;
             }
         }
         result
@@ -104,7 +128,8 @@ impl Store {
 
     /// Lets readers see the newest values, and tells subscribers. Only after the commit.
     fn publish(&mut self, live: &LiveHub) {
-        let touched = std::mem::take(&mut self.state.touched);
+        let mut touched = std::mem::take(&mut self.state.touched);
+        touched.append(&mut self.state.series.take_changed());
         let mut happened = std::mem::take(&mut self.state.happened);
         happened.append(&mut self.state.alerts.take_live());
         let newest: Vec<_> = touched
@@ -150,6 +175,7 @@ impl State {
         db: &Connection,
         cooperative: &CooperativeId,
         rules: Arc<[AlertRule]>,
+        limits: Limits,
     ) -> Result<Self, StoreError> {
         let mut state = Self {
             cooperative: cooperative.clone(),
@@ -158,6 +184,7 @@ impl State {
             places: load_places(db)?,
             alerts: Evaluator::load(db, cooperative, Arc::clone(&rules))?,
             rules,
+            limits,
             touched: BTreeSet::new(),
             happened: Vec::new(),
         };
