@@ -6,13 +6,13 @@
 
 use crate::chips::{Field, Place};
 use crate::physics::air::Air;
-use crate::physics::climate::{Climate, Openings, STEP_S, Soil, relax};
+use crate::physics::climate::{Climate, Openings, Soil, relax};
 use crate::physics::hydraulics::{Hydraulics, Valve};
 use crate::physics::noise::{Noise, Purpose};
 use crate::physics::weather::{Weather, weather};
 use crate::trace::Trace;
 
-/// Length of a climate step, ns.
+/// Length of a climate step, ns: `climate::STEP_S`.
 const STEP_NS: u64 = 10_000_000_000;
 /// Steps of spin-up before the start: one day.
 const SPIN_UP_STEPS: u32 = 8_640;
@@ -161,7 +161,9 @@ impl Greenhouse {
 
     /// Unix time of the simulated world, whether or not its machines know it, ms.
     pub(crate) fn unix_ms(&self, mono_ns: u64) -> i64 {
-        self.start.unix_ms.saturating_add(since_ms(mono_ns, self.start.mono_ns))
+        self.start
+            .unix_ms
+            .saturating_add(since_ms(mono_ns, self.start.mono_ns))
     }
 
     /// The house is warmer by this much, K.
@@ -272,7 +274,12 @@ fn follow(felt: Air, air: Air) -> Air {
             1.0 / LAG_TEMPERATURE_S,
             air.temperature_c,
         ),
-        humidity_pct: relax(felt.humidity_pct, 0.0, 1.0 / LAG_HUMIDITY_S, air.humidity_pct),
+        humidity_pct: relax(
+            felt.humidity_pct,
+            0.0,
+            1.0 / LAG_HUMIDITY_S,
+            air.humidity_pct,
+        ),
     }
 }
 
@@ -393,5 +400,3 @@ fn ratio(numerator: u64, denominator: u64) -> f64 {
 fn since_ms(now_ns: u64, before_ns: u64) -> i64 {
     i64::try_from(now_ns.saturating_sub(before_ns) / 1_000_000).unwrap_or(i64::MAX)
 }
-
-const _: () = assert!(STEP_S as u64 * 1_000_000_000 == STEP_NS);

@@ -1,6 +1,25 @@
 //! Simulated chips, drip controllers and greenhouses behind the remote bus.
-#![allow(dead_code, reason = "wip")]
+//!
+//! Owns the server half of `docs/remote-bus.md`, the chips at register level, the physics behind them,
+//! recorded traces, faults and simulated time. It shares no code with the drivers: registers are declared
+//! here from the datasheets. It does not know what a gateway does with a reading.
+//!
+//! The binary `furrow-sim` is a thin shell; tests of other crates start a [`Simulator`] in their own
+//! process.
+
 mod chips;
+pub mod cli;
+pub mod control;
+pub mod faults;
 mod greenhouse;
+mod layout;
+mod machine;
+mod pace;
 mod physics;
-mod trace;
+mod server;
+pub mod trace;
+mod world;
+
+pub use pace::Mode;
+pub use server::{Options, Progress, Simulator, StartError};
+pub use world::Setup;

@@ -200,7 +200,13 @@ impl Columns {
             }
         };
         let celsius = |place, column| {
-            number(place, column, -45.0, 130.0, "a temperature of -45 to 130 °C")
+            number(
+                place,
+                column,
+                -45.0,
+                130.0,
+                "a temperature of -45 to 130 °C",
+            )
         };
         let percent = |place, column| number(place, column, 0.0, 100.0, "a share of 0 to 100 %");
         let time = text(self.time);

@@ -13,9 +13,7 @@ const MODE_SINGLE: u16 = 0x0100;
 const SUPPLY_V: f64 = 3.3;
 
 /// Conversion times at the slowest allowed oscillator (10 % off), µs, by the rate bits.
-const CONVERSION_US: [u64; 8] = [
-    137_500, 68_750, 34_375, 17_188, 8_594, 4_400, 2_316, 1_280,
-];
+const CONVERSION_US: [u64; 8] = [137_500, 68_750, 34_375, 17_188, 8_594, 4_400, 2_316, 1_280];
 
 /// An ADS1115.
 #[derive(Debug)]

@@ -239,8 +239,7 @@ impl Drip {
                 if seconds > LEASE_MAX_S || at >= self.outputs.len() {
                     return Err(Fault::NotAllowed);
                 }
-                let until =
-                    (seconds > 0).then(|| now_ns + u64::from(seconds) * 1_000_000_000);
+                let until = (seconds > 0).then(|| now_ns + u64::from(seconds) * 1_000_000_000);
                 self.drive(at, until, Cause::Master, now_ns);
                 Ok(())
             }

@@ -254,6 +254,15 @@ impl Scd4x {
         step.cast_unsigned().wrapping_add(0x8000)
     }
 
+    fn serial_words(&self) -> Vec<u8> {
+        let [_, _, a, b, c, d, e, f] = self.serial.to_be_bytes();
+        checked_words(&[
+            u16::from_be_bytes([a, b]),
+            u16::from_be_bytes([c, d]),
+            u16::from_be_bytes([e, f]),
+        ])
+    }
+
     /// What the chip says, if anything, once it is no longer busy.
     fn carry_out(
         &mut self,
@@ -302,14 +311,7 @@ impl Scd4x {
                 self.persisted = self.settings;
                 None
             }
-            (Command::Serial, _) => {
-                let [_, _, a, b, c, d, e, f] = self.serial.to_be_bytes();
-                Some(checked_words(&[
-                    u16::from_be_bytes([a, b]),
-                    u16::from_be_bytes([c, d]),
-                    u16::from_be_bytes([e, f]),
-                ]))
-            }
+            (Command::Serial, _) => Some(self.serial_words()),
             (Command::SelfTest, _) => Some(checked_words(&[0])),
             (Command::Variant, _) => Some(checked_words(&[0x1440])),
             (Command::FactoryReset, _) => {

@@ -23,7 +23,10 @@ enum Command {
     /// Measure; how long it takes, in microseconds.
     Measure(u64),
     /// Heat, then measure; `long` is 1 s, otherwise 0.1 s.
-    Heat { heater: Heater, long: bool },
+    Heat {
+        heater: Heater,
+        long: bool,
+    },
     Serial,
     Reset,
 }
@@ -85,9 +88,7 @@ impl Sht4x {
     }
 
     fn measure(&mut self, now_ns: u64, field: &dyn Field) {
-        let air = field
-            .air(self.place)
-            .warmed_if(self.left_over_heat(now_ns));
+        let air = field.air(self.place).warmed_if(self.left_over_heat(now_ns));
         self.answer = Some(checked_words(&[
             temperature_word(air.temperature_c),
             humidity_word(air.humidity_pct),

@@ -1,6 +1,6 @@
 //! Humid air: saturation, relative humidity, dew point.
 
-use libm::{exp, log};
+use libm::exp;
 
 /// 0 °C in K.
 pub(crate) const KELVIN: f64 = 273.15;
@@ -38,12 +38,6 @@ pub(crate) fn saturation_pa(temperature_c: f64) -> f64 {
     610.8 * exp(17.27 * temperature_c / (temperature_c + 237.3))
 }
 
-/// Temperature in °C at which this vapour pressure saturates.
-pub(crate) fn dew_point_c(vapour_pa: f64) -> f64 {
-    let gamma = log(vapour_pa.max(1.0) / 610.8);
-    237.3 * gamma / (17.27 - gamma)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,5 +67,11 @@ mod tests {
         let warm = air.warmed(8.0);
         assert!((warm.temperature_c - 33.0).abs() < 1e-12);
         assert!((warm.vapour_pa() - air.vapour_pa()).abs() < 1e-9);
+    }
+
+    /// Temperature in °C at which this vapour pressure saturates.
+    fn dew_point_c(vapour_pa: f64) -> f64 {
+        let gamma = libm::log(vapour_pa.max(1.0) / 610.8);
+        237.3 * gamma / (17.27 - gamma)
     }
 }

@@ -175,7 +175,9 @@ impl Climate {
                 openings,
             ),
             transpiration: self.transpiration(canopy_light),
-            evaporation: 3e-9 * wetness * (saturation_pa(self.substrate_c) - self.vapour_pa).max(0.0),
+            evaporation: 3e-9
+                * wetness
+                * (saturation_pa(self.substrate_c) - self.vapour_pa).max(0.0),
             condensation: 6.4e-9 * hec * above,
         }
     }
@@ -214,8 +216,7 @@ impl Climate {
         let kelvin = self.air_c + KELVIN;
         let net = transpiration + rates.evaporation - rates.condensation;
         let gain = VAPOUR_GAS * kelvin / HEIGHT_M * net;
-        let from_outside =
-            outside.air.vapour_pa() * kelvin / (outside.air.temperature_c + KELVIN);
+        let from_outside = outside.air.vapour_pa() * kelvin / (outside.air.temperature_c + KELVIN);
         let vapour = relax(self.vapour_pa, gain, rates.vent / HEIGHT_M, from_outside);
         self.vapour_pa = vapour.clamp(1.0, saturation_pa(self.air_c));
     }
@@ -346,7 +347,6 @@ fn ventilation(warmer_k: f64, air_c: f64, wind_m_s: f64, openings: Openings) -> 
 pub(crate) fn relax(value: f64, gain: f64, rate: f64, target: f64) -> f64 {
     (value + STEP_S * (gain + rate * target)) / (1.0 + STEP_S * rate)
 }
-
 
 #[cfg(test)]
 mod tests;

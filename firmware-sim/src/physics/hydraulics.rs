@@ -223,9 +223,10 @@ impl Hydraulics {
 
     /// Bit z is set while the switch of zone z says open.
     pub(crate) fn switches(&self) -> u8 {
-        self.valves.iter().rev().fold(0, |mask, valve| {
-            mask << 1 | u8::from(valve.switch_open)
-        })
+        self.valves
+            .iter()
+            .rev()
+            .fold(0, |mask, valve| mask << 1 | u8::from(valve.switch_open))
     }
 
     /// Number of zones.

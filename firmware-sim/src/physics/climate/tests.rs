@@ -73,7 +73,6 @@ fn check(range: (f64, f64), low: (f64, f64), high: (f64, f64)) {
 #[test]
 fn a_sunny_day_with_open_vents() {
     let day = day(1, april(1.0), OPEN);
-    println!("{day:?}");
     check(day.outside_c, (22.0, 24.5), (32.0, 34.0));
     assert!((850.0..1_000.0).contains(&day.light_w_m2));
     check(day.air_c, (22.0, 24.5), (33.0, 36.0));
@@ -86,7 +85,6 @@ fn a_sunny_day_with_open_vents() {
 #[test]
 fn a_cloudy_day() {
     let day = day(1, april(10.0), OPEN);
-    println!("{day:?}");
     check(day.air_c, (22.0, 24.5), (29.0, 32.5));
     assert!((1.5..2.6).contains(&day.transpired_mm));
 }
@@ -98,7 +96,6 @@ fn nearly_closed_vents_are_hot_wet_and_swing_the_co2() {
         side: 0.2,
     };
     let day = day(1, april(1.0), fifth);
-    println!("{day:?}");
     check(day.air_c, (22.0, 25.0), (36.5, 42.0));
     check(day.humidity_pct, (60.0, 80.0), (93.0, 100.0));
     check(day.co2_ppm, (370.0, 400.0), (430.0, 470.0));

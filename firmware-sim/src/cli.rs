@@ -1,0 +1,172 @@
+//! The command line of `furrow-sim`.
+
+mod run;
+mod units;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use furrow_sim_bus::socket::Address;
+
+use crate::control::{self, Command};
+use crate::faults::{Fault, FaultOrder};
+
+/// Simulated chips, a drip controller and a greenhouse, behind a socket.
+#[derive(Debug, Parser)]
+#[command(name = "furrow-sim", version, after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    action: Action,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  A greenhouse in real time, on a port that the system chooses:
+    furrow-sim greenhouse --listen tcp:127.0.0.1:0
+  Seven days of a known sky, as fast as its one client can follow:
+    furrow-sim greenhouse --seed 1 --start 2026-04-18T00:00:00+07:00 --lock-step --for 7d
+  The last week, then the present:
+    furrow-sim greenhouse --start -7d --catch-up
+  A recorded greenhouse:
+    furrow-sim replay trace.csv
+  Pull a sensor's plug for a minute; heat the house in an hour; what is going on:
+    furrow-sim fault --control tcp:127.0.0.1:7001 unplug sht-inside --for 60s
+    furrow-sim fault --control tcp:127.0.0.1:7001 heat +8 --after 1h --for 10m
+    furrow-sim status --control tcp:127.0.0.1:7001 --json";
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Simulate a greenhouse by its physics
+    Greenhouse(Greenhouse),
+    /// Simulate the sensors of a recorded greenhouse, in lock-step
+    Replay(Replay),
+    /// Make something go wrong in a running simulator
+    Fault(FaultArgs),
+    /// Say what is going on in a running simulator
+    Status(StatusArgs),
+}
+
+/// What every simulation needs.
+#[derive(Debug, Args)]
+struct Common {
+    /// Where programs connect: tcp:HOST:PORT (port 0 is chosen by the system) or unix:PATH
+    #[arg(long, default_value = "tcp:127.0.0.1:7000")]
+    listen: Address,
+    /// Where faults and questions come in [default: port 0 of the same host, or PATH.control]
+    #[arg(long)]
+    control: Option<Address>,
+    /// Simulated seconds a real second; in lock-step a ceiling
+    #[arg(long, value_name = "FACTOR", value_parser = units::speed)]
+    speed: Option<u32>,
+    /// In lock-step, time stands still while fewer programs are connected
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    clients: u8,
+    /// The machine does not know the time of day
+    #[arg(long)]
+    no_wall_clock: bool,
+    /// Boot id in hexadecimal; the same seed and start give the same one by themselves
+    #[arg(long, value_parser = units::hexadecimal)]
+    boot: Option<u64>,
+    /// Zones of the drip controller
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=8))]
+    zones: u8,
+    /// Faults from the beginning: a JSON object a line, as on the control port
+    #[arg(long, value_name = "FILE")]
+    faults: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Greenhouse {
+    #[command(flatten)]
+    common: Common,
+    /// Decides weather, noise and valve travel [default: drawn, and logged]
+    #[arg(long)]
+    seed: Option<u64>,
+    /// First moment: a time as in 2026-04-18T00:00:00+07:00, or an age as in -7d [default: now]
+    #[arg(long, allow_hyphen_values = true, value_parser = units::start)]
+    start: Option<units::Moment>,
+    /// Time jumps to the next deadline as soon as every program waits
+    #[arg(long, conflicts_with = "catch_up")]
+    lock_step: bool,
+    /// Lock-step until the present, then real time
+    #[arg(long, conflicts_with = "speed")]
+    catch_up: bool,
+    /// Ends after this much simulated time, for example 7d
+    #[arg(long = "for", value_name = "DURATION", value_parser = units::duration)]
+    length_ms: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+struct Replay {
+    /// The recording, CSV with a header
+    file: PathBuf,
+    #[command(flatten)]
+    common: Common,
+    /// Decides valve travel; the recording decides the rest
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+}
+
+#[derive(Debug, Args)]
+struct FaultArgs {
+    /// Control address of the simulator
+    #[arg(long, global = true, default_value = "tcp:127.0.0.1:7001")]
+    control: String,
+    /// Simulated time until it happens
+    #[arg(long, global = true, value_name = "DURATION", value_parser = units::duration)]
+    after: Option<u64>,
+    /// Simulated time until it ends by itself
+    #[arg(long = "for", global = true, value_name = "DURATION", value_parser = units::duration)]
+    length_ms: Option<u64>,
+    #[command(subcommand)]
+    fault: Fault,
+}
+
+#[derive(Debug, Args)]
+struct StatusArgs {
+    /// Control address of the simulator
+    #[arg(long, default_value = "tcp:127.0.0.1:7001")]
+    control: String,
+    /// Everything, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Cli {
+    /// Does what the command line says. Errors are for people: printed once, by `main`.
+    ///
+    /// # Errors
+    /// What went wrong, with its causes.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        match self.action {
+            Action::Greenhouse(args) => run::greenhouse(args),
+            Action::Replay(args) => run::replay(args),
+            Action::Fault(args) => {
+                let order = FaultOrder {
+                    fault: args.fault,
+                    after_ms: args.after.unwrap_or_default(),
+                    for_ms: args.length_ms,
+                };
+                control::ask(&args.control, &Command::Fault { order })?;
+                Ok(ExitCode::SUCCESS)
+            }
+            Action::Status(args) => {
+                let status = control::ask(&args.control, &Command::Status)?
+                    .context("the simulator sent no status")?;
+                print(&if args.json {
+                    status.to_string()
+                } else {
+                    run::for_people(&status)
+                });
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}
+
+#[allow(clippy::print_stdout, reason = "this is the program's answer")]
+fn print(text: &str) {
+    println!("{text}");
+}

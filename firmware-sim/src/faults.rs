@@ -1,0 +1,214 @@
+//! What can be made to go wrong while the simulator runs. Names and parameters only; [`crate::world`]
+//! carries them out.
+
+use serde::{Deserialize, Serialize};
+
+/// A fault, or its end. On the control port it is an object with `kind`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, clap::Subcommand)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Fault {
+    /// Pull a device's plug: nothing answers at its address
+    Unplug {
+        /// Device, for example sht-inside
+        device: String,
+    },
+    /// Put the plug back: the device starts anew
+    Plug {
+        /// Device
+        device: String,
+    },
+    /// Hold what a sensor feels at its present value
+    Freeze {
+        /// Device
+        device: String,
+    },
+    /// Let a frozen sensor feel again
+    Thaw {
+        /// Device
+        device: String,
+    },
+    /// The next transactions with a device are not acknowledged
+    Nack {
+        /// Device
+        device: String,
+        /// How many transactions
+        #[arg(long, default_value_t = 10)]
+        count: u32,
+    },
+    /// Flip a bit in a share of a device's answers
+    Crc {
+        /// Device
+        device: String,
+        /// Share of answers, 0 to 1
+        #[arg(long, default_value_t = 0.1)]
+        rate: f64,
+    },
+    /// The supply of a device fails for a moment: it loses its settings
+    BrownOut {
+        /// Device
+        device: String,
+    },
+    /// A whole I2C bus hangs
+    BusStuck {
+        /// Number of the bus
+        bus: u8,
+    },
+    /// A stuck bus is free again
+    BusFree {
+        /// Number of the bus
+        bus: u8,
+    },
+    /// The house gets warmer, or colder, than it would be
+    Heat {
+        /// By so many K, for example +8; 0 ends it
+        #[arg(allow_hyphen_values = true)]
+        kelvin: f64,
+    },
+    /// A valve does not move any more
+    StickValve {
+        /// Zone, from 1
+        zone: usize,
+        /// Where it sticks; without this, where it is
+        #[arg(long)]
+        position: Option<Position>,
+    },
+    /// A stuck valve moves again
+    FreeValve {
+        /// Zone, from 1
+        zone: usize,
+    },
+    /// The tank is empty and is not refilled
+    TankEmpty,
+    /// The tank is refilled again
+    TankRefill,
+    /// Water runs with all valves closed
+    Leak {
+        /// L/min; 0 ends it
+        litres_min: u32,
+    },
+    /// The flow meter stops counting
+    JamMeter,
+    /// The flow meter counts again
+    FreeMeter,
+    /// The drip controller resets: every output closes
+    ResetDrip,
+    /// The machine forgets the time of day
+    WallUnknown,
+    /// The machine knows the time of day again
+    WallKnown,
+    /// The wall clock jumps
+    WallStep {
+        /// By so many seconds, for example -3600
+        #[arg(allow_hyphen_values = true)]
+        seconds: i64,
+    },
+}
+
+/// Where a valve sticks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Position {
+    /// Open.
+    Open,
+    /// Closed.
+    Closed,
+}
+
+/// A fault with its time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FaultOrder {
+    /// What happens.
+    pub fault: Fault,
+    /// Simulated ms from now until it happens.
+    #[serde(default)]
+    pub after_ms: u64,
+    /// Simulated ms until it ends by itself, if it does.
+    #[serde(default)]
+    pub for_ms: Option<u64>,
+}
+
+/// Why an order is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FaultError {
+    /// No such device.
+    #[error("there is no device {name:?}; there are {known}")]
+    Device {
+        /// What was asked for.
+        name: String,
+        /// All names.
+        known: String,
+    },
+    /// The device does not do that.
+    #[error("{device} can't {what}")]
+    NotPossible {
+        /// Its name.
+        device: String,
+        /// What it can't.
+        what: &'static str,
+    },
+    /// No such zone.
+    #[error("there is no zone {zone}; there are {zones}")]
+    Zone {
+        /// What was asked for.
+        zone: usize,
+        /// How many there are.
+        zones: usize,
+    },
+    /// A number out of its range.
+    #[error("{name} must be {range}")]
+    Range {
+        /// Name of the parameter.
+        name: &'static str,
+        /// What it must be.
+        range: &'static str,
+    },
+    /// It can't end by itself.
+    #[error("this has no end: leave out --for")]
+    NoEnd,
+    /// Too many are waiting for their time.
+    #[error("too many faults are waiting for their time")]
+    TooMany,
+}
+
+impl Fault {
+    /// What ends it, if something does.
+    pub(crate) fn end(&self) -> Option<Self> {
+        match self {
+            Self::Unplug { device } => Some(Self::Plug {
+                device: device.clone(),
+            }),
+            Self::Freeze { device } => Some(Self::Thaw {
+                device: device.clone(),
+            }),
+            Self::Nack { device, .. } => Some(Self::Nack {
+                device: device.clone(),
+                count: 0,
+            }),
+            Self::Crc { device, .. } => Some(Self::Crc {
+                device: device.clone(),
+                rate: 0.0,
+            }),
+            Self::BusStuck { bus } => Some(Self::BusFree { bus: *bus }),
+            Self::Heat { .. } => Some(Self::Heat { kelvin: 0.0 }),
+            Self::StickValve { zone, .. } => Some(Self::FreeValve { zone: *zone }),
+            Self::TankEmpty => Some(Self::TankRefill),
+            Self::Leak { .. } => Some(Self::Leak { litres_min: 0 }),
+            Self::JamMeter => Some(Self::FreeMeter),
+            Self::WallUnknown => Some(Self::WallKnown),
+            Self::WallStep { seconds } => Some(Self::WallStep {
+                seconds: seconds.saturating_neg(),
+            }),
+            Self::Plug { .. }
+            | Self::Thaw { .. }
+            | Self::BrownOut { .. }
+            | Self::BusFree { .. }
+            | Self::FreeValve { .. }
+            | Self::TankRefill
+            | Self::FreeMeter
+            | Self::ResetDrip
+            | Self::WallKnown => None,
+        }
+    }
+}

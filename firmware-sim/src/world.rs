@@ -1,0 +1,313 @@
+//! The simulated machine and greenhouse: chips on their busses, pins, water, climate and faults, all at
+//! one simulated time. Deterministic: the same calls at the same times give the same bytes.
+
+mod faulting;
+mod slot;
+mod status;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use furrow_sim_bus::protocol::{Failure, Operation, Transaction};
+
+use crate::chips::drip::{Cause, Drip};
+use crate::chips::{Chip, Field, Nack};
+use crate::faults::Fault;
+use crate::greenhouse::{Greenhouse, Sensed, Start};
+use crate::layout::{self, FLOW_METER_PIN, PINS};
+use crate::physics::noise::Purpose;
+use crate::trace::Trace;
+
+use slot::{Condition, Slot};
+use status::ValveChange;
+pub(crate) use status::WorldStatus;
+
+/// Valve changes kept for status; the oldest go first and are counted.
+const VALVE_LOG_MAX: usize = 4_096;
+
+/// How a world begins.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Decides weather, noise and faults.
+    pub seed: u64,
+    /// Unix time at the start, ms.
+    pub start_unix_ms: i64,
+    /// The monotonic clock at the start, ns.
+    pub start_mono_ns: u64,
+    /// Zones of the drip controller, 1 to 8.
+    pub zones: usize,
+    /// Whether the machine knows the time of day.
+    pub wall_known: bool,
+    /// Boot id; `None` draws it from the seed and the start.
+    pub boot: Option<u64>,
+}
+
+/// Everything that is simulated.
+pub(crate) struct World {
+    now_ns: u64,
+    boot: u64,
+    wall_known: bool,
+    wall_offset_ms: i64,
+    greenhouse: Greenhouse,
+    slots: Vec<Slot>,
+    drip: Drip,
+    stuck_busses: u32,
+    outputs: BTreeMap<u8, bool>,
+    orders: BTreeMap<(u64, u64), Fault>,
+    next_order: u64,
+    valve_log: VecDeque<ValveChange>,
+    valve_log_dropped: u64,
+}
+
+/// Why a bus request failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) failure: Failure,
+    pub(crate) text: String,
+}
+
+impl World {
+    pub(crate) fn new(setup: &Setup, trace: Option<Trace>) -> Self {
+        let start = Start {
+            seed: setup.seed,
+            unix_ms: setup.start_unix_ms,
+            mono_ns: setup.start_mono_ns,
+            zones: setup.zones.clamp(1, 8),
+        };
+        let greenhouse = Greenhouse::new(start, trace);
+        let drawn = greenhouse.noise().bits(Purpose::Boot, setup.start_unix_ms);
+        let slots = layout::sockets().into_iter().map(|socket| Slot {
+            name: socket.name,
+            bus: socket.bus,
+            address: socket.address,
+            chip: socket.chip,
+            condition: Condition::default(),
+        });
+        let mono_ms = i64::try_from(setup.start_mono_ns / 1_000_000).unwrap_or(i64::MAX);
+        Self {
+            now_ns: setup.start_mono_ns,
+            boot: setup.boot.unwrap_or(drawn),
+            wall_known: setup.wall_known,
+            wall_offset_ms: setup.start_unix_ms.saturating_sub(mono_ms),
+            greenhouse,
+            slots: slots.collect(),
+            drip: Drip::new(setup.zones, setup.start_mono_ns),
+            stuck_busses: 0,
+            outputs: BTreeMap::new(),
+            orders: BTreeMap::new(),
+            next_order: 0,
+            valve_log: VecDeque::new(),
+            valve_log_dropped: 0,
+        }
+    }
+
+    pub(crate) fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    pub(crate) fn boot(&self) -> u64 {
+        self.boot
+    }
+
+    /// What the machine knows of the time of day: Unix ms = monotonic ms + this.
+    pub(crate) fn wall_offset_ms(&self) -> Option<i64> {
+        self.wall_known.then_some(self.wall_offset_ms)
+    }
+
+    /// Time of the simulated world, known to its machines or not.
+    pub(crate) fn unix_ms(&self) -> i64 {
+        self.greenhouse.unix_ms(self.now_ns)
+    }
+
+    /// Lets time pass, event by event. A time that has passed changes nothing.
+    pub(crate) fn advance(&mut self, to_ns: u64) {
+        loop {
+            let event_ns = self
+                .greenhouse
+                .next_event_ns()
+                .min(self.drip.next_event_ns().unwrap_or(u64::MAX))
+                .min(self.orders.keys().next().map_or(u64::MAX, |key| key.0));
+            if event_ns > to_ns {
+                break;
+            }
+            self.run_to(event_ns.max(self.now_ns));
+        }
+        if to_ns > self.now_ns {
+            self.run_to(to_ns);
+        }
+    }
+
+    /// An I2C transaction now. The bytes of all reads, in order.
+    pub(crate) fn transact(&mut self, transaction: &Transaction) -> Result<Vec<u8>, Refused> {
+        let (bus, address) = (transaction.bus, transaction.address);
+        let refuse = |failure, what: &str| Refused {
+            failure,
+            text: format!("i2c {bus} address {address:#04x}: {what}"),
+        };
+        if self
+            .stuck_busses
+            .checked_shr(bus.into())
+            .unwrap_or_default()
+            & 1
+            == 1
+        {
+            return Err(refuse(Failure::BusStuck, "the bus is stuck"));
+        }
+        let place = self
+            .slots
+            .iter()
+            .position(|slot| slot.bus == bus && slot.address == address)
+            .ok_or_else(|| refuse(Failure::NackAddress, "no acknowledge"))?;
+        let result = self.transact_at(place, transaction);
+        self.apply_drip_changes();
+        result.map_err(|nack| match nack {
+            Nack::Address => refuse(Failure::NackAddress, "no acknowledge"),
+            Nack::Data => refuse(Failure::NackData, "no acknowledge of a data byte"),
+        })
+    }
+
+    /// Rising edges on a pin since the start.
+    pub(crate) fn pulses(&self, pin: u8) -> Result<u64, Refused> {
+        check_pin(pin)?;
+        if pin != FLOW_METER_PIN {
+            return Ok(0);
+        }
+        Ok(self.greenhouse.water.pulses())
+    }
+
+    /// The level of a pin: what drives it from outside, or what was written to it; low by itself.
+    pub(crate) fn input(&self, pin: u8) -> Result<bool, Refused> {
+        check_pin(pin)?;
+        if pin == FLOW_METER_PIN {
+            return Ok(self.greenhouse.water.pulse_level());
+        }
+        Ok(self.outputs.get(&pin).copied().unwrap_or_default())
+    }
+
+    /// Drives a pin.
+    pub(crate) fn output(&mut self, pin: u8, high: bool) -> Result<(), Refused> {
+        check_pin(pin)?;
+        if pin == FLOW_METER_PIN {
+            return Err(Refused {
+                failure: Failure::NoSuchPin,
+                text: format!("gpio {pin} is an input: the flow meter drives it"),
+            });
+        }
+        self.outputs.insert(pin, high);
+        Ok(())
+    }
+
+    /// One event: water first, then the controller that sees its switches, then faults.
+    fn run_to(&mut self, now_ns: u64) {
+        self.now_ns = now_ns;
+        self.greenhouse.advance(now_ns);
+        self.drip.advance(now_ns, self.greenhouse.water.switches());
+        self.apply_drip_changes();
+        while let Some(entry) = self.orders.first_entry() {
+            if entry.key().0 > now_ns {
+                break;
+            }
+            let fault = entry.remove();
+            self.carry_out(&fault);
+        }
+    }
+
+    fn transact_at(&mut self, place: usize, transaction: &Transaction) -> Result<Vec<u8>, Nack> {
+        let number = u8::try_from(place).unwrap_or(u8::MAX);
+        let Some(slot) = self.slots.get_mut(place) else {
+            return Err(Nack::Address);
+        };
+        let sensed = Sensed {
+            greenhouse: &self.greenhouse,
+            now_ns: self.now_ns,
+            place: number,
+        };
+        let chip: &mut dyn Chip = match &mut slot.chip {
+            Some(chip) => chip.as_mut(),
+            None => &mut self.drip,
+        };
+        let condition = &mut slot.condition;
+        condition.transactions += 1;
+        let frozen = condition.frozen;
+        let field: &dyn Field = match &frozen {
+            Some(frozen) => frozen,
+            None => &sensed,
+        };
+        let result = if condition.is_silent() {
+            Err(Nack::Address)
+        } else {
+            carry(chip, self.now_ns, transaction, field)
+        };
+        match result {
+            Ok(mut data) => {
+                condition.flip(&mut data, &self.greenhouse, number);
+                Ok(data)
+            }
+            Err(nack) => {
+                condition.refused += 1;
+                Err(nack)
+            }
+        }
+    }
+
+    /// Valves follow the controller's outputs.
+    fn apply_drip_changes(&mut self) {
+        // What was driven before is not a change of switches yet, but starts the controller's own watch.
+        self.drip
+            .advance(self.now_ns, self.greenhouse.water.switches());
+        for change in self.drip.take_changes() {
+            self.greenhouse.water.drive(change.output, change.open);
+            if self.valve_log.len() == VALVE_LOG_MAX {
+                self.valve_log.pop_front();
+                self.valve_log_dropped += 1;
+            }
+            self.valve_log.push_back(ValveChange {
+                mono_ms: change.at_ns / 1_000_000,
+                unix_ms: self.greenhouse.unix_ms(change.at_ns),
+                zone: change.output + 1,
+                open: change.open,
+                cause: match change.cause {
+                    Cause::Master => "master",
+                    Cause::LeaseRanOut => "lease-ran-out",
+                    Cause::Reset => "reset",
+                },
+            });
+        }
+    }
+}
+
+/// The parts of a transaction, one START each. Chips that mind the STOP in between would be told here;
+/// those of this layout don't.
+fn carry(
+    chip: &mut dyn Chip,
+    now_ns: u64,
+    transaction: &Transaction,
+    field: &dyn Field,
+) -> Result<Vec<u8>, Nack> {
+    let mut data = Vec::new();
+    for operation in &transaction.operations {
+        match operation {
+            Operation::Write(bytes) => chip.write(now_ns, bytes, field)?,
+            Operation::Read(length) => {
+                let start = data.len();
+                data.resize(start + usize::from(*length), 0);
+                if let Some(bytes) = data.get_mut(start..) {
+                    chip.read(now_ns, bytes, field)?;
+                }
+            }
+        }
+    }
+    Ok(data)
+}
+
+fn check_pin(pin: u8) -> Result<(), Refused> {
+    if PINS.contains(&pin) {
+        return Ok(());
+    }
+    Err(Refused {
+        failure: Failure::NoSuchPin,
+        text: format!("there is no gpio {pin}"),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,198 @@
+//! Faults: checked when they are ordered, carried out at their time.
+
+use core::ops::RangeInclusive;
+
+use super::World;
+use super::slot::{Frozen, Slot};
+use crate::faults::{Fault, FaultError, FaultOrder, Position};
+use crate::greenhouse::Sensed;
+use crate::layout;
+
+/// Most faults waiting for their time: far more than a test plan has.
+const ORDERS_MAX: usize = 1_000;
+/// Highest number of a bus that can be stuck: one bit each.
+const BUS_LAST: u8 = 31;
+
+/// What a fault does to a chip's supply.
+enum Power {
+    Stays,
+    Cycled,
+}
+
+impl World {
+    /// Takes an order for a fault. It is checked now, and carried out at its time.
+    pub(crate) fn order(&mut self, order: FaultOrder) -> Result<(), FaultError> {
+        self.check(&order.fault)?;
+        if self.orders.len() + 2 > ORDERS_MAX {
+            return Err(FaultError::TooMany);
+        }
+        let at_ns = self
+            .now_ns
+            .saturating_add(order.after_ms.saturating_mul(1_000_000));
+        if let Some(for_ms) = order.for_ms {
+            let end = order.fault.end().ok_or(FaultError::NoEnd)?;
+            let until_ns = at_ns.saturating_add(for_ms.saturating_mul(1_000_000));
+            self.enter(until_ns, end);
+        }
+        self.enter(at_ns, order.fault);
+        // What is due now happens now.
+        self.advance(self.now_ns);
+        Ok(())
+    }
+
+    /// Names were checked when the order came.
+    pub(super) fn carry_out(&mut self, fault: &Fault) {
+        tracing::info!(?fault, mono_ms = self.now_ns / 1_000_000, "fault");
+        let water = &mut self.greenhouse.water;
+        match fault {
+            Fault::Unplug { device } => self.with_slot(device, |slot| {
+                slot.condition.unplugged = true;
+                Power::Stays
+            }),
+            Fault::Plug { device } => self.with_slot(device, |slot| {
+                slot.condition.unplugged = false;
+                Power::Cycled
+            }),
+            Fault::BrownOut { device } => self.with_slot(device, |_| Power::Cycled),
+            Fault::Freeze { device } => self.freeze(device),
+            Fault::Thaw { device } => self.with_slot(device, |slot| {
+                slot.condition.frozen = None;
+                Power::Stays
+            }),
+            Fault::Nack { device, count } => self.with_slot(device, |slot| {
+                slot.condition.nacks = *count;
+                Power::Stays
+            }),
+            Fault::Crc { device, rate } => self.with_slot(device, |slot| {
+                slot.condition.flip_rate = *rate;
+                Power::Stays
+            }),
+            Fault::BusStuck { bus } => self.stuck_busses |= 1 << bus,
+            Fault::BusFree { bus } => self.stuck_busses &= !(1 << bus),
+            Fault::Heat { kelvin } => self.greenhouse.set_heat(*kelvin),
+            Fault::StickValve { zone, position } => water.stick(
+                zone.saturating_sub(1),
+                position.map(|position| position == Position::Open),
+            ),
+            Fault::FreeValve { zone } => water.free(zone.saturating_sub(1)),
+            Fault::TankEmpty => water.set_empty(true),
+            Fault::TankRefill => water.set_empty(false),
+            Fault::Leak { litres_min } => water.set_leak(*litres_min),
+            Fault::JamMeter => water.set_meter_jammed(true),
+            Fault::FreeMeter => water.set_meter_jammed(false),
+            Fault::ResetDrip => {
+                self.drip.reset(self.now_ns, water.pulses());
+                self.apply_drip_changes();
+            }
+            Fault::WallUnknown => self.wall_known = false,
+            Fault::WallKnown => self.wall_known = true,
+            Fault::WallStep { seconds } => {
+                let step_ms = seconds.saturating_mul(1_000);
+                self.wall_offset_ms = self.wall_offset_ms.saturating_add(step_ms);
+            }
+        }
+    }
+
+    fn freeze(&mut self, device: &str) {
+        let Ok(place) = self.find(device) else {
+            return;
+        };
+        let frozen = Frozen::of(&Sensed {
+            greenhouse: &self.greenhouse,
+            now_ns: self.now_ns,
+            place: u8::try_from(place).unwrap_or(u8::MAX),
+        });
+        if let Some(slot) = self.slots.get_mut(place) {
+            slot.condition.frozen = Some(frozen);
+        }
+    }
+
+    fn with_slot(&mut self, device: &str, change: impl FnOnce(&mut Slot) -> Power) {
+        let Some(slot) = self.slots.iter_mut().find(|slot| slot.name == device) else {
+            return;
+        };
+        match change(slot) {
+            Power::Stays => {}
+            Power::Cycled => match &mut slot.chip {
+                Some(chip) => chip.power_cycle(self.now_ns),
+                None => {
+                    self.drip.reset(self.now_ns, self.greenhouse.water.pulses());
+                    self.apply_drip_changes();
+                }
+            },
+        }
+    }
+
+    fn enter(&mut self, at_ns: u64, fault: Fault) {
+        self.orders.insert((at_ns, self.next_order), fault);
+        self.next_order += 1;
+    }
+
+    fn check(&self, fault: &Fault) -> Result<(), FaultError> {
+        match fault {
+            Fault::Unplug { device }
+            | Fault::Plug { device }
+            | Fault::BrownOut { device }
+            | Fault::Nack { device, .. }
+            | Fault::Thaw { device } => self.find(device).map(drop),
+            Fault::Freeze { device } if device == layout::DRIP => Err(FaultError::NotPossible {
+                device: device.clone(),
+                what: "be frozen: stick a valve or jam the meter",
+            }),
+            Fault::Freeze { device } => self.find(device).map(drop),
+            Fault::Crc { device, rate } => {
+                in_range(*rate, 0.0..=1.0, "rate", "0 to 1")?;
+                self.find(device).map(drop)
+            }
+            Fault::BusStuck { bus } | Fault::BusFree { bus } => {
+                in_range(*bus, 0..=BUS_LAST, "bus", "0 to 31")
+            }
+            Fault::Heat { kelvin } => in_range(*kelvin, -40.0..=40.0, "kelvin", "-40 to 40"),
+            Fault::StickValve { zone, .. } | Fault::FreeValve { zone } => {
+                let zones = self.greenhouse.water.zones();
+                if (1..=zones).contains(zone) {
+                    Ok(())
+                } else {
+                    Err(FaultError::Zone { zone: *zone, zones })
+                }
+            }
+            Fault::Leak { litres_min } => {
+                in_range(*litres_min, 0..=1_000, "litres-min", "0 to 1000")
+            }
+            Fault::TankEmpty
+            | Fault::TankRefill
+            | Fault::JamMeter
+            | Fault::FreeMeter
+            | Fault::ResetDrip
+            | Fault::WallUnknown
+            | Fault::WallKnown
+            | Fault::WallStep { .. } => Ok(()),
+        }
+    }
+
+    fn find(&self, device: &str) -> Result<usize, FaultError> {
+        self.slots
+            .iter()
+            .position(|slot| slot.name == device)
+            .ok_or_else(|| {
+                let names: Vec<&str> = self.slots.iter().map(|slot| slot.name).collect();
+                FaultError::Device {
+                    name: device.to_owned(),
+                    known: names.join(", "),
+                }
+            })
+    }
+}
+
+fn in_range<T: PartialOrd>(
+    value: T,
+    allowed: RangeInclusive<T>,
+    name: &'static str,
+    range: &'static str,
+) -> Result<(), FaultError> {
+    if allowed.contains(&value) {
+        Ok(())
+    } else {
+        Err(FaultError::Range { name, range })
+    }
+}

@@ -1,0 +1,108 @@
+//! What the world says of itself, for people and tests.
+
+use std::collections::BTreeMap;
+
+use super::World;
+use super::slot::Slot;
+use crate::greenhouse::Truth;
+
+/// A valve's output was driven.
+#[derive(Debug, Clone, serde::Serialize)]
+pub(crate) struct ValveChange {
+    pub(super) mono_ms: u64,
+    pub(super) unix_ms: i64,
+    /// From 1.
+    pub(super) zone: usize,
+    pub(super) open: bool,
+    pub(super) cause: &'static str,
+}
+
+/// A device in the status.
+#[derive(Debug, Clone, serde::Serialize)]
+struct DeviceStatus {
+    bus: u8,
+    address: u8,
+    plugged: bool,
+    frozen: bool,
+    crc_rate: f64,
+    transactions: u64,
+    refused: u64,
+}
+
+/// The world in the status.
+#[derive(Debug, Clone, serde::Serialize)]
+pub(crate) struct WorldStatus {
+    /// Time of the simulated world, RFC 3339.
+    time: String,
+    mono_ms: u64,
+    /// What the machine believes; null while it does not know.
+    wall_unix_ms: Option<i64>,
+    boot: String,
+    /// Zones whose valve switch says open, from 1.
+    valves_open: Vec<usize>,
+    /// Zones that hold a lease, from 1.
+    valves_commanded: Vec<usize>,
+    pulses: u64,
+    litres: f64,
+    /// What the soil of each zone got.
+    zone_litres: Vec<f64>,
+    truth: Truth,
+    chips: BTreeMap<&'static str, DeviceStatus>,
+    outputs: BTreeMap<u8, bool>,
+    stuck_busses: Vec<u8>,
+    /// Faults waiting for their time.
+    faults_waiting: usize,
+    valve_log: Vec<ValveChange>,
+    valve_log_dropped: u64,
+}
+
+impl World {
+    pub(crate) fn status(&self) -> WorldStatus {
+        let chips = self.slots.iter().map(|slot| (slot.name, slot.status()));
+        WorldStatus {
+            time: jiff::Timestamp::from_millisecond(self.unix_ms())
+                .map(|time| time.to_string())
+                .unwrap_or_default(),
+            mono_ms: self.now_ns / 1_000_000,
+            wall_unix_ms: self.wall_offset_ms().map(|offset| {
+                offset.saturating_add(i64::try_from(self.now_ns / 1_000_000).unwrap_or(i64::MAX))
+            }),
+            boot: format!("{:016x}", self.boot),
+            valves_open: zones_of(self.greenhouse.water.switches()),
+            valves_commanded: zones_of(self.drip.commanded()),
+            pulses: self.greenhouse.water.pulses(),
+            litres: self.greenhouse.water.litres(),
+            zone_litres: self.greenhouse.water.given_litres(),
+            truth: self.greenhouse.truth(),
+            chips: chips.collect(),
+            outputs: self.outputs.clone(),
+            stuck_busses: (0..32)
+                .filter(|bus| self.stuck_busses >> bus & 1 == 1)
+                .collect(),
+            faults_waiting: self.orders.len(),
+            valve_log: self.valve_log.iter().cloned().collect(),
+            valve_log_dropped: self.valve_log_dropped,
+        }
+    }
+}
+
+impl Slot {
+    fn status(&self) -> DeviceStatus {
+        DeviceStatus {
+            bus: self.bus,
+            address: self.address,
+            plugged: !self.condition.unplugged,
+            frozen: self.condition.frozen.is_some(),
+            crc_rate: self.condition.flip_rate,
+            transactions: self.condition.transactions,
+            refused: self.condition.refused,
+        }
+    }
+}
+
+fn zones_of(mask: u8) -> Vec<usize> {
+    (0..8)
+        .filter(|zone| mask >> zone & 1 == 1)
+        .map(|zone| zone + 1)
+        .collect()
+}
