@@ -23,7 +23,8 @@ function mockApi(): Plugin {
 export default defineConfig({
   plugins: [svelte(), mockApi()],
   server: { proxy },
-  preview: { proxy },
+  // The built page needs nothing that a strict policy forbids; the browser test would see it.
+  preview: { proxy, headers: { 'Content-Security-Policy': "default-src 'self'" } },
   build: {
     target: ['chrome96', 'safari15.4', 'firefox100'],
     // Nothing becomes a data: address, so the page works under a policy of `default-src 'self'`.

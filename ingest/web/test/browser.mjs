@@ -221,6 +221,11 @@ if (server) {
   });
 
   await check('live readings extend the chart', async () => {
+    for (let i = 0; i < 3; i += 1) await page.getByTestId('zoom-in').click();
+    await eventually('single readings are not shown', async () => {
+      const value = await number(chart, 'data-bucket');
+      return { done: value === 0, value };
+    });
     const before = await eventually('the chart stays empty', async () => {
       const value = await number(chart, 'data-last');
       return { done: value > 0, value };
@@ -229,6 +234,22 @@ if (server) {
       const value = await number(chart, 'data-last');
       return { done: value > before, value };
     }, 25_000);
+  });
+
+  await check('a tap shows the values at a moment, without moving the page', async () => {
+    const top = async () => (await chart.boundingBox()).y;
+    const before = await top();
+    const box = await chart.locator('.u-over').boundingBox();
+    await page.touchscreen.tap(box.x + box.width / 2, box.y + 40);
+    await page.locator('.readout b.at').first().waitFor();
+    expect((await top()) === before, 'the chart jumped');
+  });
+
+  await check('a phone that goes offline says so at once', async () => {
+    await context.setOffline(true);
+    await page.getByText('Điện thoại không có mạng').waitFor({ timeout: 5_000 });
+    await context.setOffline(false);
+    await page.getByTestId('live-banner').waitFor({ state: 'detached', timeout: 40_000 });
   });
 
   await check('a lost connection is said in a banner, with values growing old', async () => {

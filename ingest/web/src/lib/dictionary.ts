@@ -352,7 +352,7 @@ const en: Dictionary = {
     alert: 'Alert',
     band: 'Lowest – highest',
     raw: 'Every reading',
-    bucket: (span) => `Average of ${span}`,
+    bucket: (span) => `Average over ${span}`,
     describe: (names, from, to) => `Chart of ${names}, from ${from} to ${to}`,
   },
   alerts: {

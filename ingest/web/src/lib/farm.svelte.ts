@@ -76,6 +76,7 @@ export class Farm {
     this.#connection.start();
     this.#interval = setInterval(() => void this.refresh(), REFRESH_MS_MAX);
     window.addEventListener('online', this.#wake);
+    window.addEventListener('offline', this.#lose);
     document.addEventListener('visibilitychange', this.#wake);
   }
 
@@ -86,6 +87,7 @@ export class Farm {
     if (this.#flushTimer !== null) clearTimeout(this.#flushTimer);
     if (this.#refreshTimer !== null) clearTimeout(this.#refreshTimer);
     window.removeEventListener('online', this.#wake);
+    window.removeEventListener('offline', this.#lose);
     document.removeEventListener('visibilitychange', this.#wake);
   }
 
@@ -248,6 +250,8 @@ export class Farm {
     if (state.kind === 'unauthorised') this.#unexpectedSession();
     if (state.kind === 'open' && wasLost) void this.refresh();
   }
+
+  readonly #lose = (): void => this.#connection.lose();
 
   readonly #wake = (): void => {
     if (document.hidden) return;

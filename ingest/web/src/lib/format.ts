@@ -13,7 +13,7 @@ export const MINUTE_MS = 60 * SECOND_MS;
 export const HOUR_MS = 60 * MINUTE_MS;
 export const DAY_MS = 24 * HOUR_MS;
 
-/** Written between number and unit, and within "12 giây", so that they never part at a line end. */
+/** Written between number and unit, so that they never part at a line end. */
 const NBSP = '\u00a0';
 
 const UNITS: Readonly<Record<string, string>> = {
@@ -158,21 +158,21 @@ function scaled(ms: number): Scaled {
 export function age(ms: number, text: Dictionary, language: Language): string {
   const { count, unit } = scaled(Math.max(0, ms));
   if (unit === 'seconds' && count < 2) return text.age.now;
-  return text.age[unit](number(count, 0, language)).replaceAll(' ', NBSP);
+  return text.age[unit](number(count, 0, language));
 }
 
 /** "12 giây": how long something took or has lasted. */
 export function length(ms: number, text: Dictionary, language: Language): string {
   const { count, unit } = scaled(Math.max(0, ms));
-  return text.length[unit](number(count, 0, language)).replaceAll(' ', NBSP);
+  return text.length[unit](number(count, 0, language));
 }
 
 /** How long a valve was open: whole minutes with one decimal below ten, seconds below one minute. */
 export function minutes(ms: number, text: Dictionary, language: Language): string {
-  if (ms < MINUTE_MS) return text.length.seconds(number(Math.round(ms / SECOND_MS), 0, language)).replaceAll(' ', NBSP);
+  if (ms < MINUTE_MS) return text.length.seconds(number(Math.round(ms / SECOND_MS), 0, language));
   const value = ms / MINUTE_MS;
   const whole = value >= 10 || Math.abs(value - Math.round(value)) < 0.05;
-  return text.length.minutes(number(value, whole ? 0 : 1, language)).replaceAll(' ', NBSP);
+  return text.length.minutes(number(value, whole ? 0 : 1, language));
 }
 
 /** Litres: decimals only where they are few. */

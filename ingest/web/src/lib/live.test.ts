@@ -127,6 +127,17 @@ describe('the connection', () => {
     expect(server.asked).toHaveLength(2);
   });
 
+  test('is given up when the phone goes offline, and waits as for any loss', async () => {
+    server.open();
+    await settle();
+    connection.lose();
+    await settle();
+    expect(last()).toEqual({ kind: 'waiting', lostAt: 1_000_000, retryAt: 1_001_000 });
+    connection.lose();
+    await settle();
+    expect(states.filter((s) => s.kind === 'waiting')).toHaveLength(1);
+  });
+
   test('does not try again when the token is refused', async () => {
     server.fail(401);
     await vi.advanceTimersByTimeAsync(100_000);

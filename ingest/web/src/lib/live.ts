@@ -60,6 +60,11 @@ export class LiveConnection {
     void this.#run();
   }
 
+  /** Gives up a connection that can't work any more, as when the phone says that it is offline. */
+  lose(): void {
+    if (this.#retryTimer === null) this.#abort?.abort();
+  }
+
   stop(): void {
     this.#clearTimers();
     const abort = this.#abort;

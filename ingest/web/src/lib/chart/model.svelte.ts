@@ -77,7 +77,8 @@ export class ChartModel {
     this.#moved(clampView(from, to, serverTime.exact()));
   }
 
-  zoom(factor: number, share = 0.5): void {
+  /** Zooms around a share of the width: without one, around the middle, or the present if it is followed. */
+  zoom(factor: number, share = this.view.following ? 1 : 0.5): void {
     const { from, to } = this.view;
     this.#moved(zoomView(this.view, factor, from + (to - from) * share, serverTime.exact()));
   }
