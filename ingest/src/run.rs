@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use furrow_ingest_core::GatewayKey;
-use furrow_journal::Disk;
 use furrow_wire::GreenhouseId;
 use tokio::sync::watch;
 
@@ -22,10 +21,10 @@ use crate::broker::{Accounts, Broker, BrokerOptions, PasswordHash};
 use crate::config::{LinkSettings, Secret, Settings};
 use crate::decode::Decoder;
 use crate::http::{self, CooperativeAccess, Fleet, HttpSetup, TokenAccess};
-use crate::log::consumer::{Consumer, ConsumerSetup, ConsumerThread, replay};
+use crate::log::consumer::{Consumer, ConsumerSetup, ConsumerThread};
 use crate::log::front::FrontSetup;
-use crate::log::snapshot::{self, Snapshot};
-use crate::log::{Eras, Log, writer};
+use crate::log::recover::{recover, replay};
+use crate::log::{Log, writer};
 use crate::metrics::Metrics;
 use crate::subscriber::{self, CLIENT_ID, LinkOptions, Stage};
 
@@ -95,7 +94,9 @@ impl Service {
         let log =
             Log::open(&settings.data_dir, settings.log.max_bytes).context("can't open the log")?;
         let log = Arc::new(log);
-        let snapshot = load_snapshot(&settings, &log, &archive)?;
+        let cooperatives: Vec<_> = settings.cooperatives.iter().map(|c| c.id.clone()).collect();
+        let snapshot = recover(&settings.data_dir, &log, &archive, &cooperatives)
+            .context("can't store the marks")?;
         let tracker = replay(&log, &snapshot);
         let decoder = restored_decoder(&settings, &archive)?;
         let setup = ConsumerSetup {
@@ -273,40 +274,6 @@ pub fn open_archive(
         .collect();
     let dir = settings.data_dir.join(ARCHIVE_FOLDER);
     Archive::open(&dir, &cooperatives, live.clone(), metrics).context("can't open the archive")
-}
-
-/// The marks of the last checkpoint. A file that can't be read is not a reason to stay down: what the
-/// log still holds is known, and the archive tells readings that come again by series and time.
-fn load_snapshot<D: Disk>(
-    settings: &Settings,
-    log: &Log<D>,
-    archive: &Archive,
-) -> anyhow::Result<Snapshot> {
-    let end = log.committed();
-    let loaded = snapshot::load(&settings.data_dir);
-    let mut snapshot = match loaded {
-        Ok(snapshot) => snapshot.unwrap_or_default(),
-        Err(error) => {
-            let error: &(dyn std::error::Error + 'static) = &error;
-            tracing::error!(
-                error,
-                "marks are lost; gateways will offer again what they hold"
-            );
-            Snapshot::default()
-        }
-    };
-    let mut eras = Eras::new(std::mem::take(&mut snapshot.eras));
-    let mut is_replaced = snapshot.position > end;
-    for cooperative in &settings.cooperatives {
-        is_replaced |= eras.begin_if_behind(end, archive.position(&cooperative.id));
-    }
-    snapshot.eras = eras.to_stored();
-    if is_replaced {
-        tracing::error!(%end, "log ends before what is stored: it was replaced or lost its end");
-        snapshot.position = snapshot.position.min(end);
-        snapshot::store(&settings.data_dir, &snapshot).context("can't store the marks")?;
-    }
-    Ok(snapshot)
 }
 
 /// A decoder that knows what the archive knows.

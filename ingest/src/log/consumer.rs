@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 
 use furrow_ingest_core::{GatewayKey, Tracker, Verdict};
 use furrow_journal::{Disk, Entry, Position};
-use furrow_wire::{CooperativeId, GatewayState, decode_packet};
+use furrow_wire::{CooperativeId, decode_packet};
 
 use super::entry::{EntryKind, LogRecord};
 use super::front::offer_of;
+use super::recover::follow_state;
 use super::snapshot::{self, Snapshot, SnapshotError};
 use super::{Eras, Log};
 use crate::archive::{Archive, ArchiveError, Change, LogEntry};
@@ -303,40 +304,6 @@ impl<D: Disk> Consumer<D> {
 
     fn has_passed_a_segment(&self) -> bool {
         self.position.segment > self.checkpoint.segment
-    }
-}
-
-/// The marks at the end of the log: those of the snapshot, moved by everything behind it.
-#[must_use]
-pub fn replay<D: Disk>(log: &Log<D>, snapshot: &Snapshot) -> Tracker {
-    let mut tracker = snapshot.tracker.clone();
-    let journal = log.journal();
-    for entry in journal.entries_from(snapshot.position).flatten() {
-        if entry.preamble {
-            continue;
-        }
-        let Ok(record) = LogRecord::decode(entry.kind, entry.payload) else {
-            continue;
-        };
-        match record.kind {
-            EntryKind::State => follow_state(&mut tracker, &record),
-            EntryKind::Packet => {
-                let content = decode_packet(&record.bytes).unwrap_or_default();
-                for offered in &split(&content).records {
-                    tracker.apply(&record.gateway, &offer_of(offered));
-                }
-            }
-        }
-    }
-    tracker
-}
-
-fn follow_state(tracker: &mut Tracker, record: &LogRecord) {
-    if let Ok(GatewayState {
-        birth: Some(birth), ..
-    }) = GatewayState::from_json(&record.bytes)
-    {
-        tracker.handle_state(&record.gateway, &birth.streams, record.received_unix_ms);
     }
 }
 

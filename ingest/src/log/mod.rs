@@ -6,6 +6,7 @@
 //! | [`front`] | what is appended, and what is acknowledged once it is durable |
 //! | [`writer`] | the thread around it: group commits, retries |
 //! | [`consumer`] | reading back in order, into the archive; letting segments go |
+//! | [`recover`] | what is known at the start |
 //! | [`snapshot`] | the marks in a file, so that the log before it may go |
 //!
 //! The writer and the consumer meet in [`Log`] and nowhere else. The consumer never sees what is not
@@ -15,6 +16,7 @@ pub mod consumer;
 pub mod entry;
 mod eras;
 pub mod front;
+pub mod recover;
 pub mod snapshot;
 pub mod writer;
 
