@@ -5,5 +5,8 @@
 
 pub mod bus;
 pub mod config;
+pub mod control;
 pub mod devices;
+pub mod link;
+pub mod run;
 pub mod tools;

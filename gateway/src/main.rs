@@ -24,16 +24,24 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(tools::run::Run),
     Check(tools::check::Check),
     Scan(tools::scan::Scan),
     Read(tools::read::Read),
+    Status(tools::status::Status),
+    Journal(tools::journal::JournalCommand),
+    Water(tools::water::Water),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     match arguments.command {
+        Command::Run(run) => run.run(&arguments.config),
         Command::Check(check) => check.run(&arguments.config),
         Command::Scan(scan) => scan.run(&arguments.config),
         Command::Read(read) => read.run(&arguments.config),
+        Command::Status(status) => status.run(&arguments.config),
+        Command::Journal(journal) => journal.run(&arguments.config),
+        Command::Water(water) => water.run(&arguments.config),
     }
 }

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`schedule`] | when each device is read, and what time the reading bears |
 //! | [`quality`] | whether a value can be believed |
+//! | [`health`] | whether a device answers |
 //! | [`batch`] | which readings make one batch |
 //! | [`clock`] | when wall time is known, and the mapping of a boot that began without |
 //! | [`record`] | names and bytes of records, what goes into the journal |
@@ -19,6 +20,7 @@
 pub mod batch;
 pub mod clock;
 pub mod evict;
+pub mod health;
 pub mod outbox;
 pub mod quality;
 pub mod record;

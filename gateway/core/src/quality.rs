@@ -28,6 +28,8 @@ pub enum Reading {
     Value(i64),
     /// A number from a sensor that is disturbed for a known reason.
     Suspect(i64),
+    /// A number that the sensor can't have measured.
+    OutOfRange(i64),
     /// The device answered that it has nothing new.
     NothingNew,
     /// The device did not answer, or answered wrongly.
@@ -115,6 +117,12 @@ impl Checks {
         let (value, suspect) = match reading {
             Reading::Value(value) => (value, false),
             Reading::Suspect(value) => (value, true),
+            Reading::OutOfRange(value) => {
+                return Sample {
+                    quality: Quality::OutOfRange,
+                    mantissa: Some(value),
+                };
+            }
             Reading::NothingNew => {
                 return Sample {
                     quality: Quality::Stale,

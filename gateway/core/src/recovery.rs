@@ -4,11 +4,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use furrow_wire::{BootId, ClockMapping, Loss, RecordKind, Seq, decode_batch};
+use furrow_wire::{
+    BootId, ClockMapping, Loss, RecordKind, RecordName, Seq, StreamId, decode_batch,
+};
 
+use crate::evict;
 use crate::outbox::{Journalled, Outbox, Place};
 use crate::record::{ENTRY_COPY, ENTRY_RECORD, ENTRY_STATE, Stored, parse_stored};
 use crate::state::{LastWall, LocalState};
+
+/// Gaps that are looked at; a journal with more has lost whole segments, and ingest shows the rest.
+const MAX_GAPS: usize = 1024;
 
 /// What a journal's entries say, entry by entry.
 #[derive(Debug)]
@@ -18,6 +24,10 @@ pub struct Recovery {
     mappings: BTreeMap<BootId, i64>,
     held: BTreeMap<BootId, HeldBoot>,
     losses: Vec<Loss>,
+    /// Per stream the last record seen.
+    last_seen: BTreeMap<StreamId, (Seq, Place)>,
+    /// Seqs that are missing between two records, and between which places.
+    gaps: Vec<(StreamId, Seq, Seq, Place, Place)>,
     /// The latest batch with wall time, as encoded: decoded only when somebody needs it.
     last_timed: Vec<u8>,
     unreadable: u64,
@@ -45,6 +55,8 @@ pub struct Recovered {
     pub held: BTreeMap<BootId, HeldBoot>,
     /// The latest wall time of any reading, Unix milliseconds.
     pub frontier_ms: Option<i64>,
+    /// Records that damage has taken and no loss tells of yet, to be journalled as lost.
+    pub damaged: Vec<Loss>,
     /// Entries that could not be understood.
     pub unreadable: u64,
 }
@@ -59,6 +71,8 @@ impl Recovery {
             mappings: BTreeMap::new(),
             held: BTreeMap::new(),
             losses: Vec::new(),
+            last_seen: BTreeMap::new(),
+            gaps: Vec::new(),
             last_timed: Vec::new(),
             unreadable: 0,
         }
@@ -74,6 +88,7 @@ impl Recovery {
             ENTRY_RECORD => match parse_stored(payload) {
                 Ok(stored) => {
                     self.count(&stored);
+                    self.find_gap(&stored, place);
                     self.handle_record(place, &stored);
                 }
                 Err(_) => self.unreadable += 1,
@@ -86,10 +101,11 @@ impl Recovery {
         }
     }
 
-    /// All entries were given.
+    /// All entries were given. `damage` is where the journal found bytes that it can't read.
     #[must_use]
-    pub fn finish(mut self) -> Recovered {
-        for loss in &self.losses {
+    pub fn finish(mut self, damage: &[Place]) -> Recovered {
+        let damaged = self.damaged(damage);
+        for loss in self.losses.iter().chain(&damaged) {
             self.outbox
                 .handle_lost(loss.stream, loss.from_seq, loss.to_seq);
         }
@@ -108,7 +124,9 @@ impl Recovery {
             state: self.state,
             mappings: self.mappings,
             held: self.held,
-            frontier_ms: last_wall.map(|wall| wall.unix_ms),
+            // A batch does not hold its end.
+            frontier_ms: last_wall.map(|wall| wall.unix_ms - 1),
+            damaged,
             unreadable: self.unreadable,
         }
     }
@@ -122,6 +140,36 @@ impl Recovery {
         {
             self.state.lost_readings += loss.readings;
         }
+    }
+
+    /// Seqs are dense; what is missing was recycled, or damaged.
+    fn find_gap(&mut self, stored: &Stored<'_>, place: Place) {
+        let RecordName { stream, seq } = stored.record.name;
+        if let Some((last, at)) = self.last_seen.insert(stream, (seq, place))
+            && last.next() < seq
+            && self.gaps.len() < MAX_GAPS
+        {
+            self.gaps
+                .push((stream, last.next(), Seq(seq.0 - 1), at, place));
+        }
+    }
+
+    /// Gaps with damage between their ends that no loss covers.
+    fn damaged(&self, damage: &[Place]) -> Vec<Loss> {
+        let covered = |stream, from, to| {
+            self.losses
+                .iter()
+                .any(|l| l.stream == stream && l.from_seq <= from && l.to_seq >= to)
+        };
+        self.gaps
+            .iter()
+            .filter(|(_, _, _, after, before)| damage.iter().any(|at| after < at && at < before))
+            .filter(|(stream, from, to, _, _)| !covered(*stream, *from, *to))
+            .map(|(stream, from, to, _, _)| {
+                let text = "found damaged at the start".to_owned();
+                evict::damaged(*stream, *from, *to, text)
+            })
+            .collect()
     }
 
     fn handle_record(&mut self, place: Place, stored: &Stored<'_>) {

@@ -46,10 +46,13 @@ struct Entry {
     /// Wall time went back since the last time ticks moved off the grid.
     stepped_back: bool,
     busy: bool,
+    /// No tick before this: the device is being prepared.
+    not_before: FieldMs,
 }
 
 impl Schedule {
-    /// Plans devices with these intervals (milliseconds, at least 1) from `now` on.
+    /// Plans devices with these intervals (milliseconds, at least 1) from `now` on. None has ticks
+    /// before [`Schedule::handle_prepared`].
     ///
     /// `frontier_ms` is the latest wall time of any reading before, if known.
     #[must_use]
@@ -68,6 +71,7 @@ impl Schedule {
             phase_used: 0,
             stepped_back: true,
             busy: false,
+            not_before: FieldMs(u64::MAX),
         };
         let entries = intervals_ms.iter().map(entry).collect();
         let mut schedule = Schedule {
@@ -97,6 +101,14 @@ impl Schedule {
         self.plan(now);
     }
 
+    /// The device can be read from `ready` on.
+    pub fn handle_prepared(&mut self, device: usize, ready: FieldMs) {
+        if let Some(entry) = self.entries.get_mut(device) {
+            entry.not_before = ready;
+            entry.plan(ready, self.offset_ms);
+        }
+    }
+
     /// The device answered, or failed to: it may be read again.
     pub fn handle_done(&mut self, device: usize) {
         if let Some(entry) = self.entries.get_mut(device) {
@@ -107,7 +119,11 @@ impl Schedule {
     /// When the next tick is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<FieldMs> {
-        self.entries.iter().map(|entry| entry.next).min()
+        let prepared = self
+            .entries
+            .iter()
+            .filter(|entry| entry.not_before < FieldMs(u64::MAX));
+        prepared.map(|entry| entry.next).min()
     }
 
     /// The next device to read at `now`. To be called until it gives nothing.
@@ -187,9 +203,10 @@ impl Entry {
 
     /// The first tick at or after `now` that was not given out yet.
     fn plan(&mut self, now: FieldMs, offset_ms: Option<i64>) {
+        let not_before = now.max(self.not_before);
         let earliest = match self.last {
-            Some(last) => now.max(last.plus(1)),
-            None => now,
+            Some(last) => not_before.max(last.plus(1)),
+            None => not_before,
         };
         let Some(offset) = offset_ms else {
             self.next = next_aligned(earliest, self.interval_ms, None);

@@ -2,10 +2,14 @@
 //! answers the exit code: 0 done, 1 failed, 64 bad configuration.
 
 pub mod check;
+pub mod journal;
 mod print;
 pub mod read;
+pub mod run;
 pub mod scan;
+pub mod status;
 mod table;
+pub mod water;
 
 use std::path::Path;
 use std::process::ExitCode;

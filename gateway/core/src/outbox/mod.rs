@@ -243,6 +243,13 @@ impl Outbox {
         flight.deadline = Some(link.plus(pause_ms(attempt, &mut self.rng)));
     }
 
+    /// Whether an offer still stands: ingest may have acknowledged its records meanwhile, or the
+    /// connection be another.
+    #[must_use]
+    pub fn is_offered(&self, id: OfferId) -> bool {
+        self.flights.iter().any(|flight| flight.id == id)
+    }
+
     /// The client did not take the packet of an offer; its records wait again.
     pub fn handle_unpublished(&mut self, id: OfferId) {
         self.flights.remove(id);

@@ -148,6 +148,13 @@ fn what_is_no_number_stays_none() {
         }
     );
     assert_eq!(
+        judge(Reading::OutOfRange(400)),
+        Sample {
+            quality: OutOfRange,
+            mantissa: Some(400)
+        }
+    );
+    assert_eq!(
         judge(Reading::Suspect(9999)),
         Sample {
             quality: OutOfRange,

@@ -4,6 +4,20 @@ use std::collections::BTreeSet;
 
 const NOON: i64 = 1_790_000_040_000;
 
+/// A schedule whose devices are all ready.
+fn prepared(
+    intervals_ms: &[u32],
+    now: FieldMs,
+    offset_ms: Option<i64>,
+    frontier_ms: Option<i64>,
+) -> Schedule {
+    let mut schedule = Schedule::new(intervals_ms, now, offset_ms, frontier_ms);
+    for device in 0..intervals_ms.len() {
+        schedule.handle_prepared(device, now);
+    }
+    schedule
+}
+
 /// Runs the schedule from `from` to `to`, devices answering at once; gives (device, tick).
 fn ticks(schedule: &mut Schedule, from: u64, to: u64) -> Vec<(usize, u64)> {
     let mut out = Vec::new();
@@ -21,7 +35,7 @@ fn ticks(schedule: &mut Schedule, from: u64, to: u64) -> Vec<(usize, u64)> {
 #[test]
 fn ticks_lie_on_whole_wall_times() {
     // Monotonic 1,234 is 12:00:00.000 plus 34 ms.
-    let mut schedule = Schedule::new(
+    let mut schedule = prepared(
         &[10_000, 60_000],
         FieldMs(1_234),
         Some(NOON + 34 - 1_234),
@@ -44,13 +58,27 @@ fn ticks_lie_on_whole_wall_times() {
 
 #[test]
 fn the_first_tick_may_be_now() {
-    let mut schedule = Schedule::new(&[10_000], FieldMs(500), Some(NOON - 500), None);
+    let mut schedule = prepared(&[10_000], FieldMs(500), Some(NOON - 500), None);
     assert_eq!(ticks(&mut schedule, 500, 11_000), [(0, 500), (0, 10_500)]);
 }
 
 #[test]
+fn a_device_has_no_tick_before_it_is_prepared() {
+    let mut schedule = Schedule::new(&[10_000, 10_000], FieldMs(0), None, None);
+    assert_eq!(schedule.poll_timeout(), None);
+    assert_eq!(schedule.poll_tick(FieldMs(0)), None);
+    schedule.handle_prepared(0, FieldMs(0));
+    schedule.handle_prepared(1, FieldMs(5_500));
+    assert_eq!(
+        ticks(&mut schedule, 0, 10_000),
+        [(0, 0), (0, 10_000), (1, 10_000)]
+    );
+    assert_eq!(schedule.missed(), 0);
+}
+
+#[test]
 fn without_a_clock_ticks_lie_on_monotonic_time_and_move_when_it_comes() {
-    let mut schedule = Schedule::new(&[10_000], FieldMs(3_000), None, None);
+    let mut schedule = prepared(&[10_000], FieldMs(3_000), None, None);
     assert_eq!(
         ticks(&mut schedule, 3_000, 20_000),
         [(0, 10_000), (0, 20_000)]
@@ -65,7 +93,7 @@ fn without_a_clock_ticks_lie_on_monotonic_time_and_move_when_it_comes() {
 
 #[test]
 fn a_held_up_loop_misses_ticks_and_never_bunches_them() {
-    let mut schedule = Schedule::new(&[10_000], FieldMs(0), None, None);
+    let mut schedule = prepared(&[10_000], FieldMs(0), None, None);
     assert_eq!(ticks(&mut schedule, 0, 0), [(0, 0)]);
     // The loop comes back 2 s after the fourth tick: 10, 20 and 30 are missed, 40 is taken late.
     assert_eq!(ticks(&mut schedule, 42_000, 42_000), [(0, 40_000)]);
@@ -77,7 +105,7 @@ fn a_held_up_loop_misses_ticks_and_never_bunches_them() {
 
 #[test]
 fn a_busy_device_misses_its_tick_and_the_others_do_not() {
-    let mut schedule = Schedule::new(&[10_000, 10_000], FieldMs(0), None, None);
+    let mut schedule = prepared(&[10_000, 10_000], FieldMs(0), None, None);
     let now = FieldMs(0);
     assert_eq!(schedule.poll_tick(now), Some(Tick { device: 0, at: now }));
     assert_eq!(schedule.poll_tick(now), Some(Tick { device: 1, at: now }));
@@ -91,7 +119,7 @@ fn a_busy_device_misses_its_tick_and_the_others_do_not() {
 
 #[test]
 fn a_small_step_back_skips_and_a_large_one_moves_beside_the_grid() {
-    let mut schedule = Schedule::new(&[10_000], FieldMs(0), Some(NOON), None);
+    let mut schedule = prepared(&[10_000], FieldMs(0), Some(NOON), None);
     assert_eq!(
         ticks(&mut schedule, 0, 20_000),
         [(0, 0), (0, 10_000), (0, 20_000)]
@@ -110,7 +138,7 @@ fn a_small_step_back_skips_and_a_large_one_moves_beside_the_grid() {
 #[test]
 fn after_a_restart_the_latest_wall_time_given_out_before_is_respected() {
     let frontier = Some(NOON + 25_000);
-    let mut schedule = Schedule::new(&[10_000], FieldMs(0), Some(NOON), frontier);
+    let mut schedule = prepared(&[10_000], FieldMs(0), Some(NOON), frontier);
     assert_eq!(
         ticks(&mut schedule, 0, 40_000),
         [(0, 1), (0, 10_001), (0, 20_001), (0, 30_000), (0, 40_000)]
@@ -127,7 +155,7 @@ proptest! {
     ) {
         let mut offset = NOON;
         let start = known_at_start.then_some(offset);
-        let mut schedule = Schedule::new(&[interval], FieldMs(0), start, None);
+        let mut schedule = prepared(&[interval], FieldMs(0), start, None);
         let mut seen = BTreeSet::new();
         let mut now = 0;
         for (run, step) in steps {

@@ -1,0 +1,624 @@
+//! All parts together: each input is handed to the part that it concerns, and what follows from it
+//! to the next. Reads no clock: the event loop hands in the time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use furrow_gateway_core::FieldMs;
+use furrow_gateway_core::clock::{Adopted, Clock, estimate};
+use furrow_gateway_core::evict;
+use furrow_gateway_core::recovery::HeldBoot;
+use furrow_irrigation::ZoneIndex;
+use furrow_wire::{Ack, BootId, Catalog, CatalogHash, Event, EventKind, LossReason, TopicKind};
+use tokio::sync::mpsc;
+
+use super::delivery::{Delivery, Offers, Unreadable};
+use super::journal_thread::{Answer as JournalAnswer, JournalThread, Request};
+use super::records::{Done as Written, Records};
+use super::report;
+use super::sampling::Sampling;
+use super::store::{Fill, Found, Trouble};
+use super::water_watch::WaterWatch;
+use super::watering::{Effect, Watering};
+use crate::bus::{Busy, FieldClock, FieldTime};
+use crate::config::Settings;
+use crate::control::server::Question;
+use crate::control::{Answer, Ask};
+use crate::devices::{Devices, Done, Job, Outcome};
+use crate::link::{Change, LinkEvent};
+
+/// The birth is said again when it is this old: it tells people and ingest how much waits.
+const BIRTH_EVERY_MS: u64 = 15 * 60_000;
+/// Effects of the irrigation core that one turn executes: all of a full set of zones.
+const EFFECTS_A_TURN: usize = 64;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Gateway {
+    pub(super) settings: Arc<Settings>,
+    pub(super) clock: Clock,
+    pub(super) sampling: Sampling,
+    pub(super) watering: Watering,
+    pub(super) records: Records,
+    pub(super) delivery: Delivery,
+    pub(super) fill: Fill,
+    pub(super) trouble: Option<Trouble>,
+    offers: Offers,
+    devices: Devices,
+    journal: JournalThread,
+    field: FieldClock,
+    catalog: CatalogHash,
+    catalog_json: bytes::Bytes,
+    catalog_told: bool,
+    born_at: Option<furrow_gateway_core::LinkMs>,
+    told_waiting: u64,
+    watch: WaterWatch,
+    held_boots: BTreeMap<BootId, HeldBoot>,
+    evicting: Option<u64>,
+    segment_bytes: u32,
+    cap_bytes: u64,
+    /// What was asked for while the process is stopping.
+    stopping: bool,
+}
+
+/// What [`Gateway::new`] puts together.
+#[derive(Debug)]
+pub struct Parts {
+    /// What is configured.
+    pub settings: Arc<Settings>,
+    /// The field clock's adopted wall time.
+    pub clock: Clock,
+    /// When devices are read.
+    pub sampling: Sampling,
+    /// When zones are watered.
+    pub watering: Watering,
+    /// What is on its way into the journal.
+    pub records: Records,
+    /// What is on its way to ingest.
+    pub delivery: Delivery,
+    /// The buses.
+    pub devices: Devices,
+    /// The journal.
+    pub journal: JournalThread,
+    /// The field clock.
+    pub field: FieldClock,
+    /// Boots whose records wait for a mapping.
+    pub held_boots: BTreeMap<BootId, HeldBoot>,
+    /// Bytes of one segment of the journal.
+    pub segment_bytes: u32,
+    /// How full the journal is.
+    pub fill: Fill,
+}
+
+impl Gateway {
+    /// Puts the parts together and journals the start.
+    #[must_use]
+    pub fn new(mut parts: Parts, clean_stop_before: bool) -> Self {
+        let catalog = report::catalog(&parts.settings);
+        let hash = parts.records.catalog(&catalog);
+        let cap_bytes = parts.settings.journal().cap_bytes;
+        let mut gateway = Gateway {
+            catalog: hash,
+            catalog_json: catalog_json(&catalog, hash),
+            catalog_told: false,
+            settings: parts.settings,
+            clock: parts.clock,
+            sampling: parts.sampling,
+            watering: parts.watering,
+            records: parts.records,
+            delivery: parts.delivery,
+            fill: parts.fill,
+            trouble: None,
+            offers: Offers::default(),
+            devices: parts.devices,
+            journal: parts.journal,
+            field: parts.field,
+            born_at: None,
+            told_waiting: 0,
+            watch: WaterWatch::default(),
+            held_boots: parts.held_boots,
+            evicting: None,
+            segment_bytes: parts.segment_bytes,
+            cap_bytes,
+            stopping: false,
+        };
+        let now = gateway.field.now();
+        gateway.estimate_earlier_boots(now);
+        let software = env!("CARGO_PKG_VERSION").to_owned();
+        let what = EventKind::GatewayStarted {
+            software,
+            clean_stop_before,
+        };
+        gateway.journal_event(Event {
+            at_mono_ms: now.mono_ms(),
+            zone: None,
+            planting: None,
+            what,
+        });
+        gateway.prepare_devices();
+        gateway
+    }
+
+    /// A device answered.
+    pub fn handle_done(&mut self, done: Done) -> Busy {
+        let Done {
+            job,
+            outcome,
+            at_mono_ms,
+            busy,
+        } = done;
+        let now = self.field.now();
+        match (job, &outcome) {
+            (Job::Prepare { device }, Outcome::Prepared(ready)) => {
+                let ready = match ready {
+                    Ok(ready) => ready.unwrap_or(at_mono_ms),
+                    Err(error) => {
+                        tracing::warn!(%error, cause = %error.cause, "a device can't be prepared");
+                        at_mono_ms
+                    }
+                };
+                let ready = FieldMs(ready.max(now.mono_ms()));
+                self.sampling.handle_prepared(device, ready);
+            }
+            (Job::Read { device, tick_ms }, Outcome::Readings(readings)) => {
+                let told = self
+                    .sampling
+                    .handle_readings(device, FieldMs(tick_ms), readings);
+                if let Some(what) = told {
+                    tracing::info!(?what, "a device changed");
+                    self.journal_event(Event {
+                        at_mono_ms,
+                        zone: None,
+                        planting: None,
+                        what,
+                    });
+                }
+            }
+            (Job::Lease { .. } | Job::Status { .. } | Job::ClearFlags { .. }, _) => {
+                self.watering.handle_outcome(job, &outcome, now);
+                if let Job::Status { zone } = job
+                    && let Some(progress) = self.watering.progress(ZoneIndex(zone), now)
+                {
+                    self.watch.handle_progress(ZoneIndex(zone), &progress);
+                }
+            }
+            (Job::Prepare { .. } | Job::Read { .. }, _) => {
+                tracing::error!(?job, "a device's answer does not fit its job");
+            }
+        }
+        busy
+    }
+
+    /// The journal thread answered.
+    pub fn handle_journal(&mut self, answer: JournalAnswer) {
+        match answer {
+            JournalAnswer::Wrote(outcome, fill) => {
+                self.trouble = None;
+                let done = self.records.handle_outcome(outcome);
+                for written in done {
+                    self.handle_written(&written);
+                }
+                self.delivery.outbox.handle_segments(&fill.segments);
+                self.fill = fill;
+                self.evict_if_due(LossReason::CapReached);
+            }
+            JournalAnswer::Trouble(trouble) => {
+                if self.trouble != Some(trouble) {
+                    tracing::error!(
+                        ?trouble,
+                        "the journal can't be written, readings wait in memory"
+                    );
+                }
+                self.trouble = Some(trouble);
+                match trouble {
+                    Trouble::Full => self.evict(LossReason::CapReached),
+                    Trouble::DiskFull => self.evict(LossReason::DiskFull),
+                    Trouble::Disk => {}
+                }
+            }
+            JournalAnswer::Packed(packed) => {
+                let unreadable = self.delivery.handle_packed(packed, &mut self.offers);
+                if let Some(Unreadable { stream, from, to }) = unreadable {
+                    tracing::error!(%stream, %from, %to, "records can't be read back and are lost");
+                    let text = "found damaged when it was to be sent".to_owned();
+                    self.records.loss(&evict::damaged(stream, from, to, text));
+                }
+            }
+            JournalAnswer::Scanned(segment, found) => self.handle_scanned(segment, found),
+        }
+    }
+
+    /// Something happened on the link.
+    pub fn handle_link(&mut self, event: LinkEvent) {
+        match self.delivery.handle_link(event) {
+            Some(Change::Up) => {
+                self.say_birth();
+                if !self.catalog_told {
+                    let told = self.catalog_json.clone();
+                    let told = self
+                        .delivery
+                        .link
+                        .publish_retained(TopicKind::Catalog, told);
+                    self.catalog_told = told.is_ok();
+                }
+                self.delivery.handle_born(self.field_ms());
+            }
+            Some(Change::Message(TopicKind::Ack, payload)) => match Ack::decode(&payload) {
+                Ok(ack) => self.handle_ack(&ack),
+                Err(error) => self.delivery.handle_malformed(TopicKind::Ack, &error),
+            },
+            Some(Change::Message(kind, _)) => {
+                tracing::warn!(
+                    topic = kind.as_str(),
+                    "nothing is done with such messages yet"
+                );
+            }
+            Some(Change::Down | Change::Puback(_)) | None => {}
+        }
+    }
+
+    /// A person asked something.
+    pub fn handle_question(&mut self, question: Question) {
+        let Question { ask, reply } = question;
+        let answer = match ask {
+            Ask::Status => Answer::Report {
+                report: report::status(self, self.field.now()),
+            },
+            Ask::Journal => Answer::Report {
+                report: report::journal(self),
+            },
+            Ask::Water { zone, for_ms } => match self.zone_of(zone.as_str()) {
+                Some(zone) => return self.water(zone, for_ms, reply),
+                None => Answer::Refused {
+                    reason: format!("there is no zone {zone}"),
+                },
+            },
+            Ask::Stop { zone } => match self.zone_of(zone.as_str()) {
+                Some(zone) => {
+                    let was_running = self.watering.handle_stop(zone, self.field.now());
+                    Answer::Stopping { was_running }
+                }
+                None => Answer::Refused {
+                    reason: format!("there is no zone {zone}"),
+                },
+            },
+        };
+        if reply.try_send(answer).is_err() {
+            tracing::debug!("nobody waits for an answer any more");
+        }
+    }
+
+    /// Does what is due now: 1. water, 2. readings, 3. batches, 4. the journal, 5. the link.
+    pub fn turn(&mut self) {
+        let now = self.field.now();
+        let at = FieldMs(now.mono_ms());
+        if now.mono_ms() >= self.watering.poll_timeout() {
+            self.watering.handle_timeout(now);
+        }
+        self.execute_watering();
+        if !self.stopping {
+            while let Some(tick) = self.sampling.poll_tick(at) {
+                let job = Job::Read {
+                    device: tick.device,
+                    tick_ms: tick.at.0,
+                };
+                self.submit(job);
+            }
+            self.cut_batches(now);
+        }
+        self.records.send(&self.journal);
+        self.say_birth_if_due();
+        self.delivery.poll(at, &self.journal, &mut self.offers);
+    }
+
+    /// When the field clock should wake the loop, in milliseconds.
+    #[must_use]
+    pub fn poll_field_timeout(&self) -> u64 {
+        let water = self.watering.poll_timeout();
+        let sampling = if self.stopping {
+            u64::MAX
+        } else {
+            self.sampling.poll_timeout().0
+        };
+        let send = self.delivery.outbox.poll_field_timeout(self.field_ms());
+        [Some(water), Some(sampling), send.map(|at| at.0)]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(u64::MAX)
+    }
+
+    /// When the link clock should wake the loop.
+    #[must_use]
+    pub fn poll_link_timeout(&self) -> Option<tokio::time::Instant> {
+        let at = self.delivery.outbox.poll_timeout(self.delivery.now())?;
+        Some(self.delivery.instant(at))
+    }
+
+    /// The next answer of the journal thread, or else the next event of the link. Cancel-safe.
+    ///
+    /// # Errors
+    /// Not an error: the link's event.
+    pub async fn next_of_threads(&mut self) -> Result<Option<JournalAnswer>, Option<LinkEvent>> {
+        tokio::select! {
+            biased;
+            answer = self.journal.answers.recv() => Ok(answer),
+            event = self.delivery.link.events.recv() => Err(event),
+        }
+    }
+
+    /// An answer of the journal thread that is already there.
+    pub fn try_journal(&mut self) -> Option<JournalAnswer> {
+        self.journal.answers.try_recv().ok()
+    }
+
+    /// An event of the link that is already there.
+    pub fn try_link(&mut self) -> Option<LinkEvent> {
+        self.delivery.link.events.try_recv().ok()
+    }
+
+    /// Nothing new begins: valves are closed.
+    pub fn handle_shutdown(&mut self) {
+        self.stopping = true;
+        self.watering.handle_shutdown(self.field.now());
+    }
+
+    /// What is sampled goes into a last batch, and nothing waits for company any more.
+    pub fn handle_last_batch(&mut self) {
+        self.stopping = true;
+        if let Some(cut) = self.sampling.cut_rest(self.field_ms()) {
+            self.records.batch(cut, self.catalog, &mut self.clock);
+        }
+        self.delivery.outbox.handle_flush();
+    }
+
+    /// The last entry: the process ends as it should.
+    pub fn handle_goodbye(&mut self) {
+        self.records
+            .set_marks(self.delivery.outbox.marks().into_iter());
+        self.records.goodbye();
+    }
+
+    /// Ends the threads; says goodbye to the broker.
+    pub async fn stop(mut self) {
+        let offline = furrow_wire::GatewayState::offline().to_json().into();
+        if self.delivery.link.is_up()
+            && let Err(error) = self
+                .delivery
+                .link
+                .publish_retained(TopicKind::State, offline)
+        {
+            tracing::debug!(%error, "the broker was not told that the gateway stops");
+        }
+        self.delivery.link.stop().await;
+        self.journal.stop();
+        self.devices.stop();
+    }
+
+    fn field_ms(&self) -> FieldMs {
+        FieldMs(self.field.now().mono_ms())
+    }
+
+    fn prepare_devices(&mut self) {
+        for device in 0..self.settings.devices().len() {
+            self.submit(Job::Prepare { device });
+        }
+    }
+
+    /// Gives a job to its bus; one that can't be queued is answered at once.
+    fn submit(&mut self, job: Job) {
+        let busy = self.field.busy();
+        if let Some(done) = self.devices.submit(job, busy) {
+            drop(self.handle_done(done));
+        }
+    }
+
+    fn execute_watering(&mut self) {
+        for _ in 0..EFFECTS_A_TURN {
+            match self.watering.poll_effect() {
+                Some(Effect::Persist(state)) => {
+                    self.records.persist(state);
+                }
+                Some(Effect::Job(job)) => self.submit(job),
+                Some(Effect::Event(event)) => {
+                    tracing::info!(zone = ?event.zone, what = ?event.what, "watering");
+                    self.watch.handle_event(&event.what);
+                    self.journal_event(event);
+                }
+                Some(Effect::Refused(zone, refusal)) => {
+                    tracing::warn!(zone = zone.0, %refusal, "a run did not start");
+                    self.watch.handle_refused(zone, &refusal.to_string());
+                }
+                None => return,
+            }
+        }
+    }
+
+    fn water(&mut self, zone: ZoneIndex, for_ms: u64, reply: mpsc::Sender<Answer>) {
+        match self
+            .watering
+            .handle_manual(zone, Some(for_ms), self.field.now())
+        {
+            Ok(run) => self.watch.add(zone, run, reply),
+            Err(refusal) => {
+                let reason = refusal.to_string();
+                if reply.try_send(Answer::Refused { reason }).is_err() {
+                    tracing::debug!("nobody waits for an answer any more");
+                }
+            }
+        }
+    }
+
+    /// Batches whose time has come. Wall time is adopted only here, between two batches.
+    fn cut_batches(&mut self, now: FieldTime) {
+        let at = FieldMs(now.mono_ms());
+        let mut any = false;
+        while let Some(cut) = self.sampling.poll_cut(at, self.clock.offset_ms()) {
+            self.records
+                .set_marks(self.delivery.outbox.marks().into_iter());
+            self.records.batch(cut, self.catalog, &mut self.clock);
+            any = true;
+        }
+        if any && let Some(adopted) = self.clock.handle_clock(at, now.wall_unix_ms) {
+            self.adopt(at, &adopted);
+            self.estimate_earlier_boots(now);
+        }
+    }
+
+    fn adopt(&mut self, at: FieldMs, adopted: &Adopted) {
+        tracing::info!(offset_ms = adopted.offset_ms, "adopted the wall clock");
+        if let Some(mapping) = &adopted.mapping {
+            self.records.mapping(mapping);
+        }
+        self.sampling.handle_clock(at, adopted);
+    }
+
+    /// Earlier boots that never learnt the time get their mapping as soon as this one knows it.
+    fn estimate_earlier_boots(&mut self, now: FieldTime) {
+        let Some(offset_ms) = self.clock.offset_ms() else {
+            return;
+        };
+        let now_unix_ms = offset_ms.saturating_add_unsigned(now.mono_ms());
+        let this = self.clock.boot();
+        for (boot, held) in std::mem::take(&mut self.held_boots) {
+            if boot != this {
+                let mapping = estimate(boot, held.last_mono_ms, held.before, now_unix_ms);
+                self.records.mapping(&mapping);
+            }
+        }
+    }
+
+    fn handle_ack(&mut self, ack: &Ack) {
+        let now = self.delivery.now();
+        self.delivery.outbox.handle_ack(ack, now);
+        let at = self.field_ms();
+        if let Some(mapping) = self.clock.handle_ingest_time(at, ack.ingest_unix_ms) {
+            tracing::info!(?mapping, "took the time from ingest");
+            self.records.mapping(&mapping);
+        }
+    }
+
+    fn handle_written(&mut self, written: &Written) {
+        let field = self.field_ms();
+        let now = self.delivery.now();
+        let outbox = &mut self.delivery.outbox;
+        match written {
+            Written::Record(entry, urgency) => {
+                outbox.handle_journalled(*entry, *urgency, field, now);
+            }
+            Written::Copied(entry) => outbox.handle_recovered(*entry),
+            Written::Mapped(boot) => outbox.handle_mapped(*boot),
+            Written::Persisted(_) => self.watering.handle_persisted(),
+            Written::Evicted(segment) => {
+                outbox.handle_evicted(*segment);
+                self.evicting = None;
+                if self.journal.send(Request::Release(*segment)).is_err() {
+                    tracing::debug!(segment, "journal thread is busy, the segment goes later");
+                }
+            }
+        }
+    }
+
+    fn evict_if_due(&mut self, reason: LossReason) {
+        if evict::is_due(self.fill.live_bytes, self.segment_bytes, self.cap_bytes) {
+            self.evict(reason);
+        }
+    }
+
+    /// Gives the oldest segment up: reads it first, since its events are kept.
+    fn evict(&mut self, reason: LossReason) {
+        if self.evicting.is_some() {
+            return;
+        }
+        let Some(segment) = self.delivery.outbox.oldest_segment() else {
+            return;
+        };
+        if self.journal.send(Request::Scan(segment)).is_ok() {
+            tracing::warn!(
+                segment,
+                ?reason,
+                "the journal is full, its oldest readings go"
+            );
+            self.evicting = Some(segment);
+        }
+    }
+
+    fn handle_scanned(&mut self, segment: u64, found: Vec<Found>) {
+        let outbox = &self.delivery.outbox;
+        let waiting: Vec<Found> = found
+            .into_iter()
+            .filter(|f| !outbox.is_settled(segment, f.name))
+            .collect();
+        let seen: Vec<evict::Waiting> = waiting
+            .iter()
+            .map(|f| evict::Waiting {
+                name: f.name,
+                kind: f.kind,
+                readings: f.readings,
+            })
+            .collect();
+        let reason = match self.trouble {
+            Some(Trouble::DiskFull) => LossReason::DiskFull,
+            Some(Trouble::Full | Trouble::Disk) | None => LossReason::CapReached,
+        };
+        let plan = evict::plan(&seen, reason);
+        tracing::warn!(
+            segment,
+            readings = plan.readings,
+            "readings are lost for lack of space"
+        );
+        let mut copies = Vec::new();
+        for (place, found) in waiting.into_iter().enumerate() {
+            if plan.copies.binary_search(&place).is_ok() {
+                copies.push(found);
+            }
+        }
+        self.records.evict(segment, &plan.losses, copies);
+    }
+
+    fn journal_event(&mut self, event: Event) {
+        self.records.events(vec![event], &mut self.clock);
+    }
+
+    fn say_birth(&mut self) {
+        let state = report::birth(self, self.field.now());
+        let message = state.to_json().into();
+        match self
+            .delivery
+            .link
+            .publish_retained(TopicKind::State, message)
+        {
+            Ok(()) => {
+                self.born_at = Some(self.delivery.now());
+                self.told_waiting = self.delivery.outbox.totals().waiting_readings;
+            }
+            Err(error) => tracing::debug!(%error, "the birth was not said"),
+        }
+    }
+
+    /// Again when it is old, and when a backlog is through.
+    fn say_birth_if_due(&mut self) {
+        let Some(born_at) = self.born_at.filter(|_| self.delivery.link.is_up()) else {
+            return;
+        };
+        let age = self.delivery.now().since(born_at);
+        let drained = self.told_waiting > 0 && self.delivery.outbox.is_empty();
+        if age >= BIRTH_EVERY_MS || (drained && age >= BIRTH_EVERY_MS / 15) {
+            self.say_birth();
+        }
+    }
+
+    fn zone_of(&self, id: &str) -> Option<ZoneIndex> {
+        let place = self
+            .settings
+            .zones()
+            .iter()
+            .position(|zone| zone.id.as_str() == id)?;
+        Some(ZoneIndex(place))
+    }
+}
+
+fn catalog_json(catalog: &Catalog, hash: CatalogHash) -> bytes::Bytes {
+    let json = serde_json::json!({ "hash": hash, "catalog": catalog });
+    json.to_string().into_bytes().into()
+}

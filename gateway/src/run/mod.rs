@@ -1,0 +1,188 @@
+//! `run`: the gateway itself.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`event_loop`] | the order of work, signals, the end |
+//! | [`gateway`] | all parts together |
+//! | [`sampling`] | ticks to samples to batches |
+//! | [`watering`], [`water_watch`] | the irrigation core's commands, and who waits for a run |
+//! | [`records`] | records on their way into the journal |
+//! | [`store`], [`journal_thread`] | the journal, on its own thread |
+//! | [`delivery`] | the outbox's commands, between journal and link |
+//! | [`report`] | what the gateway tells of itself |
+//! | [`time`], [`notify`] | the loop's place on the field clock; systemd |
+
+pub mod delivery;
+pub mod event_loop;
+pub mod gateway;
+pub mod journal_thread;
+pub mod notify;
+pub mod records;
+pub mod report;
+pub mod sampling;
+pub mod store;
+pub mod time;
+pub mod water_watch;
+pub mod watering;
+
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use furrow_gateway_core::FieldMs;
+use furrow_gateway_core::clock::Clock;
+use furrow_gateway_core::outbox::{LIVE_PLACES, Options, Outbox};
+use furrow_gateway_core::recovery::Recovered;
+use furrow_journal::FileDisk;
+use furrow_wire::{BootId, StreamId, Topic, TopicKind};
+use rand::RngExt;
+
+use self::delivery::Delivery;
+use self::event_loop::{End, EventLoop};
+use self::gateway::{Gateway, Parts};
+use self::journal_thread::JournalThread;
+use self::records::Records;
+use self::sampling::Sampling;
+use self::store::Store;
+use self::time::FieldWait;
+use self::watering::Watering;
+use crate::bus::Field;
+use crate::config::Settings;
+use crate::control::server::Control;
+use crate::devices::Devices;
+use crate::link::{Link, Target};
+
+/// Largest segment of the journal, in bytes. A start holds one in memory, and when the cap is
+/// reached one goes at once.
+const SEGMENT_BYTES_MAX: u64 = 1024 * 1024;
+/// Segments that the cap is divided into at least.
+const SEGMENTS_MIN: u64 = 16;
+/// Share of the cap that acknowledged segments may take, for an ingest that was restored.
+const KEEP_SHARE: u64 = 4;
+
+/// Runs the gateway until it is asked to stop, or simulated time ends.
+///
+/// # Errors
+/// What can't be opened, or that the simulator went away.
+pub async fn run(settings: Settings) -> anyhow::Result<()> {
+    let settings = Arc::new(settings);
+    let (store, recovered, options) = open_journal(&settings)?;
+    let field = open_field(&settings).await?;
+    let clock = field.clock().clone();
+    let wait = FieldWait::new(&clock);
+    let control = Control::listen(&settings.gateway().control_socket())
+        .context("listen at the control socket")?;
+    let (devices, results) = Devices::start(&settings, &field)?;
+    let link = Link::start(target(&settings))?;
+    let now = clock.now();
+    let at = FieldMs(now.mono_ms());
+    let boot = BootId(now.boot);
+    let Recovered {
+        outbox,
+        state,
+        mappings,
+        held,
+        frontier_ms,
+        damaged,
+        ..
+    } = recovered;
+    let mut core_clock = Clock::new(
+        boot,
+        at,
+        mappings.get(&boot).copied(),
+        held.contains_key(&boot),
+    );
+    let adopted = core_clock.handle_clock(at, now.wall_unix_ms);
+    let stream = StreamId(rand::rng().random());
+    let clean_stop = state.clean_stop;
+    let watering = Watering::new(&settings, state.irrigation.clone(), now);
+    let mut records = Records::new(stream, state);
+    for loss in &damaged {
+        records.loss(loss);
+    }
+    if let Some(mapping) = adopted.and_then(|adopted| adopted.mapping) {
+        records.mapping(&mapping);
+    }
+    let sampling = Sampling::new(&settings, at, core_clock.offset_ms(), frontier_ms);
+    let fill = store.fill();
+    let parts = Parts {
+        clock: core_clock,
+        sampling,
+        watering,
+        records,
+        delivery: Delivery::new(outbox, link),
+        devices,
+        journal: JournalThread::start(store).context("start the journal thread")?,
+        field: clock.clone(),
+        held_boots: held,
+        segment_bytes: options.segment_bytes,
+        fill,
+        settings,
+    };
+    let gateway = Gateway::new(parts, clean_stop);
+    tracing::info!(%stream, boot = %boot, "gateway is running");
+    let event_loop =
+        EventLoop::new(gateway, results, control, clock, wait).context("take over the signals")?;
+    match event_loop.run().await {
+        End::Asked | End::Finished => Ok(()),
+        End::FieldLost(why) => bail!("the field is lost: {why}"),
+    }
+}
+
+fn open_journal(
+    settings: &Settings,
+) -> anyhow::Result<(Store<FileDisk>, Recovered, furrow_journal::Options)> {
+    let folder = settings.gateway().journal_dir();
+    std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
+    let options = journal_options(settings.journal().cap_bytes);
+    let send_interval = settings.mqtt().send_interval.as_millis();
+    let outbox = Outbox::new(Options {
+        send_interval_ms: u64::try_from(send_interval).unwrap_or(u64::MAX),
+        live_places: LIVE_PLACES,
+        seed: rand::rng().random(),
+    });
+    let disk = FileDisk::open(&folder).with_context(|| format!("open {}", folder.display()))?;
+    let (store, recovered) = Store::open(disk, options, outbox).context("open the journal")?;
+    let totals = recovered.outbox.totals();
+    tracing::info!(
+        waiting_records = totals.waiting_records,
+        waiting_readings = totals.waiting_readings,
+        journalled_readings = recovered.state.journalled_readings,
+        unreadable_entries = recovered.unreadable,
+        "opened the journal"
+    );
+    Ok((store, recovered, options))
+}
+
+/// Segment size for a cap.
+#[must_use]
+pub fn journal_options(cap_bytes: u64) -> furrow_journal::Options {
+    let segment = (cap_bytes / SEGMENTS_MIN).clamp(64 * 1024, SEGMENT_BYTES_MAX);
+    furrow_journal::Options {
+        segment_bytes: u32::try_from(segment).unwrap_or(u32::MAX),
+        cap_bytes,
+        keep_bytes: cap_bytes / KEEP_SHARE,
+    }
+}
+
+/// Connecting to a simulator blocks.
+async fn open_field(settings: &Arc<Settings>) -> anyhow::Result<Field> {
+    let settings = Arc::clone(settings);
+    let opened = tokio::task::spawn_blocking(move || Field::open(&settings, "furrow-gateway"));
+    Ok(opened.await.context("open the field")??)
+}
+
+fn target(settings: &Settings) -> Target {
+    let mqtt = settings.mqtt();
+    Target {
+        host: mqtt.host.clone(),
+        port: mqtt.port,
+        username: mqtt.username.clone(),
+        password: mqtt.password.reveal().to_owned(),
+        ca_pem: mqtt.ca_pem.clone(),
+        topic: Topic {
+            cooperative: settings.gateway().cooperative.clone(),
+            gateway: settings.gateway().id.clone(),
+            kind: TopicKind::State,
+        },
+    }
+}

@@ -1,0 +1,159 @@
+//! What the gateway tells of itself: the birth for ingest, status and journal for people.
+
+use furrow_irrigation::{Phase, ZoneIndex};
+use furrow_wire::state::Birth;
+use furrow_wire::{Catalog, CatalogChannel, CatalogDevice, CatalogZone, GatewayState, HeldStream};
+use serde_json::{Value, json};
+
+use super::gateway::Gateway;
+use crate::bus::FieldTime;
+use crate::config::Settings;
+
+/// What the columns of batches mean.
+#[must_use]
+pub fn catalog(settings: &Settings) -> Catalog {
+    let devices = settings.devices().iter().map(|device| CatalogDevice {
+        id: device.id.clone(),
+        kind: device.kind.name().to_owned(),
+        bus: settings
+            .buses()
+            .get(device.bus)
+            .map_or_else(String::new, |bus| bus.id.to_string()),
+        address: device.address().map(u16::from),
+        name: device.name.clone(),
+    });
+    let channels = settings
+        .channels()
+        .map(|(_, device, channel)| CatalogChannel {
+            device: device.id.clone(),
+            channel: channel.name.clone(),
+            unit: channel.unit.clone(),
+            exponent: channel.exponent,
+            interval_ms: u32::try_from(device.every.as_millis()).unwrap_or(u32::MAX),
+            name: channel.label.clone(),
+        });
+    let zones = settings.zones().iter().map(|zone| CatalogZone {
+        id: zone.id.clone(),
+        name: zone.name.clone(),
+        controller: settings
+            .devices()
+            .get(zone.controller)
+            .map(|device| device.id.clone()),
+    });
+    Catalog {
+        greenhouse: settings.gateway().greenhouse.clone(),
+        greenhouse_name: settings.gateway().greenhouse_name.clone(),
+        software: env!("CARGO_PKG_VERSION").to_owned(),
+        devices: devices.collect(),
+        channels: channels.collect(),
+        zones: zones.collect(),
+    }
+}
+
+/// The retained birth.
+#[must_use]
+pub fn birth(gateway: &Gateway, now: FieldTime) -> GatewayState {
+    let birth = Birth {
+        boot: gateway.clock.boot(),
+        mono_ms: now.mono_ms(),
+        software: env!("CARGO_PKG_VERSION").to_owned(),
+        greenhouse: gateway.settings.gateway().greenhouse.clone(),
+        clock: gateway.clock.state(),
+        streams: held_streams(gateway),
+        journalled_readings: gateway.records.journalled_readings(),
+        waiting_readings: gateway.delivery.outbox.totals().waiting_readings,
+        lost_readings: gateway.records.lost_readings(),
+    };
+    GatewayState {
+        online: true,
+        birth: Some(birth),
+    }
+}
+
+/// What the journal holds and what waits.
+#[must_use]
+pub fn journal(gateway: &Gateway) -> Value {
+    let totals = gateway.delivery.outbox.totals();
+    json!({
+        "journalled_readings": gateway.records.journalled_readings(),
+        "waiting_readings": totals.waiting_readings,
+        "waiting_records": totals.waiting_records,
+        "lost_readings": gateway.records.lost_readings(),
+        "streams": held_streams(gateway),
+        "live_bytes": gateway.fill.live_bytes,
+        "bytes_written": gateway.fill.bytes_written,
+        "commits": gateway.fill.commits,
+        "trouble": gateway.trouble.map(|trouble| format!("{trouble:?}")),
+    })
+}
+
+/// Everything at a glance.
+#[must_use]
+pub fn status(gateway: &Gateway, now: FieldTime) -> Value {
+    let settings = &gateway.settings;
+    let totals = gateway.delivery.outbox.totals();
+    let faulty: Vec<&str> = gateway
+        .sampling
+        .faulty()
+        .filter_map(|device| settings.devices().get(device))
+        .map(|device| device.id.as_str())
+        .collect();
+    let zones = settings.zones().iter().enumerate().map(|(index, zone)| {
+        let view = gateway.watering.view(ZoneIndex(index), now);
+        json!({
+            "id": zone.id,
+            "name": zone.name,
+            "phase": view.as_ref().map(|view| phase_name(view.phase)),
+            "run": view.as_ref().and_then(|view| view.run),
+            "left_ms": view.as_ref().and_then(|view| view.left_ms),
+            "used_today_ms": view.as_ref().map(|view| view.used_today_ms),
+            "daily_limit_ms": view.as_ref().map(|view| view.daily_limit_ms),
+            "next_start": view.and_then(|view| view.next_start).map(|at| at.to_string()),
+        })
+    });
+    json!({
+        "cooperative": settings.gateway().cooperative,
+        "gateway": settings.gateway().id,
+        "greenhouse": settings.gateway().greenhouse,
+        "software": env!("CARGO_PKG_VERSION"),
+        "boot": gateway.clock.boot(),
+        "mono_ms": now.mono_ms(),
+        "wall_unix_ms": now.wall_unix_ms,
+        "clock": gateway.clock.state(),
+        "link": if gateway.delivery.link.is_up() { "up" } else { "down" },
+        "faulty_devices": faulty,
+        "unjournalled_readings": gateway.sampling.unjournalled(),
+        "missed_ticks": gateway.sampling.missed(),
+        "late_samples": gateway.sampling.late(),
+        "offered_again": totals.offered_again,
+        "refused_packets": totals.refused,
+        "taken_back_records": totals.taken_back,
+        "malformed_messages": gateway.delivery.malformed(),
+        "unencodable_records": gateway.records.unencodable(),
+        "zones": zones.collect::<Vec<_>>(),
+        "journal": journal(gateway),
+    })
+}
+
+fn held_streams(gateway: &Gateway) -> Vec<HeldStream> {
+    let current = gateway.records.stream();
+    let mut streams = gateway.delivery.outbox.streams();
+    streams.entry(current).or_insert((1, 0));
+    let held = |(stream, (first, last))| HeldStream {
+        stream,
+        first,
+        last,
+    };
+    streams.into_iter().map(held).collect()
+}
+
+fn phase_name(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Clearing => "clearing",
+        Phase::Idle => "idle",
+        Phase::Checking => "checking",
+        Phase::Watering => "watering",
+        Phase::Closing => "closing",
+        Phase::LockedOut => "locked_out",
+    }
+}

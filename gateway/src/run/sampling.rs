@@ -1,0 +1,300 @@
+//! From ticks to samples: the schedule, the devices' answers, quality, the batch that is collected.
+
+use std::sync::Arc;
+
+use furrow_drivers::{Cause, SensorError};
+use furrow_gateway_core::batch::{BatchBuilder, Cut};
+use furrow_gateway_core::health::{Change, Health};
+use furrow_gateway_core::quality::{Checks, Reading, limits_of};
+use furrow_gateway_core::schedule::{Schedule, Tick, next_aligned};
+use furrow_gateway_core::{FieldMs, clock};
+use furrow_wire::{Decimal, EventKind};
+
+use crate::config::Settings;
+
+/// A reading that is not back so long after its interval ended is given up: the batch goes without.
+const GRACE_MS: u64 = 5_000;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Sampling {
+    settings: Arc<Settings>,
+    schedule: Schedule,
+    batch: BatchBuilder,
+    devices: Vec<Device>,
+    checks: Vec<Checks>,
+    commit_interval_ms: u64,
+    commit_at: FieldMs,
+}
+
+#[derive(Debug)]
+struct Device {
+    /// Its channels in the catalog.
+    first_channel: u16,
+    health: Health,
+    /// The tick whose reading is under way.
+    under_way: Option<FieldMs>,
+}
+
+impl Sampling {
+    /// Plans the devices of the settings. None is read before it is prepared.
+    #[must_use]
+    pub fn new(
+        settings: &Arc<Settings>,
+        now: FieldMs,
+        offset_ms: Option<i64>,
+        frontier_ms: Option<i64>,
+    ) -> Self {
+        let every = |device: usize| {
+            let device = settings.devices().get(device);
+            device.map_or(u32::MAX, |device| millis(device.every))
+        };
+        let intervals: Vec<u32> = (0..settings.devices().len()).map(every).collect();
+        let of_channels: Vec<u32> = settings.channels().map(|(at, _, _)| every(at)).collect();
+        let checks = settings
+            .channels()
+            .map(|(_, _, channel)| Checks::new(limits_of(channel.name.as_str()), channel.exponent));
+        let mut first_channel = 0_u16;
+        let devices = settings.devices().iter().map(|device| {
+            let first = first_channel;
+            let channels = u16::try_from(device.channels.len()).unwrap_or(u16::MAX);
+            first_channel = first_channel.saturating_add(channels);
+            Device {
+                first_channel: first,
+                health: Health::default(),
+                under_way: None,
+            }
+        });
+        let commit_interval_ms = u64::from(millis(settings.journal().commit_interval));
+        Sampling {
+            schedule: Schedule::new(&intervals, now, offset_ms, frontier_ms),
+            batch: BatchBuilder::new(&of_channels, now),
+            devices: devices.collect(),
+            checks: checks.collect(),
+            commit_interval_ms,
+            commit_at: next_aligned(now.plus(1), commit_interval_ms, offset_ms),
+            settings: Arc::clone(settings),
+        }
+    }
+
+    /// A device can be read from `ready` on.
+    pub fn handle_prepared(&mut self, device: usize, ready: FieldMs) {
+        self.schedule.handle_prepared(device, ready);
+    }
+
+    /// Wall time was adopted, between two batches.
+    pub fn handle_clock(&mut self, now: FieldMs, adopted: &clock::Adopted) {
+        self.schedule
+            .handle_clock(now, adopted.offset_ms, adopted.before_ms);
+        self.plan_commit(now, Some(adopted.offset_ms));
+    }
+
+    /// The next device to read.
+    pub fn poll_tick(&mut self, now: FieldMs) -> Option<Tick> {
+        let tick = self.schedule.poll_tick(now)?;
+        if let Some(device) = self.devices.get_mut(tick.device) {
+            device.under_way = Some(tick.at);
+        }
+        Some(tick)
+    }
+
+    /// A device answered; gives what is worth telling.
+    pub fn handle_readings(
+        &mut self,
+        index: usize,
+        at: FieldMs,
+        readings: &[Result<Decimal, SensorError>],
+    ) -> Option<EventKind> {
+        self.schedule.handle_done(index);
+        let device = self.devices.get_mut(index)?;
+        if device.under_way != Some(at) {
+            // Given up before; its channels have a failed sample for this tick.
+            return None;
+        }
+        device.under_way = None;
+        let settings = self.settings.devices().get(index)?;
+        for (place, (channel, reading)) in settings.channels.iter().zip(readings).enumerate() {
+            let channel_index = device
+                .first_channel
+                .saturating_add_signed(i16::try_from(place).unwrap_or(i16::MAX));
+            let reading = reading_of(reading, channel.exponent);
+            if let Some(checks) = self.checks.get_mut(usize::from(channel_index)) {
+                let sample = checks.handle_reading(reading, at);
+                self.batch.handle_sample(channel_index, at, sample);
+            }
+        }
+        let fault = readings
+            .iter()
+            .all(Result::is_err)
+            .then(|| fault_text(readings))
+            .flatten();
+        let change = match &fault {
+            Some(_) => device.health.handle_failed(),
+            None => device.health.handle_good(),
+        };
+        change.map(|change| match change {
+            Change::Fault => EventKind::DeviceFault {
+                device: settings.id.clone(),
+                text: fault.unwrap_or_default(),
+            },
+            Change::Recovered => EventKind::DeviceRecovered {
+                device: settings.id.clone(),
+            },
+        })
+    }
+
+    /// When a device is to be read or a batch to be cut.
+    #[must_use]
+    pub fn poll_timeout(&self) -> FieldMs {
+        let commit = if self
+            .oldest_under_way()
+            .is_some_and(|tick| tick < self.commit_at)
+        {
+            // The answer comes by itself; this is only for one that never comes.
+            self.commit_at.plus(GRACE_MS)
+        } else {
+            self.commit_at
+        };
+        self.schedule
+            .poll_timeout()
+            .map_or(commit, |tick| tick.min(commit))
+    }
+
+    /// The readings of the interval that ended, once all of them are there.
+    pub fn poll_cut(&mut self, now: FieldMs, offset_ms: Option<i64>) -> Option<Cut> {
+        if self.batch.is_full() && now < self.commit_at {
+            self.commit_at = now;
+        }
+        if now < self.commit_at {
+            return None;
+        }
+        if self
+            .oldest_under_way()
+            .is_some_and(|tick| tick < self.commit_at)
+        {
+            if now < self.commit_at.plus(GRACE_MS) {
+                return None;
+            }
+            self.give_up(self.commit_at);
+        }
+        let cut = self.batch.cut(self.commit_at);
+        if self.batch.from() >= self.commit_at {
+            self.plan_commit(now, offset_ms);
+        }
+        cut
+    }
+
+    /// Cuts what there is: the process is about to end.
+    pub fn cut_rest(&mut self, now: FieldMs) -> Option<Cut> {
+        self.give_up(now.plus(1));
+        self.batch.cut(now.plus(1))
+    }
+
+    /// Ticks at which nothing was read, since the start.
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        self.schedule.missed()
+    }
+
+    /// Samples dropped because they came after their batch, since the start.
+    #[must_use]
+    pub fn late(&self) -> u64 {
+        self.batch.late()
+    }
+
+    /// Readings that a power cut now would lose.
+    #[must_use]
+    pub fn unjournalled(&self) -> usize {
+        self.batch.pending()
+    }
+
+    /// Devices that do not answer.
+    pub fn faulty(&self) -> impl Iterator<Item = usize> {
+        let devices = self.devices.iter().enumerate();
+        devices
+            .filter(|(_, device)| device.health.is_faulty())
+            .map(|(index, _)| index)
+    }
+
+    /// Whether a reading is under way.
+    #[must_use]
+    pub fn is_reading(&self) -> bool {
+        self.oldest_under_way().is_some()
+    }
+
+    fn plan_commit(&mut self, now: FieldMs, offset_ms: Option<i64>) {
+        let after = now.max(self.batch.from()).plus(1);
+        self.commit_at = next_aligned(after, self.commit_interval_ms, offset_ms);
+    }
+
+    fn oldest_under_way(&self) -> Option<FieldMs> {
+        self.devices
+            .iter()
+            .filter_map(|device| device.under_way)
+            .min()
+    }
+
+    /// Readings before `to` that did not come back in time count as failed.
+    fn give_up(&mut self, to: FieldMs) {
+        let late: Vec<(usize, FieldMs)> = self
+            .devices
+            .iter()
+            .enumerate()
+            .filter_map(|(index, device)| Some((index, device.under_way.filter(|at| *at < to)?)))
+            .collect();
+        for (index, at) in late {
+            let Some(device) = self.devices.get_mut(index) else {
+                continue;
+            };
+            device.under_way = None;
+            let Some(settings) = self.settings.devices().get(index) else {
+                continue;
+            };
+            tracing::warn!(device = %settings.id, "gave up a reading that took too long");
+            let first = usize::from(device.first_channel);
+            for channel in first..first + settings.channels.len() {
+                if let Some(checks) = self.checks.get_mut(channel) {
+                    let sample = checks.handle_reading(Reading::Failed, at);
+                    let channel = u16::try_from(channel).unwrap_or(u16::MAX);
+                    self.batch.handle_sample(channel, at, sample);
+                }
+            }
+        }
+    }
+}
+
+/// What a driver gave, as the core sees it, in steps of the channel.
+fn reading_of(reading: &Result<Decimal, SensorError>, exponent: i8) -> Reading {
+    match reading {
+        Ok(decimal) if decimal.exponent == exponent => Reading::Value(decimal.mantissa),
+        Ok(decimal) => {
+            Decimal::mantissa_of(decimal.to_f64(), exponent).map_or(Reading::Failed, Reading::Value)
+        }
+        Err(error) => match &error.cause {
+            Cause::NotReady => Reading::NothingNew,
+            Cause::OutOfRange { value, .. } => {
+                Decimal::mantissa_of(*value, exponent).map_or(Reading::Failed, Reading::OutOfRange)
+            }
+            Cause::Bus(_)
+            | Cause::Checksum
+            | Cause::Reset { .. }
+            | Cause::Late { .. }
+            | Cause::Identity { .. }
+            | Cause::BrokenWire { .. }
+            | Cause::ShortCircuit { .. }
+            | Cause::NotTaken { .. }
+            | Cause::Refused(_) => Reading::Failed,
+        },
+    }
+}
+
+/// The first error with its cause. A sensor that has nothing new yet is not faulty.
+fn fault_text(readings: &[Result<Decimal, SensorError>]) -> Option<String> {
+    let errors = readings.iter().filter_map(|reading| reading.as_ref().err());
+    let mut real = errors.filter(|error| error.cause != Cause::NotReady);
+    real.next().map(|error| format!("{error}: {}", error.cause))
+}
+
+fn millis(duration: std::time::Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}

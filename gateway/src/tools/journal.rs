@@ -1,0 +1,291 @@
+//! `journal`: what is kept, what waits, and any record for people.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::ExitCode;
+
+use furrow_gateway_core::outbox::{LIVE_PLACES, Options, Outbox, Place};
+use furrow_gateway_core::record::{ENTRY_COPY, ENTRY_RECORD, parse_stored};
+use furrow_gateway_core::recovery::{Recovered, Recovery};
+use furrow_journal::{Entry, FileDisk, JournalError, JournalReader, Position};
+use furrow_wire::json::record_to_json;
+use furrow_wire::{Catalog, CatalogHash, RecordKind, RecordName, Seq, StreamId, decode_batch};
+use serde_json::{Value, json};
+
+use super::status::report;
+use super::{EXIT_FAILURE, load, print};
+use crate::config::Settings;
+use crate::control::Ask;
+use crate::control::client::AskError;
+
+/// Show what the journal holds and what waits for acknowledgement
+///
+/// Asks the running gateway; reads the files when it is not running. `--list` and `--decode` always
+/// read the files.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  \
+    furrow-gateway journal --json\n  \
+    furrow-gateway journal --list\n  \
+    furrow-gateway journal --decode 1f2e3d4c5b6a7988:12")]
+pub struct JournalCommand {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// List all records
+    #[arg(long, conflicts_with = "json")]
+    list: bool,
+    /// Print records as JSON, one a line: all, or the one named STREAM:SEQ
+    #[arg(long, value_name = "STREAM:SEQ", num_args = 0..=1, conflicts_with_all = ["json", "list"])]
+    decode: Option<Option<Name>>,
+}
+
+/// A record's name on the command line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Name(RecordName);
+
+impl std::str::FromStr for Name {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (stream, seq) = text.split_once(':').ok_or("must be STREAM:SEQ")?;
+        let stream: StreamId = stream.parse().map_err(|error| format!("{error}"))?;
+        let seq: u64 = seq
+            .parse()
+            .map_err(|error| format!("seq {seq:?}: {error}"))?;
+        Ok(Name(RecordName {
+            stream,
+            seq: Seq(seq),
+        }))
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("open {path}")]
+    Open {
+        path: String,
+        source: std::io::Error,
+    },
+    #[error("read the journal")]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    #[error("the journal holds no record {0}")]
+    NoRecord(RecordName),
+}
+
+impl JournalCommand {
+    /// Runs the command.
+    #[must_use]
+    pub fn run(&self, config: &Path) -> ExitCode {
+        let settings = match load(config) {
+            Ok(settings) => settings,
+            Err(code) => return code,
+        };
+        let done = match &self.decode {
+            Some(name) => decode(&settings, name.map(|name| name.0)),
+            None if self.list => list(&settings),
+            None => self.summary(&settings),
+        };
+        match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                print::error(&error);
+                ExitCode::from(EXIT_FAILURE)
+            }
+        }
+    }
+
+    fn summary(&self, settings: &Settings) -> Result<(), Error> {
+        let socket = settings.gateway().control_socket();
+        let summary = match report(&socket, &Ask::Journal) {
+            Ok(summary) => summary,
+            Err(AskError::NotRunning { .. }) => of_files(&reader(settings)?)?,
+            Err(error) => return Err(error.into()),
+        };
+        if self.json {
+            print::line(format!("{summary:#}"));
+        } else {
+            print::line(text(&summary));
+        }
+        Ok(())
+    }
+}
+
+/// The summary of a journal that nobody has open.
+fn of_files(reader: &JournalReader<FileDisk>) -> Result<Value, Error> {
+    let options = Options {
+        send_interval_ms: 0,
+        live_places: LIVE_PLACES,
+        seed: 0,
+    };
+    let mut recovery = Recovery::new(Outbox::new(options));
+    for entry in reader.entries_from(Position::default())? {
+        // Holes are the gateway's to report, when it starts.
+        if let Ok(Entry {
+            position,
+            kind,
+            payload,
+            ..
+        }) = entry
+        {
+            let place = Place {
+                segment: position.segment,
+                offset: position.offset,
+            };
+            recovery.handle_entry(place, kind, &payload);
+        }
+    }
+    let Recovered { outbox, state, .. } = recovery.finish(&[]);
+    let totals = outbox.totals();
+    let streams = outbox
+        .streams()
+        .into_iter()
+        .map(|(stream, (first, last))| json!({ "stream": stream, "first": first, "last": last }));
+    Ok(json!({
+        "journalled_readings": state.journalled_readings,
+        "waiting_readings": totals.waiting_readings,
+        "waiting_records": totals.waiting_records,
+        "lost_readings": state.lost_readings,
+        "streams": streams.collect::<Vec<_>>(),
+    }))
+}
+
+fn list(settings: &Settings) -> Result<(), Error> {
+    for entry in reader(settings)?.entries_from(Position::default())? {
+        match entry {
+            Ok(entry) => {
+                if let Some(line) = list_line(&entry) {
+                    print::line(line);
+                }
+            }
+            Err(error) => print::line(format!("hole      {}", print::chain(&error))),
+        }
+    }
+    Ok(())
+}
+
+fn list_line(entry: &Entry) -> Option<String> {
+    let position = entry.position;
+    if entry.kind != ENTRY_RECORD && entry.kind != ENTRY_COPY {
+        return None;
+    }
+    match parse_stored(&entry.payload) {
+        Ok(stored) => {
+            let kind = RecordKind::from_code(stored.record.kind);
+            let kind = kind.map_or_else(|| "unknown".to_owned(), |kind| format!("{kind:?}"));
+            let (name, bytes) = (stored.record.name, stored.bytes.len());
+            let again = if entry.kind == ENTRY_COPY {
+                "  (written again)"
+            } else {
+                ""
+            };
+            let readings = stored.readings;
+            Some(format!(
+                "{position:<12} {name:<22} {kind:<12} {bytes:>6} bytes {readings:>6} readings{again}"
+            ))
+        }
+        Err(error) => Some(format!("{position:<12} {error}")),
+    }
+}
+
+fn decode(settings: &Settings, wanted: Option<RecordName>) -> Result<(), Error> {
+    let mut catalogs: BTreeMap<CatalogHash, Catalog> = BTreeMap::new();
+    let mut found = false;
+    for entry in reader(settings)?.entries_from(Position::default())? {
+        let Ok(entry) = entry else { continue };
+        if entry.kind != ENTRY_RECORD && entry.kind != ENTRY_COPY {
+            continue;
+        }
+        let Ok(stored) = parse_stored(&entry.payload) else {
+            continue;
+        };
+        let record = stored.record;
+        let kind = RecordKind::from_code(record.kind);
+        if kind == Some(RecordKind::Catalog)
+            && let Ok(catalog) = Catalog::decode(record.body)
+        {
+            catalogs.insert(Catalog::hash(record.body), catalog);
+        }
+        if wanted.is_some_and(|wanted| wanted != record.name) {
+            continue;
+        }
+        found = true;
+        let catalog = match kind {
+            Some(RecordKind::Batch) => decode_batch(record.body)
+                .ok()
+                .and_then(|batch| catalogs.get(&batch.catalog)),
+            Some(
+                RecordKind::Catalog
+                | RecordKind::ClockMapping
+                | RecordKind::Events
+                | RecordKind::Loss,
+            )
+            | None => None,
+        };
+        print::line(record_to_json(&record, catalog));
+    }
+    match wanted {
+        Some(name) if !found => Err(Error::NoRecord(name)),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn reader(settings: &Settings) -> Result<JournalReader<FileDisk>, Error> {
+    let folder = settings.gateway().journal_dir();
+    let open = |source| Error::Open {
+        path: folder.display().to_string(),
+        source,
+    };
+    Ok(JournalReader::new(FileDisk::open(&folder).map_err(open)?))
+}
+
+fn text(summary: &Value) -> String {
+    let of = |key: &str| summary[key].to_string();
+    let mut text = format!(
+        "{} readings were ever journalled\n{} in {} records wait for acknowledgement\n{} are lost",
+        of("journalled_readings"),
+        of("waiting_readings"),
+        of("waiting_records"),
+        of("lost_readings"),
+    );
+    for stream in summary["streams"].as_array().into_iter().flatten() {
+        let id = stream["stream"].as_str().unwrap_or_default();
+        text.push_str(&format!(
+            "\nstream {id}: {} to {}",
+            stream["first"], stream["last"]
+        ));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_is_readable() {
+        let summary = json!({
+            "journalled_readings": 960, "waiting_readings": 48, "waiting_records": 1,
+            "lost_readings": 0,
+            "streams": [{ "stream": "000000000000001f", "first": 1, "last": 22 }],
+        });
+        assert_eq!(
+            text(&summary),
+            "960 readings were ever journalled\n48 in 1 records wait for acknowledgement\n\
+             0 are lost\nstream 000000000000001f: 1 to 22"
+        );
+    }
+
+    #[test]
+    fn a_name_is_a_stream_and_a_seq() {
+        let name = Name(RecordName {
+            stream: StreamId(31),
+            seq: Seq(12),
+        });
+        assert_eq!("000000000000001f:12".parse(), Ok(name));
+        for bad in ["12", "1f:12", "000000000000001f:x"] {
+            assert!(bad.parse::<Name>().is_err(), "{bad}");
+        }
+    }
+}
