@@ -6,8 +6,12 @@
 //!                └──────────── LockedOut ◄───────────┘
 //! ```
 
+mod after;
+mod before;
+mod during;
+
 use crate::plan::ZonePlan;
-use crate::{Cause, EndReason, EventKind, OpenRun, Refusal, ZoneState};
+use crate::{Cause, EndReason, EventKind, Refusal, ZoneState};
 
 /// A failed bus transaction is tried again after this, in milliseconds.
 pub(crate) const RETRY_MS: u64 = 1_000;
@@ -15,10 +19,15 @@ pub(crate) const RETRY_MS: u64 = 1_000;
 pub(crate) const TRAVEL_MS: u64 = 7_000;
 /// A valve that has not confirmed by then, for want of answers too, is closed.
 pub(crate) const CONFIRM_LIMIT_MS: u64 = 30_000;
+/// An answer that has not come by then is taken for lost, in milliseconds. Longer than a bus
+/// transaction with its retries; the lease ends by itself whatever is lost.
+const ANSWER_MS: u64 = 5_000;
 /// Tries to read the status before a run is given up.
 const CHECK_TRIES: u8 = 3;
 /// Tries to read the flow meter after a run before its litres are given up.
 const FINAL_TRIES: u8 = 3;
+/// Tries to close an output at start, a second apart, before they become rarer.
+const CLEARING_QUICK_TRIES: u8 = 5;
 /// How often a controller that must not be trusted is told to close and asked, in milliseconds.
 const LOCKED_OUT_EVERY_MS: u64 = 10_000;
 
@@ -86,6 +95,8 @@ pub(crate) struct Run {
     renew_at_ms: u64,
     status_at_ms: u64,
     confirmed: bool,
+    /// The controller reset during the run: its pulse count restarted.
+    reset: bool,
     baseline_pulses: u32,
 }
 
@@ -292,10 +303,14 @@ impl Zone {
     pub(crate) fn lease(&mut self, seconds: u16, taken: bool, now_ms: u64) {
         match &mut self.stage {
             Stage::Clearing {
-                closed, next_ms, ..
+                closed,
+                tries,
+                next_ms,
             } if seconds == 0 => {
                 *closed = taken;
-                *next_ms = now_ms.saturating_add(if taken { 0 } else { RETRY_MS });
+                *tries = if taken { 0 } else { tries.saturating_add(1) };
+                let wait_ms = if taken { 0 } else { clearing_pause_ms(*tries) };
+                *next_ms = now_ms.saturating_add(wait_ms);
             }
             Stage::Watering(run) if seconds > 0 && taken => {
                 run.granted_ms.get_or_insert(now_ms);
@@ -376,322 +391,18 @@ impl Zone {
     }
 }
 
-/// An answer that has not come by then is taken for lost, in milliseconds. Longer than a bus
-/// transaction with its retries; the lease ends by itself whatever is lost.
-const ANSWER_MS: u64 = 5_000;
-
 impl Run {
     fn end_ms(&self) -> u64 {
         self.opened_ms.saturating_add(self.wish.planned_ms)
     }
 }
 
-/// Before a run.
-impl Zone {
-    fn check_again(&mut self, wish: Wish, tries: u8, now_ms: u64) {
-        if tries >= CHECK_TRIES {
-            self.stage = Stage::Idle;
-            self.refuse(wish.cause, Refusal::NoAnswer);
-            return;
-        }
-        let next_ms = now_ms.saturating_add(ANSWER_MS);
-        self.stage = Stage::Checking {
-            wish,
-            tries: tries.saturating_add(1),
-            next_ms,
-        };
-        self.effects.push(Effect::Status);
-    }
-
-    fn defer_check(&mut self, wish: Wish, tries: u8, now_ms: u64) {
-        self.stage = Stage::Checking {
-            wish,
-            tries,
-            next_ms: now_ms.saturating_add(RETRY_MS),
-        };
-    }
-
-    fn checked(&mut self, wish: Wish, status: OutputStatus, now_ms: u64) {
-        if status.commanded || status.confirmed || status.fault {
-            self.refuse(wish.cause, Refusal::LockedOut);
-            self.lock_out(describe(status), now_ms);
-            return;
-        }
-        let left_ms = self.state.budget.left_ms(self.plan.daily_limit_ms());
-        if left_ms < wish.planned_ms {
-            self.stage = Stage::Idle;
-            self.refuse(wish.cause, Refusal::BudgetSpent { left_ms });
-            return;
-        }
-        self.state.budget.charge(wish.planned_ms);
-        self.state.open_run = Some(OpenRun {
-            run: wish.run,
-            cause: wish.cause,
-            boot: self.boot,
-            opened_mono_ms: now_ms,
-            planned_ms: wish.planned_ms,
-            baseline_pulses: status.pulses,
-        });
-        self.effects.push(Effect::Persist);
-        let Wish {
-            run,
-            cause,
-            planned_ms,
-        } = wish;
-        self.effects.push(Effect::Emit(EventKind::RunStarted {
-            run,
-            cause,
-            planned_ms,
-        }));
-        let run = Run {
-            wish,
-            opened_ms: now_ms,
-            granted_ms: None,
-            lease_until_ms: now_ms.saturating_add(u64::from(self.lease_seconds) * 1_000),
-            renew_at_ms: now_ms,
-            status_at_ms: now_ms.saturating_add(TRAVEL_MS),
-            confirmed: false,
-            baseline_pulses: status.pulses,
-        };
-        self.renew(run, now_ms);
-    }
-
-    fn cleared(&mut self, closed: bool, tries: u8, status: Option<OutputStatus>, now_ms: u64) {
-        if !closed {
-            return;
-        }
-        let Some(status) = status else {
-            let tries = tries.saturating_add(1);
-            let next_ms = now_ms.saturating_add(RETRY_MS);
-            self.stage = Stage::Clearing {
-                closed,
-                tries,
-                next_ms,
-            };
-            if tries >= FINAL_TRIES {
-                self.report_interrupted(None, now_ms);
-            }
-            return;
-        };
-        self.report_interrupted(Some(status), now_ms);
-        if status.commanded || status.fault {
-            self.lock_out(describe(status), now_ms);
-        } else if status.confirmed {
-            // It may still be travelling: ask again before judging.
-            let next_ms = now_ms.saturating_add(TRAVEL_MS);
-            if tries >= FINAL_TRIES {
-                self.lock_out(describe(status), now_ms);
-            } else {
-                let tries = tries.saturating_add(1);
-                self.stage = Stage::Clearing {
-                    closed,
-                    tries,
-                    next_ms,
-                };
-            }
-        } else {
-            self.stage = Stage::Idle;
-        }
-    }
-
-    /// The run that the last process left open: it is over now, and it is said so.
-    fn report_interrupted(&mut self, status: Option<OutputStatus>, now_ms: u64) {
-        let Some(open) = self.state.open_run.take() else {
-            return;
-        };
-        let of_this_boot = open.boot == self.boot;
-        let lease_ms = u64::from(self.lease_seconds) * 1_000;
-        let longest_ms = open.planned_ms.saturating_add(lease_ms);
-        let open_ms = if of_this_boot {
-            now_ms.saturating_sub(open.opened_mono_ms).min(longest_ms)
-        } else {
-            open.planned_ms
-        };
-        self.state.budget.settle(open.planned_ms, open_ms);
-        let pulses = status.filter(|s| !s.was_reset).map(|s| s.pulses);
-        self.effects.push(Effect::Persist);
-        self.effects.push(Effect::Emit(EventKind::RunEnded {
-            run: open.run,
-            cause: open.cause,
-            started_mono_ms: open.opened_mono_ms,
-            of_this_boot,
-            open_ms,
-            litres_milli: pulses
-                .map(|p| self.plan.litres_milli(p.wrapping_sub(open.baseline_pulses))),
-            reason: EndReason::Interrupted,
-        }));
-    }
-}
-
-/// During a run.
-impl Zone {
-    fn renew(&mut self, mut run: Run, now_ms: u64) {
-        let left_s = run.end_ms().saturating_sub(now_ms).div_ceil(1_000);
-        let seconds = u16::try_from(left_s)
-            .unwrap_or(u16::MAX)
-            .clamp(1, self.lease_seconds);
-        run.renew_at_ms = now_ms.saturating_add(u64::from(self.lease_seconds) * 1_000 / 3);
-        self.stage = Stage::Watering(run);
-        self.effects.push(Effect::Lease(seconds));
-    }
-
-    fn watering_timeout(&mut self, mut run: Run, now_ms: u64) {
-        if now_ms >= run.end_ms() {
-            return self.close(run, EndReason::Completed, now_ms);
-        }
-        if now_ms >= run.lease_until_ms {
-            return self.close(run, EndReason::LeaseLost, now_ms);
-        }
-        if now_ms >= run.status_at_ms {
-            if !run.confirmed && now_ms.saturating_sub(run.opened_ms) >= CONFIRM_LIMIT_MS {
-                return self.close(run, EndReason::Fault, now_ms);
-            }
-            let lease_ms = u64::from(self.lease_seconds) * 1_000;
-            let wait_ms = if run.confirmed {
-                lease_ms / 3
-            } else {
-                RETRY_MS
-            };
-            run.status_at_ms = now_ms.saturating_add(wait_ms);
-            self.stage = Stage::Watering(run);
-            self.effects.push(Effect::Status);
-        }
-        if now_ms >= run.renew_at_ms {
-            self.renew(run, now_ms);
-        }
-    }
-
-    fn watched(&mut self, mut run: Run, status: OutputStatus, now_ms: u64) {
-        let Some(granted_ms) = run.granted_ms else {
-            return;
-        };
-        if status.fault {
-            return self.close(run, EndReason::Fault, now_ms);
-        }
-        if !status.commanded {
-            return self.close(run, EndReason::LeaseLost, now_ms);
-        }
-        let travelled = now_ms.saturating_sub(granted_ms) >= TRAVEL_MS;
-        if travelled && !status.confirmed {
-            return self.close(run, EndReason::Fault, now_ms);
-        }
-        run.confirmed |= status.confirmed;
-        self.stage = Stage::Watering(run);
-    }
-}
-
-/// After a run.
-impl Zone {
-    fn close(&mut self, run: Run, reason: EndReason, now_ms: u64) {
-        let next_ms = now_ms.saturating_add(ANSWER_MS);
-        self.stage = Stage::Closing {
-            run,
-            reason,
-            closed_ms: None,
-            tries: 0,
-            next_ms,
-        };
-        self.effects.push(Effect::Lease(0));
-    }
-
-    fn closing_timeout(
-        &mut self,
-        run: Run,
-        reason: EndReason,
-        closed_ms: Option<u64>,
-        tries: u8,
-        now_ms: u64,
-    ) {
-        let next_ms = now_ms.saturating_add(ANSWER_MS);
-        if closed_ms.is_some() {
-            self.stage = Stage::Closing {
-                run,
-                reason,
-                closed_ms,
-                tries,
-                next_ms,
-            };
-            self.effects.push(Effect::Status);
-        } else if now_ms > run.lease_until_ms {
-            // No close was taken, but no lease is left either: the controller has shut it.
-            let closed_ms = Some(run.lease_until_ms);
-            let next_ms = now_ms.saturating_add(if self.hurry { 0 } else { TRAVEL_MS });
-            self.stage = Stage::Closing {
-                run,
-                reason,
-                closed_ms,
-                tries,
-                next_ms,
-            };
-        } else {
-            self.stage = Stage::Closing {
-                run,
-                reason,
-                closed_ms,
-                tries,
-                next_ms,
-            };
-            self.effects.push(Effect::Lease(0));
-        }
-    }
-
-    fn closed(
-        &mut self,
-        run: Run,
-        reason: EndReason,
-        closed_ms: u64,
-        tries: u8,
-        status: Option<OutputStatus>,
-        now_ms: u64,
-    ) {
-        let tries = tries.saturating_add(1);
-        if status.is_none() && tries < FINAL_TRIES && !self.hurry {
-            let next_ms = now_ms.saturating_add(RETRY_MS);
-            self.stage = Stage::Closing {
-                run,
-                reason,
-                closed_ms: Some(closed_ms),
-                tries,
-                next_ms,
-            };
-            return;
-        }
-        let open_ms = closed_ms.saturating_sub(run.opened_ms);
-        self.state.budget.settle(run.wish.planned_ms, open_ms);
-        self.state.open_run = None;
-        let pulses = status.filter(|s| !s.was_reset).map(|s| s.pulses);
-        self.effects.push(Effect::Persist);
-        self.effects.push(Effect::Emit(EventKind::RunEnded {
-            run: run.wish.run,
-            cause: run.wish.cause,
-            started_mono_ms: run.opened_ms,
-            of_this_boot: true,
-            open_ms,
-            litres_milli: pulses
-                .map(|p| self.plan.litres_milli(p.wrapping_sub(run.baseline_pulses))),
-            reason,
-        }));
-        let travelling = self.hurry && status.is_some_and(|s| s.confirmed && !s.fault);
-        match status {
-            Some(status) if status.commanded || status.fault || status.confirmed && !travelling => {
-                self.lock_out(describe(status), now_ms);
-            }
-            Some(_) => self.stage = Stage::Idle,
-            None if self.hurry => self.stage = Stage::Idle,
-            None => self.lock_out(
-                "the controller does not answer after the run".into(),
-                now_ms,
-            ),
-        }
-    }
-
-    fn lock_out(&mut self, text: String, now_ms: u64) {
-        self.stage = Stage::LockedOut {
-            next_ms: now_ms.saturating_add(LOCKED_OUT_EVERY_MS),
-        };
-        self.effects.push(Effect::Lease(0));
-        self.effects
-            .push(Effect::Emit(EventKind::LockedOut { text }));
+/// A controller that is not there at start is asked less and less often.
+fn clearing_pause_ms(tries: u8) -> u64 {
+    if tries < CLEARING_QUICK_TRIES {
+        RETRY_MS
+    } else {
+        LOCKED_OUT_EVERY_MS
     }
 }
 

@@ -54,12 +54,16 @@ impl Settings {
     /// # Errors
     /// A file that can't be read, or the full list of mistakes.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let environment = config::Environment::with_prefix(ENVIRONMENT_PREFIX)
-            .prefix_separator("__")
-            .separator("__")
-            .try_parsing(true);
-        load_from(path, environment)
+        load_from(path, environment())
     }
+}
+
+/// Values stay texts: a password of digits must keep its zeros. Numbers are read where they are
+/// expected.
+fn environment() -> config::Environment {
+    config::Environment::with_prefix(ENVIRONMENT_PREFIX)
+        .prefix_separator("__")
+        .separator("__")
 }
 
 fn load_from(path: &Path, environment: config::Environment) -> Result<Settings, ConfigError> {

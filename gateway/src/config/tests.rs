@@ -1,1 +1,538 @@
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
 
+use super::raw::RawConfig;
+use super::{BusKind, ConfigError, Settings, load_from};
+
+/// What every test's file begins with; the lists follow.
+const BASE: &str = r#"
+[gateway]
+cooperative = "hoa-binh"
+id = "gw-01"
+greenhouse = "nha-luoi-1"
+timezone = "Asia/Ho_Chi_Minh"
+[mqtt]
+host = "127.0.0.1"
+password = "secret"
+[[bus]]
+id = "main"
+kind = "pi"
+i2c = 1
+"#;
+
+const SHT: &str = r#"
+[[device]]
+id = "sht-inside"
+kind = "sht4x"
+bus = "main"
+address = 0x44
+"#;
+
+const DRIP: &str = r#"
+[[device]]
+id = "drip"
+kind = "drip-controller"
+bus = "main"
+address = 0x2c
+pulses_per_litre = 450
+"#;
+
+#[test]
+fn the_least_configuration_gets_sensible_defaults() {
+    let settings = parse(&format!("{BASE}{SHT}")).unwrap();
+    assert_eq!(settings.gateway().greenhouse_name, "nha-luoi-1");
+    assert_eq!(
+        settings.gateway().state_dir,
+        Path::new("/var/lib/furrow-gateway")
+    );
+    assert_eq!(settings.mqtt().username, "hoa-binh/gw-01");
+    assert_eq!(settings.mqtt().port, 1883);
+    assert_eq!(settings.mqtt().password.reveal(), "secret");
+    assert_eq!(settings.mqtt().send_interval.as_secs(), 60);
+    assert_eq!(settings.journal().commit_interval.as_secs(), 30);
+    assert_eq!(settings.journal().cap_bytes, 512 << 20);
+    assert_eq!(settings.irrigation().lease_seconds, 30);
+    assert_eq!(settings.irrigation().max_open_zones, 1);
+    assert_eq!(settings.buses()[0].kind, BusKind::Pi);
+    assert_eq!(settings.devices()[0].every.as_secs(), 10);
+    assert!(settings.zones().is_empty());
+}
+
+#[test]
+fn the_shipped_examples_hold() {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+    let read = |path: &Path| match path.to_str() {
+        Some("/etc/furrow/mqtt-password") => Ok("secret\n".to_owned()),
+        Some("/etc/furrow/ca.pem") => Ok("-----BEGIN CERTIFICATE-----\n…".to_owned()),
+        other => Err(io::Error::other(format!("no example file {other:?}"))),
+    };
+    for (file, buses) in [("gateway.toml", 2), ("gateway-simulated.toml", 2)] {
+        let text = std::fs::read_to_string(deploy.join(file)).unwrap();
+        let settings = from_text(&text, &read).unwrap_or_else(|error| panic!("{file}: {error}"));
+        assert_eq!(settings.buses().len(), buses, "{file}");
+        let channels: Vec<String> = settings
+            .channels()
+            .map(|(_, device, channel)| {
+                format!(
+                    "{}/{} {} e{}",
+                    device.id, channel.name, channel.unit, channel.exponent
+                )
+            })
+            .collect();
+        let expected = [
+            "sht-inside/air_temperature Cel e-2",
+            "sht-inside/relative_humidity %RH e-2",
+            "sht-outside/air_temperature Cel e-2",
+            "sht-outside/relative_humidity %RH e-2",
+            "co2/co2 [ppm] e0",
+            "co2/air_temperature Cel e-2",
+            "co2/relative_humidity %RH e-2",
+            "analog/global_radiation W/m2 e-2",
+            "analog/tank_level m e-3",
+            "analog/soil_moisture_index % e-1",
+            "flow/water_volume L e-2",
+            "flow/water_flow L/min e-2",
+            "drip/water_volume L e-2",
+            "drip/zones_open 1 e0",
+        ];
+        assert_eq!(channels, expected, "{file}");
+        assert_eq!(settings.zones().len(), 2, "{file}");
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_together() {
+    check(
+        r#"
+[gateway]
+cooperative = "Hòa Bình"
+id = "gw-01"
+timezone = "Hanoi"
+colour = "green"
+[mqtt]
+host = 5
+send_interval = 10
+[journal]
+commit_interval = "30"
+cap = "512"
+[[bus]]
+id = "main"
+kind = "spi"
+i2c = 1
+[[device]]
+id = "sht"
+kind = "sht4x"
+bus = "mian"
+address = 0x48
+[[zone]]
+id = "-"
+controller = "drip"
+output = 9
+max_run = "5h"
+"#,
+        &[
+            "gateway.colour: unknown key; remove it or correct its spelling (known here: \
+             cooperative, id, greenhouse, greenhouse_name, timezone, state_dir, clock_sync_file)",
+            "gateway.cooperative: cooperative id has 'H' at position 0 (must be a-z, 0-9 or '-'); \
+             write for example \"hoa-binh\"",
+            "gateway.greenhouse: is missing; add it, for example greenhouse = \"nha-luoi-1\"",
+            "gateway.timezone: \"Hanoi\" is not a time zone; \
+             write an IANA name such as \"Asia/Ho_Chi_Minh\"",
+            "mqtt.host: 5 is not a text; write a text such as \"ingest.example\"",
+            "mqtt.password_file: there is no password; \
+             add password_file = \"/etc/furrow/mqtt-password\" (or password)",
+            "mqtt.send_interval: 10 has no unit; write it with its unit, for example \"60s\"",
+            "journal.commit_interval: \"30\" has no unit; write 1s to 10min, for example \"30s\"",
+            "journal.cap: \"512\" has no unit; write 1 MiB to 64 GiB, for example \"512 MiB\"",
+            "bus[0].kind: \"spi\" is no kind of bus; write \"pi\" or \"simulated\"",
+            "device[0].bus: there is no bus \"mian\"; name one of: main",
+            "device[0].address: 0x48 is not an address of this kind of device; write 0x44 to 0x46",
+            "zone[0].id: zone id \"-\" must start and end with a letter or digit; \
+             write for example \"zone-1\"",
+            "zone[0].controller: there is no device \"drip\"; \
+             add a [[device]] of kind drip-controller",
+            "zone[0].output: 9 is out of range; write a whole number from 1 to 8, for example 1",
+            "zone[0].max_run: \"5h\" is out of range; write 1s to 4h, for example \"30min\"",
+        ],
+    );
+}
+
+#[test]
+fn nothing_at_all_is_told_section_by_section() {
+    check(
+        "",
+        &[
+            "gateway: the section is missing; add [gateway] with cooperative and id",
+            "mqtt: the section is missing; add [mqtt] with host and password_file",
+            "bus: there is no bus; add a [[bus]] with id, kind and i2c",
+            "device: there is no device; add a [[device]] with id, kind and bus",
+        ],
+    );
+}
+
+#[test]
+fn devices_must_not_collide() {
+    check(
+        &format!(
+            r#"{BASE}{SHT}{SHT}
+[[device]]
+id = "flow-1"
+kind = "flow-meter"
+bus = "main"
+pin = 17
+pulses_per_litre = 450
+[[device]]
+id = "flow-2"
+kind = "flow-meter"
+bus = "main"
+pin = 17
+address = 0x20
+litres_per_pulse = 10
+every = "10"
+[[device]]
+id = "co2"
+kind = "scd4x"
+bus = "main"
+address = 0x61
+every = "1s"
+[[device]]
+id = "late"
+kind = "sht4x"
+bus = "main"
+address = "0x45"
+altitude_m = 5
+"#
+        ),
+        &[
+            "device[3].every: \"10\" has no unit; write 1s to 1h, for example \"10s\"",
+            "device[3].address: means nothing for flow-meter; remove it",
+            "device[4].every: \"1s\" is out of range; write 5s to 1h, for example \"10s\"",
+            "device[4].address: 97 is out of range; \
+             write a whole number from 98 to 98, for example 0x62",
+            "device[5].altitude_m: means nothing for sht4x; remove it",
+            "device[1].id: \"sht-inside\" names two devices; give each device its own id",
+            "device[1].address: 0x44 is already used by device \"sht-inside\" on this bus; \
+             give each device on a bus its own address, or use another bus",
+        ],
+    );
+    check(
+        &format!(
+            r#"{BASE}
+[[device]]
+id = "flow-1"
+kind = "flow-meter"
+bus = "main"
+pin = 17
+pulses_per_litre = 450
+[[device]]
+id = "flow-2"
+kind = "flow-meter"
+bus = "main"
+pin = 17
+"#
+        ),
+        &["device[1].pulses_per_litre: is missing; \
+           add it from the meter's label, for example pulses_per_litre = 450"],
+    );
+}
+
+#[test]
+fn the_same_address_on_two_buses_is_no_collision() {
+    let second = SHT
+        .replace("main", "other")
+        .replace("sht-inside", "sht-other");
+    let text = format!("{BASE}[[bus]]\nid = \"other\"\nkind = \"pi\"\ni2c = 3\n{SHT}{second}");
+    let settings = parse(&text).unwrap();
+    assert_eq!(settings.devices()[1].bus, 1);
+}
+
+#[test]
+fn a_field_has_one_clock() {
+    check(
+        &format!(
+            r#"{BASE}
+[[bus]]
+id = "main"
+kind = "simulated"
+i2c = 1
+address = "tcp:127.0.0.1:7000"
+[[bus]]
+id = "third"
+kind = "pi"
+i2c = 3
+address = "nowhere"
+[[bus]]
+id = "fourth"
+kind = "simulated"
+i2c = 4
+address = "127.0.0.1:7000"
+{SHT}"#
+        ),
+        &[
+            "bus[2].address: a bus of the Pi has no address; remove it",
+            "bus[3].address: \"127.0.0.1:7000\" is no address of a simulator; \
+             write tcp:HOST:PORT or unix:/PATH",
+            "bus[1].id: \"main\" names two buses; give each bus its own id",
+            "bus[1].i2c: I2C bus 1 is already bus \"main\"; use one [[bus]] for it",
+            "bus[1].kind: is behind another clock than bus \"main\"; \
+             make all buses pi, or all simulated at one address",
+        ],
+    );
+}
+
+#[test]
+fn analog_inputs_are_checked_one_by_one() {
+    check(
+        &format!(
+            r#"{BASE}
+[[device]]
+id = "analog"
+kind = "ads1115"
+bus = "main"
+address = 0x48
+[[device.input]]
+input = 0
+kind = "pyranometer"
+volts_per_unit = 0.002
+unit = "lx"
+[[device.input]]
+input = 0
+kind = "pyranometer"
+volts_per_unit = 0.002
+[[device.input]]
+input = 4
+kind = "current-loop"
+shunt_ohms = 250
+at_4_ma = 1.0
+at_20_ma = 1.0
+[[device.input]]
+input = 2
+kind = "capacitive-moisture"
+dry_volts = 2.9
+wet_volts = 2.85
+[[device.input]]
+input = 3
+kind = "ph"
+"#
+        ),
+        &[
+            "device[0].input[0].unit: means nothing for pyranometer; remove it",
+            "device[0].input[1].input: AIN0 is used twice; give each sensor its own input",
+            "device[0].input[1].channel: \"global_radiation\" names two channels; \
+             add channel = \"…\" with a name of its own",
+            "device[0].input[2].input: 4 is out of range; \
+             write a whole number from 0 to 3, for example 0",
+            "device[0].input[2].shunt_ohms: 250 is out of range; \
+             write a number from 10 to 190, for example 100",
+            "device[0].input[2].channel: is missing; add it, for example channel = \"tank_level\"",
+            "device[0].input[3].wet_volts: is too close to dry_volts; \
+             measure the probe in air and in water",
+            "device[0].input[4].kind: \"ph\" is no kind of input; \
+             write pyranometer, current-loop or capacitive-moisture",
+        ],
+    );
+}
+
+#[test]
+fn zones_keep_their_limits() {
+    check(
+        &format!(
+            r#"{BASE}{SHT}{DRIP}
+[[zone]]
+id = "z1"
+controller = "drip"
+output = 1
+max_run = "10min"
+daily_limit = "20min"
+[[zone.schedule]]
+at = "6 o'clock"
+for = "5min"
+[[zone.schedule]]
+at = "07:00"
+for = "11min"
+[[zone]]
+id = "z2"
+controller = "sht-inside"
+output = 1
+max_run = "1h"
+daily_limit = "30min"
+[[zone]]
+id = "z3"
+controller = "drip"
+output = 3
+max_run = "10min"
+daily_limit = "15min"
+[[zone.schedule]]
+at = "05:00"
+for = "10min"
+[[zone.schedule]]
+at = "17:00"
+for = "10min"
+[[zone]]
+id = "z3"
+controller = "drip"
+output = 3
+pulses_per_litre = 450
+litres_per_pulse = 10
+"#
+        ),
+        &[
+            "zone[0].schedule[0].at: \"6 o'clock\" is no time of day; \
+             write local time as HH:MM, for example \"06:00\"",
+            "zone[0].schedule[1].for: is longer than max_run (600 s); shorten it, or raise max_run",
+            "zone[1].controller: device \"sht-inside\" is no drip controller; \
+             name a device of kind drip-controller",
+            "zone[1].daily_limit: is shorter than max_run; raise it, or lower max_run",
+            "zone[2].schedule: all runs together take 20 min a day; \
+             shorten them or raise daily_limit (15 min)",
+            "zone[3].pulses_per_litre: stands beside litres_per_pulse; keep only one of them",
+        ],
+    );
+    let zone = "[[zone]]\nid = \"z1\"\ncontroller = \"drip\"\noutput = 1\n";
+    check(
+        &format!("{BASE}{DRIP}{zone}{}", zone.replace("z1", "z2")),
+        &["zone[1].output: output 1 already waters zone \"z1\"; give each zone its own output"],
+    );
+}
+
+#[test]
+fn a_controller_without_a_factor_takes_its_zones() {
+    let drip = DRIP.replace("pulses_per_litre = 450", "");
+    let zone = "[[zone]]\nid = \"z1\"\ncontroller = \"drip\"\noutput = 1\nlitres_per_pulse = 10\n";
+    let settings = parse(&format!("{BASE}{drip}{zone}")).unwrap();
+    let super::DeviceKind::DripController { factor, .. } = settings.devices()[0].kind else {
+        panic!("not a drip controller");
+    };
+    assert_eq!(factor.micropulses_per_litre(), 100_000);
+    assert_eq!(settings.zones()[0].plan.litres_milli(3), 30_000);
+}
+
+#[test]
+fn secrets_and_certificates_come_from_files() {
+    let with = |lines: &str| BASE.replace("password = \"secret\"", lines) + SHT;
+    let read = |path: &Path| match path.to_str() {
+        Some("/good") => Ok("from file\r\n".to_owned()),
+        Some("/empty") => Ok("\n".to_owned()),
+        Some("/text") => Ok("hello".to_owned()),
+        _ => Err(io::Error::from(io::ErrorKind::NotFound)),
+    };
+    let good = from_text(&with("password_file = \"/good\""), &read).unwrap();
+    assert_eq!(good.mqtt().password.reveal(), "from file");
+    assert_eq!(format!("{:?}", good.mqtt().password), "Secret(…)");
+    let table = [
+        (
+            "password_file = \"/empty\"",
+            "mqtt.password_file: \"/empty\" is empty; \
+             write the password into that file, on its first line",
+        ),
+        (
+            "password_file = \"/gone\"",
+            "mqtt.password_file: \"/gone\" can't be read: entity not found; \
+             write the password into that file, on its first line",
+        ),
+        (
+            "password_file = \"/good\"\npassword = \"x\"",
+            "mqtt.password: stands beside password_file; keep only one of them",
+        ),
+        (
+            "password = \"x\"\ntls = { ca_file = \"/text\" }",
+            "mqtt.tls.ca_file: \"/text\" holds no PEM certificate; \
+             name the PEM file with the certificate of the broker's authority",
+        ),
+        (
+            "password = \"x\"\ntls = { ca = \"/text\" }",
+            "mqtt.tls.ca: unknown key; remove it or correct its spelling (known here: ca_file)\n\
+             mqtt.tls.ca_file: is missing; add it, for example ca_file = \"/etc/furrow/ca.pem\"",
+        ),
+    ];
+    for (lines, expected) in table {
+        assert_eq!(from_text(&with(lines), &read).unwrap_err(), expected);
+    }
+}
+
+#[test]
+fn the_environment_overrides_the_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("gateway.toml");
+    std::fs::write(&path, format!("{BASE}{SHT}")).unwrap();
+    let load = |variables: &[(&str, &str)]| {
+        let variables: config::Map<String, String> = variables
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
+        load_from(&path, super::environment().source(Some(variables)))
+    };
+    let settings = load(&[
+        ("FURROW__MQTT__PORT", "8883"),
+        ("FURROW__MQTT__PASSWORD", "007"),
+        ("FURROW__GATEWAY__ID", "gw-02"),
+        ("FURROW__JOURNAL__COMMIT_INTERVAL", "10 s"),
+        ("FURROW_CONFIG", "/ignored"),
+    ])
+    .unwrap();
+    assert_eq!(settings.mqtt().port, 8883);
+    assert_eq!(settings.mqtt().password.reveal(), "007");
+    assert_eq!(settings.mqtt().username, "hoa-binh/gw-02");
+    assert_eq!(settings.journal().commit_interval.as_secs(), 10);
+    let error = load(&[("FURROW__MQTT__PROT", "8883"), ("FURROW__MQTT__PORT", "x")]).unwrap_err();
+    let ConfigError::Mistakes { mistakes, .. } = error else {
+        panic!("{error}")
+    };
+    assert_eq!(
+        mistakes.to_string(),
+        "2 mistakes\n  mqtt.prot: unknown key; remove it or correct its spelling (known here: \
+         host, port, username, password, password_file, send_interval, tls)\n  \
+         mqtt.port: \"x\" is not a whole number; \
+         write a whole number from 1 to 65535, for example 1883"
+    );
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_told_with_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("gateway.toml");
+    std::fs::write(&path, "[gateway\n").unwrap();
+    let error =
+        load_from(&path, super::environment().source(Some(config::Map::new()))).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("read configuration {}", path.display())
+    );
+    assert!(
+        std::error::Error::source(&error)
+            .unwrap()
+            .to_string()
+            .contains("line 1")
+    );
+    assert!(Settings::load(&dir.path().join("missing.toml")).is_err());
+}
+
+/// Expects exactly these mistakes, in this order.
+#[track_caller]
+fn check(text: &str, expected: &[&str]) {
+    assert_eq!(parse(text).unwrap_err(), expected.join("\n"));
+}
+
+fn parse(text: &str) -> Result<Settings, String> {
+    from_text(text, &|_| Err(io::Error::from(io::ErrorKind::NotFound)))
+}
+
+fn from_text(text: &str, read: &dyn Fn(&Path) -> io::Result<String>) -> Result<Settings, String> {
+    let raw: RawConfig = config::Config::builder()
+        .add_source(config::File::from_str(text, config::FileFormat::Toml))
+        .build()
+        .and_then(config::Config::try_deserialize)
+        .unwrap();
+    Settings::from_raw(&raw, read).map_err(|mistakes| {
+        let lines: Vec<String> = mistakes
+            .as_slice()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        // The same key must not be told twice with the same words.
+        let unique: BTreeMap<&String, ()> = lines.iter().map(|line| (line, ())).collect();
+        assert_eq!(unique.len(), lines.len(), "{lines:?}");
+        lines.join("\n")
+    })
+}
