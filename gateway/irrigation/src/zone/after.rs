@@ -87,7 +87,6 @@ impl Zone {
         let pulses = status
             .filter(|s| !s.was_reset && !run.reset)
             .map(|s| s.pulses);
-        self.effects.push(Effect::Persist);
         self.effects.push(Effect::Emit(EventKind::RunEnded {
             run: run.wish.run,
             cause: run.wish.cause,
@@ -98,6 +97,8 @@ impl Zone {
                 .map(|p| self.plan.litres_milli(p.wrapping_sub(run.baseline_pulses))),
             reason,
         }));
+        // Behind the event: a crash in between tells the end twice, by one number, never not at all.
+        self.effects.push(Effect::Persist);
         let travelling = self.hurry && status.is_some_and(|s| s.confirmed && !s.fault);
         match status {
             Some(status) if status.commanded || status.fault || status.confirmed && !travelling => {

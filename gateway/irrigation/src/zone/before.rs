@@ -138,7 +138,6 @@ impl Zone {
         };
         self.state.budget.settle(open.planned_ms, open_ms);
         let pulses = status.filter(|s| !s.was_reset).map(|s| s.pulses);
-        self.effects.push(Effect::Persist);
         self.effects.push(Effect::Emit(EventKind::RunEnded {
             run: open.run,
             cause: open.cause,
@@ -149,5 +148,7 @@ impl Zone {
                 .map(|p| self.plan.litres_milli(p.wrapping_sub(open.baseline_pulses))),
             reason: EndReason::Interrupted,
         }));
+        // Behind the event: a crash in between tells the end twice, by one number, never not at all.
+        self.effects.push(Effect::Persist);
     }
 }

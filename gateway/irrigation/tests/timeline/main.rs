@@ -27,7 +27,7 @@ fn a_manual_run_lives_by_renewed_leases_and_ends_by_itself() {
     let mut bench = Bench::started(vec![zone("a", 30, 120, &[])]);
     bench.manual(Z1, 60 * SECOND).unwrap();
     bench.until(3 * MINUTE);
-    // Charged before the lease; a lease never reaches beyond the planned end; 50 L/h by the meter.
+    // Charged before the first lease; a lease never reaches beyond the planned end.
     bench.expect(&[
         "10 a used 60",
         "10 a started run 1 Manual for 60",
@@ -38,8 +38,8 @@ fn a_manual_run_lives_by_renewed_leases_and_ends_by_itself() {
         "50 a lease 20",
         "60 a lease 10",
         "70 a lease 0",
-        "77 a used 60",
         "77 a ended run 1 Manual, open 60, litres 1000, Completed",
+        "77 a used 60",
     ]);
     assert_eq!(bench.controller.open_ms(0), 60 * SECOND);
 }
@@ -58,8 +58,8 @@ fn a_stopped_run_gives_its_rest_back() {
         "10 a lease 30",
         "20 a lease 30",
         "25 a lease 0",
-        "32 a used 15",
         "32 a ended run 1 Manual, open 15, litres 250, Stopped",
+        "32 a used 15",
     ]);
 }
 
@@ -208,8 +208,8 @@ fn a_crash_closes_at_the_next_start_and_says_so() {
         "20 a lease 30",
         "30 a lease 30",
         "40 a lease 0",
-        "40 a used 30",
         "40 a ended run 1 Manual, open 30, litres 500, Interrupted",
+        "40 a used 30",
     ]);
     // The next run has another number.
     bench.until(2 * MINUTE);
