@@ -1,6 +1,12 @@
 //! Who may do what on the embedded broker, asked with a real client over a real socket.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "test helpers")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::wildcard_enum_match_arm,
+    reason = "test helpers; foreign enums"
+)]
 
 use std::time::Duration;
 

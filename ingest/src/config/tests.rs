@@ -1,3 +1,9 @@
+#![allow(
+    clippy::string_slice,
+    clippy::unwrap_in_result,
+    reason = "ASCII; test helpers"
+)]
+
 use std::net::SocketAddr;
 use std::time::Duration;
 

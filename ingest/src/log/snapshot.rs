@@ -133,7 +133,7 @@ pub fn store(dir: &Path, snapshot: &Snapshot) -> Result<(), SnapshotError> {
         eras: snapshot.eras.clone(),
         streams,
     };
-    let body = serde_json::to_vec(&stored).expect("numbers and ids always serialise");
+    let body = encode(&stored);
     let path = dir.join(FILE);
     let new = dir.join(format!("{FILE}.new"));
     let write = || -> io::Result<()> {
@@ -149,6 +149,10 @@ pub fn store(dir: &Path, snapshot: &Snapshot) -> Result<(), SnapshotError> {
         path: path.clone(),
         source,
     })
+}
+
+fn encode(stored: &Stored) -> Vec<u8> {
+    serde_json::to_vec(stored).expect("numbers and ids always serialise")
 }
 
 #[cfg(test)]

@@ -57,6 +57,9 @@ pub struct Delivery<R> {
     pub receipt: R,
 }
 
+/// Where deliveries go in, and the thread that takes them out.
+pub type Started<R> = (mpsc::Sender<Delivery<R>>, JoinHandle<()>);
+
 /// Starts the thread. It ends, after everything taken is committed, when all senders are gone.
 ///
 /// # Errors
@@ -66,7 +69,7 @@ pub fn start<D, L>(
     tracker: Tracker,
     setup: FrontSetup,
     link: L,
-) -> std::io::Result<(mpsc::Sender<Delivery<L::Receipt>>, JoinHandle<()>)>
+) -> std::io::Result<Started<L::Receipt>>
 where
     D: Disk + Send + 'static,
     L: Link,
