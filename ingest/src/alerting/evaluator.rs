@@ -299,7 +299,7 @@ impl Told<'_> {
             TransitionKind::Resolved => "resolved",
         };
         json!({
-            "id": alert,
+            "id": alert.map(|alert| alert.to_string()),
             "cooperative": self.cooperative,
             "greenhouse": watched.series.greenhouse,
             "device": watched.series.device,

@@ -10,14 +10,14 @@ use furrow_wire::CooperativeId;
 use serde_json::Value;
 use tokio::sync::broadcast;
 
-/// Messages a subscriber may be behind before it is dropped: about ten seconds of a cooperative with
-/// 100 greenhouses of 16 channels each, sent every minute.
-pub const LIVE_QUEUE_MESSAGES: usize = 256;
+/// Messages a subscriber may be behind before it is dropped: two rounds of a cooperative with 100 greenhouses
+/// of 16 channels each, all applied at once.
+pub const LIVE_QUEUE_MESSAGES: usize = 4096;
 
 /// What a message is about: the SSE event name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LiveKind {
-    /// New values of series: an array, the newest of each series in one batch.
+    /// The newest value of a series; one message for each series and group of log entries.
     Reading,
     /// An alert changed its state.
     Alert,

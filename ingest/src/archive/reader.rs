@@ -240,7 +240,7 @@ impl ArchiveReader {
                 params![greenhouse.as_str(), from_ms, to_ms, ROWS_MAX],
                 |row| {
                     Ok(json!({
-                        "id": row.get::<_, i64>(0)?,
+                        "id": row.get::<_, i64>(0)?.to_string(),
                         "rule": row.get::<_, String>(1)?,
                         "severity": row.get::<_, String>(2)?,
                         "device": row.get::<_, String>(3)?,

@@ -1,17 +1,53 @@
 //! The HTTP side: API, live events, health, metrics, the web app.
 //!
-//! Every answer is scoped by the token's cooperative; another cooperative does not exist for it.
+//! Every answer about data is made from a [`scope::Scope`], which only a token of that cooperative opens: another
+//! cooperative does not exist for it. Handlers hold no state and never wait for the archive's writer.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `scope` | who may see what: tokens, cookie, cooperative and greenhouse of a path |
+//! | `session` | login and logout |
+//! | `api` | the JSON answers |
+//! | `live` | server-sent events |
+//! | `health` | `/healthz`, `/readyz`, `/metrics` |
+//! | `web` | the embedded web app |
+//! | [`fleet`] | gateways right now |
 
 use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
 
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, HeaderValue, Request};
+use axum::middleware::Next;
+use axum::response::Response;
+use axum::routing::{get, post};
 use furrow_wire::{CooperativeId, GatewayId, GreenhouseId};
+use tokio::sync::Semaphore;
 
 use crate::archive::{ArchiveReader, LiveHub};
-use crate::metrics::Metrics;
+use crate::metrics::{Counter, Metrics};
 
+mod answer;
+mod api;
 pub mod fleet;
+mod health;
+mod live;
+mod scope;
+mod session;
+mod web;
 
 pub use fleet::{Fleet, GatewayStatus, StreamStatus};
+
+/// Longest request body, in bytes: a login holds one token.
+const BODY_BYTES_MAX: usize = 4096;
+/// Archive reads at once: each holds a thread and a connection.
+const READS_MAX: usize = 8;
+/// Live streams at once, over all cooperatives: each holds a socket and a queue.
+const LIVE_STREAMS_MAX: usize = 1000;
+/// What open requests get to end when the process stops. Live streams never end by themselves.
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// A cooperative as the API shows it, and who may see it. From the configuration.
 #[derive(Debug, Clone)]
@@ -50,20 +86,122 @@ pub struct HttpSetup {
     pub metrics: Metrics,
 }
 
-/// The whole HTTP service.
-#[must_use]
-pub fn router(setup: HttpSetup) -> axum::Router {
-    unimplemented!()
+/// What handlers share.
+#[derive(Debug)]
+struct Api {
+    cooperatives: Vec<CooperativeAccess>,
+    reader: ArchiveReader,
+    fleet: Fleet,
+    live: LiveHub,
+    metrics: Metrics,
+    reads: Semaphore,
+    scans: Semaphore,
+    streams: Arc<Semaphore>,
+    refused: Counter,
+    slow: Counter,
 }
 
-/// Serves until `shutdown` completes; open requests get 5 seconds to end.
+/// The whole HTTP service.
+#[must_use]
+pub fn router(setup: HttpSetup) -> Router {
+    let refused = setup.metrics.counter(
+        "furrow_http_refused_total",
+        "Requests without a token, or with an unknown one.",
+        &[],
+    );
+    let slow = setup.metrics.counter(
+        "furrow_live_dropped_total",
+        "Live streams ended because the client read too slowly.",
+        &[],
+    );
+    let api = Arc::new(Api {
+        cooperatives: setup.cooperatives,
+        reader: setup.reader,
+        fleet: setup.fleet,
+        live: setup.live,
+        metrics: setup.metrics,
+        reads: Semaphore::new(READS_MAX),
+        scans: Semaphore::new(1),
+        streams: Arc::new(Semaphore::new(LIVE_STREAMS_MAX)),
+        refused,
+        slow,
+    });
+    let greenhouse = Router::new()
+        .route("/channels", get(api::channels))
+        .route("/latest", get(api::latest))
+        .route("/series/{device}/{channel}", get(api::series))
+        .route("/events", get(api::events))
+        .route("/gaps", get(api::gaps))
+        .route("/alerts", get(api::alerts));
+    let cooperative = Router::new()
+        .route("/greenhouses", get(api::greenhouses))
+        .route("/delivery", get(api::delivery))
+        .route("/live", get(live::live))
+        .nest("/greenhouses/{greenhouse}", greenhouse);
+    let v1 = Router::new()
+        .route("/login", post(session::login))
+        .route("/logout", post(session::logout))
+        .route("/cooperatives", get(api::cooperatives))
+        .nest("/cooperatives/{cooperative}", cooperative)
+        .fallback(api::nothing);
+    Router::new()
+        .nest("/api/v1", v1)
+        .route("/api/{*rest}", get(api::nothing).fallback(api::nothing))
+        .route("/healthz", get(health::healthz))
+        .route("/readyz", get(health::readyz))
+        .route("/metrics", get(health::metrics))
+        .fallback(web::file)
+        .layer(axum::middleware::from_fn(harden))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .with_state(api)
+}
+
+/// Serves until `shutdown` completes; open requests get [`DRAIN`] to end.
 ///
 /// # Errors
 /// When the listener fails.
 pub async fn serve(
     listener: tokio::net::TcpListener,
-    router: axum::Router,
+    router: Router,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
-    unimplemented!()
+    let (ending, mut ended) = tokio::sync::watch::channel(false);
+    let graceful = async move {
+        shutdown.await;
+        ending.send_replace(true);
+    };
+    let serving = axum::serve(listener, router).with_graceful_shutdown(graceful);
+    tokio::select! {
+        result = serving => result,
+        () = async {
+            // An error says that the sender is gone, which it is only after it has said so.
+            ended.wait_for(|ended| *ended).await.ok();
+            tokio::time::sleep(DRAIN).await;
+        } => Ok(()),
+    }
 }
+
+/// Headers that every answer bears: nothing of this is for other sites to frame, sniff or link to.
+async fn harden(request: Request<axum::body::Body>, next: Next) -> Response {
+    const HEADERS: [(&str, &str); 4] = [
+        ("x-content-type-options", "nosniff"),
+        ("x-frame-options", "DENY"),
+        ("referrer-policy", "no-referrer"),
+        (
+            "content-security-policy",
+            "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+             frame-ancestors 'none'; base-uri 'none'; form-action 'self'",
+        ),
+    ];
+    let mut response = next.run(request).await;
+    for (name, value) in HEADERS {
+        response.headers_mut().insert(
+            HeaderName::from_static(name),
+            HeaderValue::from_static(value),
+        );
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests;
