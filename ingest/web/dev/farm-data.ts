@@ -212,7 +212,7 @@ export function series(house: House, of: Channel, from: number, to: number, poin
 }
 
 export function events(house: House, from: number, to: number, now: number): FarmEvent[] {
-  const none = { zone: null, run: null, cause: null, open_ms: null, litres: null, reason: null, text: null };
+  const none = { zone: null, device: null, run: null, cause: null, open_ms: null, litres: null, reason: null, text: null };
   const found: FarmEvent[] = [];
   for (const run of runs(house, from, Math.min(to, now))) {
     const zone = house.zones[run.zone]?.id ?? null;
@@ -221,8 +221,8 @@ export function events(house: House, from: number, to: number, now: number): Far
     if (run.to <= now) found.push({ ...of, time_ms: run.to, kind: 'run_ended', open_ms: run.to - run.from, litres: (11.8 * (run.to - run.from)) / MINUTE, reason: 'completed' });
   }
   if (house.id === 'nha-luoi-1') {
-    found.push({ ...none, time_ms: now - 40 * MINUTE, kind: 'device_fault', text: 'co2: no acknowledge' });
-    found.push({ ...none, time_ms: now - 27 * HOUR, kind: 'gateway_started', reason: 'unclean' });
+    found.push({ ...none, time_ms: now - 40 * MINUTE, kind: 'device_fault', device: 'co2', text: 'no acknowledge' });
+    found.push({ ...none, time_ms: now - 27 * HOUR, kind: 'gateway_started', reason: 'unclean', text: '0.1.0' });
     found.push({ ...none, time_ms: now - 4 * HOUR, kind: 'run_ended', zone: 'zone-2', run: 7, cause: 'manual', open_ms: 3.5 * MINUTE, litres: 41.2, reason: 'stopped' });
   }
   return found.filter((e) => e.time_ms >= from && e.time_ms <= to).sort((a, b) => b.time_ms - a.time_ms);
@@ -246,8 +246,7 @@ export function alerts(house: House, now: number): Alert[] {
 }
 
 export function gaps(house: House, now: number): Gap[] {
-  if (house.id === 'nha-luoi-2') return [{ gateway: 'gw-02', stream: '3f2a90cc01d4e7b8', from_seq: 4120, to_seq: 4388, since_ms: now - 2.2 * HOUR, reason: 'missing' }];
-  if (house.id === 'nha-luoi-1') return [{ gateway: 'gw-01', stream: '9b17c2d0aa54f013', from_seq: 812, to_seq: 1159, since_ms: now - 2 * DAY, reason: 'cap_reached' }];
+  if (house.id === 'nha-luoi-1') return [{ gateway: 'gw-01', stream: '9b17c2d0aa54f013', from_seq: 812, to_seq: 1159, readings: 5_220, since_ms: now - 2 * DAY, reason: 'cap_reached' }];
   return [];
 }
 

@@ -107,7 +107,10 @@ export const gaps = (c: string, g: string, signal?: AbortSignal): Promise<Gap[]>
 export const events = (c: string, g: string, from: number, to: number, signal?: AbortSignal): Promise<FarmEvent[]> =>
   get(`${house(c, g)}/events?${span(from, to)}`, signal);
 export const alerts = (c: string, g: string, from: number, to: number, signal?: AbortSignal): Promise<Alert[]> =>
-  get(`${house(c, g)}/alerts?${span(from, to)}`, signal);
+  get<Alert[]>(`${house(c, g)}/alerts?${span(from, to)}`, signal).then((alerts) =>
+    // An alert about the gateway itself has neither; an empty name means the same.
+    alerts.map((alert) => ({ ...alert, device: alert.device || null, channel: alert.channel || null })),
+  );
 export const series = (
   c: string,
   g: string,

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { arrived, NO_CADENCE, usualMs } from './cadence';
+import { arrived, NO_CADENCE, recalled, usualMs } from './cadence';
 
 const after = (...times: number[]): number => usualMs(times.reduce(arrived, NO_CADENCE));
 
@@ -14,4 +14,9 @@ test.each([
   ['a clock that was set back', [100_000, 50_000, 60_000], 10_000],
 ])('%s', (_name, times, expected) => {
   expect(after(...times)).toBe(expected);
+});
+
+test('what was kept is recalled, what was not is left out', () => {
+  expect(recalled('{"a":[60000,61000],"b":"x","c":[-5],"d":["y"]}')).toEqual(new Map([['a', { lastAt: null, spacings: [60_000, 61_000] }]]));
+  expect(recalled('null')).toEqual(new Map());
 });

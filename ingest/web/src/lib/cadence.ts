@@ -32,3 +32,15 @@ export function usualMs({ spacings }: Cadence): number {
   const sorted = [...spacings].sort((a, b) => a - b);
   return sorted[Math.floor((sorted.length - 1) / 2)] ?? 0;
 }
+
+/** Cadences as they were kept: `{"greenhouse": [spacing, …]}`. What is not that is left out. */
+export function recalled(kept: string): Map<string, Cadence> {
+  const found: unknown = JSON.parse(kept);
+  if (typeof found !== 'object' || found === null) return new Map();
+  const plausible = (ms: unknown): ms is number => typeof ms === 'number' && ms >= GROUP_MS && ms <= SPACING_MS_MAX;
+  return new Map(
+    Object.entries(found).flatMap(([id, spacings]): [string, Cadence][] =>
+      Array.isArray(spacings) && spacings.every(plausible) ? [[id, { lastAt: null, spacings: spacings.slice(-REMEMBERED) }]] : [],
+    ),
+  );
+}

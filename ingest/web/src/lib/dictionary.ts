@@ -182,16 +182,16 @@ const vi = {
   },
   gaps: {
     title: 'Thiếu dữ liệu',
-    empty: 'Không thiếu dữ liệu. Mọi số đo trạm đã ghi đều đã về tới đây.',
-    missing: (n: string) => `${n} gói số đo chưa về`,
-    missingText: 'Trạm giữ các gói này cho tới khi gửi được. Không cần làm gì nếu trạm đang kết nối.',
-    gone: (n: string) => `${n} gói số đo đã mất`,
+    empty: 'Không có số đo nào bị mất.',
+    waiting: (n: string) => `${n} số đo chưa về`,
+    waitingText: 'Trạm giữ các số đo này cho tới khi gửi được. Không cần làm gì nếu trạm đang kết nối.',
+    gone: (n: string) => `${n} số đo đã mất`,
     reason: {
       cap_reached: 'Bộ nhớ của trạm đầy nên phải bỏ số đo cũ nhất.',
       damaged: 'Một phần thẻ nhớ của trạm bị hỏng.',
       disk_full: 'Thẻ nhớ của trạm hết chỗ.',
     },
-    since: (time: string, age: string) => `Từ ${time} (${age})`,
+    known: (time: string, age: string) => `Được biết lúc ${time} (${age})`,
   },
   age: {
     now: 'vừa xong',
@@ -406,16 +406,16 @@ const en: Dictionary = {
   },
   gaps: {
     title: 'Missing data',
-    empty: 'Nothing is missing. Every reading the gateway recorded has arrived.',
-    missing: (n) => `${plural(n, 'packet', 'packets')} of readings not here yet`,
-    missingText: 'The gateway keeps them until they are delivered. Nothing to do while it is online.',
-    gone: (n) => `${plural(n, 'packet', 'packets')} of readings lost`,
+    empty: 'No readings were lost.',
+    waiting: (n) => `${plural(n, 'reading', 'readings')} not here yet`,
+    waitingText: 'The gateway keeps them until they are delivered. Nothing to do while it is online.',
+    gone: (n) => `${plural(n, 'reading', 'readings')} lost`,
     reason: {
       cap_reached: 'The gateway’s storage was full, so the oldest readings had to go.',
       damaged: 'Part of the gateway’s memory card is damaged.',
       disk_full: 'The gateway’s memory card is full.',
     },
-    since: (time, age) => `Since ${time} (${age})`,
+    known: (time, age) => `Known since ${time} (${age})`,
   },
   age: {
     now: 'just now',

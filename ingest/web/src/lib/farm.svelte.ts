@@ -4,7 +4,7 @@
  */
 
 import * as api from './api';
-import { arrived, NO_CADENCE, usualMs, type Cadence } from './cadence';
+import { arrived, NO_CADENCE, recalled, usualMs, type Cadence } from './cadence';
 import { afterReading, parseReadings } from './freshness';
 import { DAY_MS, SECOND_MS } from './format';
 import { LiveConnection, type LiveState } from './live';
@@ -24,6 +24,8 @@ const REFRESH_MS_MIN = SECOND_MS;
 const REFRESH_MS_MAX = 60 * SECOND_MS;
 /** How far back the alerts list goes. */
 export const ALERTS_BACK_MS = 30 * DAY_MS;
+
+const CADENCES_KEY = 'furrow.cadences.';
 
 export interface HouseState {
   latest: ReadonlyMap<string, Latest>;
@@ -51,7 +53,7 @@ export class Farm {
   /** Greenhouses to ask for again with the next refresh. */
   #changed = new Set<string>();
   #listChanged = false;
-  #cadences = new Map<string, Cadence>();
+  #cadences: Map<string, Cadence>;
   #flushTimer: ReturnType<typeof setTimeout> | null = null;
   #refreshTimer: ReturnType<typeof setTimeout> | null = null;
   #interval: ReturnType<typeof setInterval> | null = null;
@@ -60,6 +62,7 @@ export class Farm {
 
   constructor(cooperative: string, onUnauthorised: () => void) {
     this.cooperative = cooperative;
+    this.#cadences = rememberedCadences(cooperative);
     this.#unexpectedSession = onUnauthorised;
     this.#connection = new LiveConnection({
       url: api.liveUrl(cooperative),
@@ -74,7 +77,10 @@ export class Farm {
   start(): void {
     void this.load();
     this.#connection.start();
-    this.#interval = setInterval(() => void this.refresh(), REFRESH_MS_MAX);
+    this.#interval = setInterval(() => {
+      void this.refresh();
+      this.#remember();
+    }, REFRESH_MS_MAX);
     window.addEventListener('online', this.#wake);
     window.addEventListener('offline', this.#lose);
     document.addEventListener('visibilitychange', this.#wake);
@@ -83,6 +89,7 @@ export class Farm {
   stop(): void {
     this.#abort.abort();
     this.#connection.stop();
+    this.#remember();
     if (this.#interval !== null) clearInterval(this.#interval);
     if (this.#flushTimer !== null) clearTimeout(this.#flushTimer);
     if (this.#refreshTimer !== null) clearTimeout(this.#refreshTimer);
@@ -166,6 +173,16 @@ export class Farm {
       this.#setHouse(id, { latest: this.#newest(id, latest), alerts, deliveryMs: usualMs(this.#cadences.get(id) ?? NO_CADENCE) });
     } catch (error) {
       if (!this.#abort.signal.aborted && this.houses.get(id) === undefined) this.error = error;
+    }
+  }
+
+  /** Keeps the cadences for the next visit, which would otherwise take minutes to learn them. */
+  #remember(): void {
+    const usual = [...this.#cadences].map(([id, cadence]) => [id, cadence.spacings] as const);
+    try {
+      localStorage.setItem(CADENCES_KEY + this.cooperative, JSON.stringify(Object.fromEntries(usual)));
+    } catch {
+      // Without storage they are learned anew.
     }
   }
 
@@ -258,6 +275,14 @@ export class Farm {
     this.#connection.retryNow();
     void this.refresh();
   };
+}
+
+function rememberedCadences(cooperative: string): Map<string, Cadence> {
+  try {
+    return recalled(localStorage.getItem(CADENCES_KEY + cooperative) ?? '{}');
+  } catch {
+    return new Map();
+  }
 }
 
 /** Which greenhouse a message of the live stream is about, if it says so. */

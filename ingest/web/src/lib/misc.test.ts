@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { byUrgency } from './alerts';
 import { dictionaries, known } from './dictionary';
-import { isLoss } from './gaps';
 import { byImportance } from './order';
 import { eachLimited } from './pool';
 import { offsetMs } from './server-clock';
@@ -78,14 +77,14 @@ describe('alerts', () => {
 });
 
 describe('events', () => {
-  const base: FarmEvent = { time_ms: 0, kind: 'run_ended', zone: 'zone-1', run: 1, cause: 'schedule', open_ms: 600_000, litres: 118, reason: 'completed', text: null };
+  const base: FarmEvent = { time_ms: 0, kind: 'run_ended', zone: 'zone-1', device: null, run: 1, cause: 'schedule', open_ms: 600_000, litres: 118, reason: 'completed', text: null };
 
   test.each<[Partial<FarmEvent>, string, string]>([
     [{}, 'Tưới xong · Luống 1', '118 L · van mở 10 phút · theo lịch'],
     [{ reason: 'fault', litres: 3.21, cause: 'manual' }, 'Dừng tưới · Luống 1', '3,2 L · van mở 10 phút · bằng tay · dừng vì lỗi'],
     [{ litres: null, open_ms: null, cause: null, zone: 'zone-9' }, 'Tưới xong · zone-9', ''],
     [{ kind: 'run_started' }, 'Bắt đầu tưới · Luống 1', 'theo lịch'],
-    [{ kind: 'device_fault', zone: null, reason: null, text: 'co2: no acknowledge' }, 'Thiết bị hỏng', 'co2: no acknowledge'],
+    [{ kind: 'device_fault', zone: null, device: 'co2', reason: null, text: 'no acknowledge' }, 'Thiết bị hỏng · Cảm biến CO₂', 'no acknowledge'],
     [{ kind: 'new_kind' as FarmEvent['kind'], zone: null, reason: 'x' }, 'new_kind', 'x'],
   ])('%o', (change, title, detail) => {
     const text = eventText({ ...base, ...change }, zones, words);
@@ -100,10 +99,6 @@ test('quantities stand in the order in which they matter, outside last', () => {
     .sort(byImportance)
     .map((s) => `${s.device}/${s.channel}`);
   expect(sorted).toEqual(['sht-inside/air_temperature', 'scd41/air_temperature', 'a/co2', 'a/leaf_wetness', 'b/leaf_wetness', 'sht-outside/air_temperature']);
-});
-
-test('only a loss is for good', () => {
-  expect(['cap_reached', 'damaged', 'disk_full', 'missing', 'toString'].map(isLoss)).toEqual([true, true, true, false, false]);
 });
 
 test.each([

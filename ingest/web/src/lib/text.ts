@@ -64,8 +64,9 @@ export function eventText(event: FarmEvent, zones: readonly Zone[], words: Words
   const zone = zoneName(event.zone, zones);
   const cause = event.cause === null ? '' : known(text.events.cause, event.cause);
   const note = event.text ?? '';
+  const device = event.device === null ? '' : deviceName(event.device, undefined, words);
   const reason = event.reason === null ? '' : known(text.events.reason, event.reason);
-  const title = (name: string): string => [name, zone].filter((part) => part !== '').join(' · ');
+  const title = (name: string): string => [name, device, zone].filter((part) => part !== '').join(' · ');
   const detail = (...found: string[]): string => found.filter((part) => part !== '').join(' · ');
   switch (event.kind) {
     case 'run_started':

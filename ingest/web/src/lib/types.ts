@@ -79,6 +79,7 @@ export interface FarmEvent {
   time_ms: number;
   kind: EventKindName;
   zone: string | null;
+  device: string | null;
   run: number | null;
   cause: string | null;
   open_ms: number | null;
@@ -92,6 +93,7 @@ export interface Gap {
   stream: string;
   from_seq: number;
   to_seq: number;
+  readings: number;
   since_ms: number;
   reason: string;
 }

@@ -22,6 +22,13 @@ describe('gaps', () => {
     expect(withBreaks(bucketed(0, 180, 361)).map((p) => p[2])).toEqual([0, 180, null, 361]);
   });
 
+  test('a single failed reading does not break the line, several in a row do', () => {
+    const failed = (...times: number[]): Point[] => times.map((t) => [t, null, null, null, 0]);
+    const of = (points: Point[]): (number | null)[] => withBreaks({ bucketMs: 0, intervalMs: 10, points }).map((p) => p[2]);
+    expect(of([at(0), ...failed(10), at(20)])).toEqual([0, 20]);
+    expect(of([at(0), ...failed(10, 20, 30), at(40)])).toEqual([0, null, 40]);
+  });
+
   test('points that are out of order or twice are drawn once', () => {
     expect(withBreaks(raw(0, 10, 10, 5, 20)).map((p) => p[0])).toEqual([0, 10, 20]);
   });
@@ -155,7 +162,7 @@ describe('the view', () => {
 
 describe('spans', () => {
   const event = (kind: FarmEvent['kind'], time: number, run: number | null, change: Partial<FarmEvent> = {}): FarmEvent => ({
-    ...{ time_ms: time * HOUR, kind, zone: run === null ? null : 'z', run, cause: null, open_ms: null, litres: null, reason: null, text: null },
+    ...{ time_ms: time * HOUR, kind, zone: run === null ? null : 'z', device: null, run, cause: null, open_ms: null, litres: null, reason: null, text: null },
     ...change,
   });
   const span = (from: number, to: number): object => ({ from: from * HOUR, to: to * HOUR, kind: 'watering' });

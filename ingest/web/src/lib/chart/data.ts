@@ -33,13 +33,16 @@ export function joinWithinMs(of: { bucketMs: number; intervalMs: number }): numb
   return GAP_STEPS * Math.max(of.bucketMs, of.intervalMs, 1);
 }
 
-/** A series as it is drawn: in order, one point a time, with a break in every gap. */
+/**
+ * A series as it is drawn: in order, one point a time, with a break in every gap. A reading
+ * without a value is no point; whether it leaves a gap is a matter of distance like for any other.
+ */
 export function withBreaks(data: SeriesData): Point[] {
   const limit = joinWithinMs(data);
   const drawn: Point[] = [];
   let previous: Point | undefined;
   for (const point of data.points) {
-    if (previous && point[0] <= previous[0]) continue;
+    if (point[2] === null || (previous && point[0] <= previous[0])) continue;
     if (previous && point[0] - previous[0] > limit) {
       drawn.push([previous[0] + (point[0] - previous[0]) / 2, null, null, null, 0]);
     }
