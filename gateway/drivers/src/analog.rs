@@ -163,19 +163,19 @@ mod tests {
             PYRANOMETER,
             -321,
             -2,
-            "value -20.06 is outside -20 to 2000 W/m2",
+            "value -20.06 is outside -20.00 to 2000.00 W/m2",
         );
         check(
             PYRANOMETER,
             i16::MAX,
             -2,
-            "value 4.10 is outside -4.095875 to 4.09575 V",
+            "value 4.10 is outside -4.10 to 4.10 V",
         );
         check(
             PYRANOMETER,
             i16::MIN,
             -2,
-            "value -4.10 is outside -4.095875 to 4.09575 V",
+            "value -4.10 is outside -4.10 to 4.10 V",
         );
     }
 
@@ -190,7 +190,7 @@ mod tests {
         check(TANK, 2_880, -3, "broken wire: 3.60 mA");
         check(TANK, 0, -3, "broken wire: 0.00 mA");
         check(TANK, -1, -3, "broken wire: -0.00 mA");
-        check(TANK, 2_960, -3, "value 3.70 is outside 3.8 to 20.5 mA");
+        check(TANK, 2_960, -3, "value 3.70 is outside 3.80 to 20.50 mA");
         check(TANK, 16_800, -3, "short circuit: 21.00 mA");
     }
 
@@ -202,8 +202,8 @@ mod tests {
         // A little beyond the calibration is still dry or wet.
         check(PROBE, 24_000, -1, "0.0");
         check(PROBE, 9_600, -1, "100.0");
-        check(PROBE, 0, -1, "value 181.25 is outside -15 to 115 %");
-        check(PROBE, -1, -1, "value 181.26 is outside -15 to 115 %");
+        check(PROBE, 0, -1, "value 181.25 is outside -15.00 to 115.00 %");
+        check(PROBE, -1, -1, "value 181.26 is outside -15.00 to 115.00 %");
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub enum Cause {
     #[error("no measurement yet")]
     NotReady,
     /// The value lies outside what the sensor can measure.
-    #[error("value {value:.2} is outside {min} to {max} {unit}")]
+    #[error("value {value:.2} is outside {min:.2} to {max:.2} {unit}")]
     OutOfRange {
         /// What the bytes say.
         value: f64,
