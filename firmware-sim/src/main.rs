@@ -1,5 +1,6 @@
 //! The simulator's command: parses, starts logging, runs, and turns an error into an exit code.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -25,12 +26,19 @@ fn main() -> ExitCode {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
     match cli.run() {
         Ok(code) => code,
         Err(error) => {
-            tracing::error!("{error:#}");
+            #[allow(
+                clippy::print_stderr,
+                reason = "the one place where an error is printed"
+            )]
+            {
+                eprintln!("error: {error:#}");
+            }
             ExitCode::FAILURE
         }
     }
