@@ -27,6 +27,8 @@ enum Command {
     },
     /// Checks the configuration and what it names.
     Check,
+    /// Writes a cooperative's readings as CSV or line protocol.
+    Export(tools::export::ExportArgs),
     /// Prints the log's records as JSON, one a line.
     Tail {
         /// Goes on with what comes.
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
     let result = tools::runtime().and_then(|runtime| match arguments.command {
         Command::Run { print_ready } => runtime.block_on(run::run(settings, print_ready)),
         Command::Check => tools::check::run(&settings),
+        Command::Export(arguments) => tools::export::run(&settings, &arguments),
         Command::Tail { follow } => runtime.block_on(tools::tail::run(&settings, follow)),
     });
     match result {

@@ -52,7 +52,7 @@ pub use facts::EventRow;
 pub use live::LiveHub;
 pub use query::{Point, SeriesPoints};
 pub use reader::ArchiveReader;
-pub use scan::Scan;
+pub use scan::{ExportRow, Scan};
 pub use shared::Latest;
 
 use shared::Shared;

@@ -13,7 +13,7 @@ use super::facts::EventRow;
 use super::query::{self, SeriesPoints};
 use super::scan::{self, ExportRow, Scan};
 use super::shared::{Latest, Shared};
-use super::{ArchiveError, StoreError, file_of};
+use super::{ArchiveError, LogPosition, StoreError, file_of};
 
 /// Most events, alerts or gaps in one answer; the newest are given.
 pub const ROWS_MAX: u32 = 1000;
@@ -297,20 +297,37 @@ impl ArchiveReader {
         self.shared(cooperative)?.with("scan", scan::scan)
     }
 
-    /// Gives every reading of `[from_ms, to_ms)` of the wanted series, each series in ascending time.
+    /// Gives every reading of `[from_ms, to_ms)` of the wanted series, each series in ascending time; then up to which
+    /// log entry that is complete.
     ///
     /// # Errors
     /// When the file can't be read, or what `take` answers.
-    pub fn export<E: From<StoreError>>(
+    pub fn export<E: From<ArchiveError>>(
         &self,
         cooperative: &CooperativeId,
         wanted: impl Fn(&SeriesId) -> bool,
         (from_ms, to_ms): (i64, i64),
-        take: impl FnMut(ExportRow<'_>) -> Result<(), E>,
-    ) -> Result<Result<(), E>, ArchiveError> {
-        self.shared(cooperative)?.with("read", |db| {
-            Ok(scan::export(db, wanted, from_ms, to_ms, take))
-        })
+        mut take: impl FnMut(ExportRow<'_>) -> Result<(), E>,
+    ) -> Result<Option<LogPosition>, E> {
+        let shared = self.shared(cooperative)?;
+        let mut refused = None;
+        let exported = shared.with("read", |db| {
+            let result = scan::export(db, wanted, from_ms, to_ms, |row| {
+                take(row).map_err(|error| {
+                    refused = Some(error);
+                    Stopped::Taker
+                })
+            });
+            match result {
+                Ok(position) => Ok(position),
+                Err(Stopped::Taker) => Ok(None),
+                Err(Stopped::Store(error)) => Err(error),
+            }
+        });
+        match refused {
+            Some(error) => Err(error),
+            None => Ok(exported?),
+        }
     }
 
     /// The oldest messages that wait to be sent.
@@ -373,6 +390,18 @@ impl ArchiveReader {
             .get(cooperative)
             .map(Arc::as_ref)
             .ok_or_else(|| ArchiveError::UnknownCooperative(cooperative.clone()))
+    }
+}
+
+/// Why an export stopped.
+enum Stopped {
+    Store(StoreError),
+    Taker,
+}
+
+impl From<StoreError> for Stopped {
+    fn from(error: StoreError) -> Self {
+        Stopped::Store(error)
     }
 }
 

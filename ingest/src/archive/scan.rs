@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use furrow_wire::{Decimal, GreenhouseId, Quality, SeriesId};
 use rusqlite::Connection;
 
-use super::StoreError;
 use super::codec::Block;
 use super::query::{SeriesRow, all_series, blobs_of, pending_of, windows_of};
+use super::store::load_position;
+use super::{LogPosition, StoreError};
 
 /// What a scan of a greenhouse's readings found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,15 +58,17 @@ pub(super) fn scan(db: &mut Connection) -> Result<BTreeMap<GreenhouseId, Scan>, 
     Ok(found)
 }
 
-/// Gives every reading of `[from_ms, to_ms)`, series after series, each in ascending time. Holds one window in memory.
+/// Gives every reading of `[from_ms, to_ms)`, series after series, each in ascending time, and then up to which log
+/// entry that is complete. Holds one window in memory.
 pub(super) fn export<E: From<StoreError>>(
     db: &mut Connection,
     wanted: impl Fn(&SeriesId) -> bool,
     from_ms: i64,
     to_ms: i64,
     mut take: impl FnMut(ExportRow<'_>) -> Result<(), E>,
-) -> Result<(), E> {
+) -> Result<Option<LogPosition>, E> {
     let snapshot = db.transaction().map_err(StoreError::from)?;
+    let position = load_position(&snapshot)?;
     for series in all_series(&snapshot)?
         .iter()
         .filter(|series| wanted(&series.name))
@@ -100,7 +103,7 @@ pub(super) fn export<E: From<StoreError>>(
             }
         }
     }
-    Ok(())
+    Ok(position)
 }
 
 fn window_block(

@@ -195,7 +195,8 @@ impl State {
     }
 }
 
-fn load_position(db: &Connection) -> Result<Option<LogPosition>, StoreError> {
+/// The last applied entry.
+pub(super) fn load_position(db: &Connection) -> Result<Option<LogPosition>, StoreError> {
     let row: Option<(Option<i64>, Option<u32>)> = db
         .query_row("SELECT segment, position FROM about", [], |row| {
             Ok((row.get(0)?, row.get(1)?))

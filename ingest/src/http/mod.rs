@@ -102,7 +102,6 @@ struct Api {
 }
 
 /// The whole HTTP service.
-#[must_use]
 pub fn router(setup: HttpSetup) -> Router {
     let refused = setup.metrics.counter(
         "furrow_http_refused_total",

@@ -1,6 +1,7 @@
 //! The commands beside `run`.
 
 pub mod check;
+pub mod export;
 pub mod tail;
 
 use std::io::Write;
