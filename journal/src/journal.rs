@@ -321,6 +321,7 @@ fn ensure_file<D: Disk>(
     untrusted: &mut bool,
     segment: u64,
 ) -> Result<(), JournalError> {
+    store.sync_names()?;
     let header = match store.current() {
         Some((number, current)) if number == segment => {
             if !*untrusted {

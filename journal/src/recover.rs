@@ -49,6 +49,7 @@ pub(crate) fn open<D: Disk>(
         spare: None,
         foreign_bytes: 0,
         set_aside: Vec::new(),
+        names_synced: false,
         stats: Stats::default(),
     };
     let mut opening = Opening {

@@ -102,6 +102,9 @@ pub(crate) struct Store<D> {
     /// Bytes of segment files of unknown versions: left alone, but they take space.
     pub(crate) foreign_bytes: u64,
     pub(crate) set_aside: Vec<(u64, u8)>,
+    /// Whether all names are durable: not known at a start, since the process may have ended
+    /// between a rename and its sync.
+    pub(crate) names_synced: bool,
     pub(crate) stats: Stats,
 }
 
@@ -121,6 +124,17 @@ impl<D: Disk> Store<D> {
         self.segments
             .last_key_value()
             .map(|(number, segment)| (*number, segment))
+    }
+
+    /// Makes names durable, if they may not be: before anything is written to a file that is
+    /// only known by a new name.
+    pub(crate) fn sync_names(&mut self) -> Result<(), JournalError> {
+        if !self.names_synced {
+            let synced = self.disk.sync_dir();
+            synced.map_err(JournalError::io("sync the names in", "the directory"))?;
+            self.names_synced = true;
+        }
+        Ok(())
     }
 
     /// Makes the file `header` describes, with its header durable, ready for frames.
@@ -144,9 +158,8 @@ impl<D: Disk> Store<D> {
             .rename(names::SPARE, &name)
             .map_err(JournalError::io("rename to", &name))?;
         self.spare = None;
-        self.disk
-            .sync_dir()
-            .map_err(JournalError::io("sync the directory for", &name))?;
+        self.names_synced = false;
+        self.sync_names()?;
         let segment = self
             .segments
             .entry(header.number)
@@ -230,22 +243,25 @@ impl<D: Disk> Store<D> {
             if segment.suspect || !segment.holes.is_empty() {
                 self.set_aside(number, part.part)?;
             } else if index == last && wanted == Some(part.length) {
-                let renamed = self.disk.rename(&name, names::SPARE);
-                renamed.map_err(JournalError::io("recycle", &name))?;
-                // Before its header is overwritten: a power cut must not leave the old name on a
-                // file that is not that segment any more.
-                self.disk
-                    .sync_dir()
-                    .map_err(JournalError::io("sync the directory for", &name))?;
-                self.spare = wanted;
-                self.stats.recycled += 1;
+                self.make_spare(number, &name, part.length)?;
             } else {
-                self.disk
-                    .remove(&name)
-                    .map_err(JournalError::io("remove", &name))?;
+                done_once(self.disk.remove(&name)).map_err(JournalError::io("remove", &name))?;
             }
         }
         self.segments.remove(&number);
+        Ok(())
+    }
+
+    fn make_spare(&mut self, number: u64, name: &str, length: u32) -> Result<(), JournalError> {
+        let renamed = self.disk.rename(name, names::SPARE);
+        renamed.map_err(JournalError::io("recycle", name))?;
+        self.segments.remove(&number);
+        // Before its header is overwritten: a power cut must not leave the old name on a file
+        // that is not that segment any more.
+        self.names_synced = false;
+        self.sync_names()?;
+        self.spare = Some(length);
+        self.stats.recycled += 1;
         Ok(())
     }
 
@@ -254,9 +270,7 @@ impl<D: Disk> Store<D> {
         while self.set_aside.len() >= MAX_SET_ASIDE {
             let (number, part) = self.set_aside.remove(0);
             let name = names::set_aside(number, part);
-            self.disk
-                .remove(&name)
-                .map_err(JournalError::io("remove", &name))?;
+            done_once(self.disk.remove(&name)).map_err(JournalError::io("remove", &name))?;
             tracing::warn!(
                 file = name,
                 "removed the oldest damaged segment that was set aside"
@@ -264,9 +278,7 @@ impl<D: Disk> Store<D> {
         }
         let name = names::live(number, part);
         let kept = names::set_aside(number, part);
-        self.disk
-            .rename(&name, &kept)
-            .map_err(JournalError::io("set aside", &name))?;
+        done_once(self.disk.rename(&name, &kept)).map_err(JournalError::io("set aside", &name))?;
         self.set_aside.push((number, part));
         self.stats.set_aside += 1;
         tracing::warn!(file = kept, "set a damaged segment aside");
@@ -283,5 +295,13 @@ impl<D: Disk> Store<D> {
     fn released_bytes(&self) -> u64 {
         let released = self.segments.values().filter(|segment| segment.released);
         released.map(Segment::file_bytes).sum()
+    }
+}
+
+/// A step that an earlier attempt may have done before it failed at a later one.
+fn done_once(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
     }
 }

@@ -64,10 +64,15 @@ impl SimDisk {
         self.inner().restart(survival);
     }
 
-    /// The next `count` syncs fail, and what they should have made durable never will be, though
-    /// it can be read until the power goes.
+    /// The next `count` syncs of files fail, and what they should have made durable never will be,
+    /// though it can be read until the power goes.
     pub fn fail_syncs(&self, count: u32) {
         self.inner().failing_syncs = count;
+    }
+
+    /// The next `count` syncs of names fail.
+    pub fn fail_name_syncs(&self, count: u32) {
+        self.inner().failing_name_syncs = count;
     }
 
     /// The next `count` writes fail half-way.
@@ -233,6 +238,10 @@ impl Disk for SimDisk {
     fn sync_dir(&mut self) -> io::Result<()> {
         let mut inner = self.inner();
         inner.step()?;
+        if inner.failing_name_syncs > 0 {
+            inner.failing_name_syncs -= 1;
+            return Err(io::Error::other("simulated sync error"));
+        }
         inner.durable_names = inner.names.clone();
         inner.unsynced_names.clear();
         Ok(())
@@ -273,6 +282,7 @@ struct Inner {
     power_until: Option<u64>,
     off: bool,
     failing_syncs: u32,
+    failing_name_syncs: u32,
     failing_writes: u32,
     capacity: Option<u64>,
 }
@@ -409,6 +419,7 @@ impl Inner {
         self.off = false;
         self.power_until = None;
         self.failing_syncs = 0;
+        self.failing_name_syncs = 0;
         self.failing_writes = 0;
     }
 }

@@ -100,6 +100,25 @@ fn a_torn_commit_is_dropped_behind_its_first_missing_sector() {
 }
 
 #[test]
+fn erasing_a_torn_commit_does_not_complete_a_frame_of_zeros() {
+    for seed in 0..300 {
+        let mut bench = Bench::new(TINY);
+        bench
+            .journal()
+            .set_preamble(vec![(2, vec![9; 133])])
+            .unwrap();
+        // The first one is nearly all zeros; its header shares a sector with the preamble.
+        for length in [860, 501, 691] {
+            bench.append(length).unwrap();
+        }
+        bench.disk.cut_power_in(517 + 1 + 2300);
+        bench.commit().unwrap_err();
+        bench.cut(Survival::Torn { seed });
+        bench.cut(Survival::Nothing);
+    }
+}
+
+#[test]
 fn a_restart_after_a_failed_sync_finds_only_what_is_on_the_disk() {
     let mut bench = Bench::new(TINY);
     bench.append(100).unwrap();
@@ -116,6 +135,29 @@ fn a_restart_after_a_failed_sync_finds_only_what_is_on_the_disk() {
     assert_eq!(bench.read_all().len(), 2);
 }
 
+#[test]
+fn a_name_that_a_restart_found_is_durable_before_it_is_used() {
+    for recycled in [false, true] {
+        let mut bench = Bench::new(TINY);
+        bench.append(3000).unwrap();
+        bench.commit().unwrap();
+        if recycled {
+            bench.append(3000).unwrap();
+            bench.commit().unwrap();
+            bench.release_all();
+        }
+        bench.append(3000).unwrap();
+        // A new file gets its name, and the process ends before that is durable.
+        bench.disk.fail_name_syncs(1);
+        bench.commit().unwrap_err();
+        bench.reopen().unwrap();
+        bench.append(3000).unwrap();
+        bench.commit().unwrap();
+        let recovery = bench.cut(Survival::Nothing);
+        assert_eq!(recovery.damaged, []);
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Append(usize),
@@ -124,6 +166,7 @@ enum Step {
     Reopen,
     Cut { after: u64, survival: Survival },
     FailSync,
+    FailNameSync,
     FailWrite,
     Full,
 }
@@ -141,6 +184,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Reopen),
         2 => (0_u64..6000, survival).prop_map(|(after, survival)| Step::Cut { after, survival }),
         1 => Just(Step::FailSync),
+        1 => Just(Step::FailNameSync),
         1 => Just(Step::FailWrite),
         1 => Just(Step::Full),
     ]
@@ -178,6 +222,7 @@ proptest! {
                         continue;
                     }
                     bench.disk.fail_syncs(0);
+                    bench.disk.fail_name_syncs(0);
                     bench.disk.fail_writes(0);
                     if let Some(recovery) = bench.reopen() {
                         prop_assert_eq!(recovery.damaged, []);
@@ -189,6 +234,7 @@ proptest! {
                     bench.disk.cut_power_in(after);
                 }
                 Step::FailSync => bench.disk.fail_syncs(1),
+                Step::FailNameSync => bench.disk.fail_name_syncs(1),
                 Step::FailWrite => bench.disk.fail_writes(1),
                 Step::Full => {
                     let used = bench.disk.used_bytes();
