@@ -265,7 +265,8 @@ impl Machine {
         let end_ns = self.end.as_ref().map_or(u64::MAX, |end| end.mono_ns);
         self.world.advance(to_ns.min(end_ns));
         self.tell_wall_clock(before);
-        if to_ns > end_ns
+        // A deadline at the very end is not reached: what begins there could not finish.
+        if to_ns >= end_ns
             && let Some(end) = self.end.clone()
         {
             self.ended = true;

@@ -84,7 +84,11 @@ fn wrong_command_lines() {
         1,
         "error: open /no/such/file.csv: ",
     );
-    check(&["status", "--control", "tcp:127.0.0.1:1"], 1, "connect");
+    check(
+        &["status", "--control", "tcp:127.0.0.1:1"],
+        1,
+        "error: ask the simulator at tcp:127.0.0.1:1: ",
+    );
 }
 
 #[test]
@@ -176,7 +180,7 @@ fn a_replay_ends_with_success_when_its_programs_go() {
         busy = clock.wait_until(clock.now().mono_ns + 30_000_000_000, busy);
     }
     // From half a minute before the first row to half a step after the last.
-    assert_eq!(samples, (30 + 300 + 150) / 30 + 1);
+    assert_eq!(samples, (30 + 300 + 150) / 30);
     assert!(matches!(clock.ended(), Some(End::Finished(_))));
     drop((busy, clock, bus));
     assert_eq!(simulator.child.wait().unwrap().code(), Some(0));

@@ -205,9 +205,9 @@ fn the_end_is_told_and_waits_return() {
         let simulator = start(options);
         let bus = connect(&simulator, "to the end");
         let clock = bus.clock();
-        let busy = clock.wait_until(60 * SECOND, clock.busy());
+        let busy = clock.wait_until(60 * SECOND - 1, clock.busy());
         assert_eq!(clock.ended(), None);
-        let busy = clock.wait_until(61 * SECOND, busy);
+        let busy = clock.wait_until(60 * SECOND, busy);
         let end = End::Finished("time is up".to_owned());
         assert_eq!(clock.ended(), Some(end.clone()));
         assert_eq!(block_on(clock.when_ended()), end);
