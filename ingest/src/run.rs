@@ -67,7 +67,7 @@ pub async fn run(settings: Settings, print_ready: bool) -> anyhow::Result<()> {
     let service = Service::start(settings).await?;
     let Ready { http, mqtt } = service.ready();
     let mqtt_text = mqtt.map_or_else(|| "outside".to_owned(), |mqtt| mqtt.to_string());
-    tracing::info!(%http, mqtt = mqtt_text, "ready");
+    tracing::info!(%http, mqtt = %mqtt_text, "ready");
     if print_ready {
         let mut out = std::io::stdout().lock();
         writeln!(out, "ready http={http} mqtt={mqtt_text}").context("can't write to stdout")?;
@@ -109,7 +109,7 @@ impl Service {
             .with_context(|| format!("API can't listen on {}", settings.http_listen))?;
         let http_address = listener.local_addr().context("API has no address")?;
 
-        let (broker, options) = start_broker(&settings).await?;
+        let (broker, options) = start_broker(&settings, &metrics).await?;
         let (subscriber, link) = subscriber::new(&options, fleet.clone(), &metrics)?;
         let front = FrontSetup {
             gateways: assignments(&settings),
@@ -297,7 +297,10 @@ fn restored_decoder(settings: &Settings, archive: &Archive) -> anyhow::Result<De
 }
 
 /// The embedded broker, if there is one, and how to reach the broker.
-async fn start_broker(settings: &Settings) -> anyhow::Result<(Option<Broker>, LinkOptions)> {
+async fn start_broker(
+    settings: &Settings,
+    metrics: &Metrics,
+) -> anyhow::Result<(Option<Broker>, LinkOptions)> {
     match &settings.link {
         LinkSettings::Outside {
             host,
@@ -332,7 +335,7 @@ async fn start_broker(settings: &Settings) -> anyhow::Result<(Option<Broker>, Li
                 tls: tls.clone(),
                 accounts,
             };
-            let broker = Broker::start(options).await?;
+            let broker = Broker::start(options, metrics).await?;
             let address = broker.internal_address();
             let link = LinkOptions {
                 host: if address.ip().is_unspecified() {

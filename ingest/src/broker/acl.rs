@@ -17,6 +17,9 @@ pub struct PasswordHash([u8; 32]);
 #[derive(Debug, Clone, Default)]
 pub struct Accounts {
     users: BTreeMap<String, Account>,
+    /// User names by their form with `-` instead of `/`, which some brokers ask of client ids; `None`
+    /// where two users have the same.
+    aliases: BTreeMap<String, Option<String>>,
 }
 
 #[derive(Debug, Clone)]
@@ -153,7 +156,7 @@ impl Accounts {
         if !account.password.matches(password) {
             return Err(ConnectRefusal::Credentials);
         }
-        if !owns_client_id(username, client_id) {
+        if !self.owns_client_id(username, client_id) {
             return Err(ConnectRefusal::ClientId);
         }
         if will.is_some_and(|will| !account.user.may_publish(will)) {
@@ -161,13 +164,18 @@ impl Accounts {
         }
         Ok(&account.user)
     }
-}
 
-/// A client id is the user name, alone or followed by `/` and a suffix for a second connection.
-fn owns_client_id(username: &str, client_id: &str) -> bool {
-    match client_id.strip_prefix(username) {
-        Some(rest) => rest.is_empty() || rest.starts_with('/'),
-        None => false,
+    /// A client id is the user name, alone or followed by `/` and a suffix for a second connection;
+    /// or the user name with `-` for `/`, if that is nobody else's.
+    fn owns_client_id(&self, username: &str, client_id: &str) -> bool {
+        let is_alias = || {
+            let owner = self.aliases.get(client_id).and_then(Option::as_deref);
+            owner == Some(username)
+        };
+        match client_id.strip_prefix(username) {
+            Some(rest) => rest.is_empty() || rest.starts_with('/'),
+            None => is_alias(),
+        }
     }
 }
 
@@ -231,7 +239,10 @@ mod tests {
         let mut accounts = Accounts::default();
         let password = PasswordHash::of(b"secret");
         accounts.add_gateway(&"a".parse().unwrap(), &"g1".parse().unwrap(), password);
-        accounts.add_gateway(&"a".parse().unwrap(), &"g10".parse().unwrap(), password);
+        for (cooperative, gateway) in [("a", "g10"), ("a", "b-c"), ("a-b", "c")] {
+            let (cooperative, gateway) = (cooperative.parse().unwrap(), gateway.parse().unwrap());
+            accounts.add_gateway(&cooperative, &gateway, password);
+        }
         accounts.set_internal("furrow-ingest", PasswordHash::of(b"internal"));
         accounts
     }
@@ -284,6 +295,10 @@ mod tests {
                 None,
                 Ok(&User::Internal),
             ),
+            (Some("a/g1"), Some("secret"), "a-g1", None, Ok(&gateway)),
+            (Some("a/b-c"), Some("secret"), "a-b-c", None, Err(ClientId)),
+            (Some("a-b/c"), Some("secret"), "a-b-c", None, Err(ClientId)),
+            (Some("a/g1"), Some("secret"), "a-g10", None, Err(ClientId)),
             (Some("a/g1"), Some("Secret"), "a/g1", None, Err(Credentials)),
             (Some("a/g1"), Some(""), "a/g1", None, Err(Credentials)),
             (Some("a/g1"), None, "a/g1", None, Err(Credentials)),

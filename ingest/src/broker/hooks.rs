@@ -1,7 +1,6 @@
 //! The broker library's hooks: they translate its types and ask [`super::acl`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -16,18 +15,34 @@ use rmqtt::types::{
 };
 
 use super::acl::{Accounts, ConnectRefusal, Message, User};
+use crate::metrics::{Counter, Metrics};
 
 /// What the broker refused or dropped since it started.
-#[derive(Debug, Default)]
-pub struct BrokerCounters {
-    /// Connections refused: credentials, client id or last will.
-    pub connects_refused: AtomicU64,
-    /// Publishes outside a gateway's own topics.
-    pub publishes_refused: AtomicU64,
-    /// Subscriptions outside a gateway's own topics.
-    pub subscribes_refused: AtomicU64,
-    /// Messages dropped for any reason, mostly a full queue or their age. Gateways offer them again.
-    pub messages_dropped: AtomicU64,
+#[derive(Debug)]
+pub(super) struct BrokerCounters {
+    connects_refused: Counter,
+    publishes_refused: Counter,
+    subscribes_refused: Counter,
+    messages_dropped: Counter,
+}
+
+impl BrokerCounters {
+    pub(super) fn new(metrics: &Metrics) -> Self {
+        let refused = |what| {
+            let help = "What the broker refused: connections, publishes, subscriptions.";
+            metrics.counter("furrow_broker_refused_total", help, &[("what", what)])
+        };
+        Self {
+            connects_refused: refused("connect"),
+            publishes_refused: refused("publish"),
+            subscribes_refused: refused("subscribe"),
+            messages_dropped: metrics.counter(
+                "furrow_broker_dropped_total",
+                "Messages that the broker dropped: a full queue, or their age. Gateways repeat them.",
+                &[],
+            ),
+        }
+    }
 }
 
 /// Registers the hooks and starts them. Registered but not started they would be silently off.
@@ -89,9 +104,7 @@ impl Handler for Hooks {
                 )),
             ),
             Parameter::MessageDropped(_, from, publish, reason) => {
-                self.counters
-                    .messages_dropped
-                    .fetch_add(1, Ordering::Relaxed);
+                self.counters.messages_dropped.increment();
                 tracing::debug!(
                     from = %from.client_id, topic = %publish.topic, reason = %reason,
                     "broker dropped a message"
@@ -121,9 +134,7 @@ impl Hooks {
             Ok(User::Internal) => AuthResult::Allow(true, None),
             Ok(User::Gateway(..)) => AuthResult::Allow(false, None),
             Err(refusal) => {
-                self.counters
-                    .connects_refused
-                    .fetch_add(1, Ordering::Relaxed);
+                self.counters.connects_refused.increment();
                 tracing::warn!(
                     username, client = %info.client_id(), address = ?info.ipaddress(), ?refusal,
                     "connection refused"
@@ -143,9 +154,7 @@ impl Hooks {
         {
             return PublishAclResult::allow();
         }
-        self.counters
-            .publishes_refused
-            .fetch_add(1, Ordering::Relaxed);
+        self.counters.publishes_refused.increment();
         tracing::warn!(client = %session.id.client_id, topic = message.topic, "publish refused");
         PublishAclResult::rejected(false, Some("not one of your topics".into()))
     }
@@ -158,9 +167,7 @@ impl Hooks {
         {
             return SubscribeAclResult::new_success(subscribe.opts.qos(), None);
         }
-        self.counters
-            .subscribes_refused
-            .fetch_add(1, Ordering::Relaxed);
+        self.counters.subscribes_refused.increment();
         tracing::warn!(client = %session.id.client_id, filter, "subscription refused");
         SubscribeAclResult::new_failure(SubscribeAckReason::NotAuthorized)
     }

@@ -27,7 +27,8 @@ use rmqtt::types::QoS;
 use tokio::sync::oneshot;
 
 pub use self::acl::{Accounts, PasswordHash};
-pub use self::hooks::BrokerCounters;
+use self::hooks::BrokerCounters;
+use crate::metrics::Metrics;
 
 /// Longest MQTT packet, in bytes: the longest of ours, its topic and its properties.
 pub const MAX_MQTT_PACKET_BYTES: u32 = 4 * 1024 + {
@@ -113,7 +114,6 @@ pub enum BrokerError {
 pub struct Broker {
     address: SocketAddr,
     internal: SocketAddr,
-    counters: Arc<BrokerCounters>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -123,9 +123,9 @@ impl Broker {
     ///
     /// # Errors
     /// [`BrokerError`] when the options are unsafe or the address can't be had.
-    pub async fn start(options: BrokerOptions) -> Result<Self, BrokerError> {
+    pub async fn start(options: BrokerOptions, metrics: &Metrics) -> Result<Self, BrokerError> {
         refuse_unsafe(&options)?;
-        let counters = Arc::new(BrokerCounters::default());
+        let counters = Arc::new(BrokerCounters::new(metrics));
         let (stop, stopped) = oneshot::channel();
         let (ready, is_ready) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -134,11 +134,10 @@ impl Broker {
             .enable_all()
             .build()
             .map_err(BrokerError::Thread)?;
-        let shared = Arc::clone(&counters);
         let thread = std::thread::Builder::new()
             .name("broker".to_owned())
             .spawn(move || {
-                runtime.block_on(serve(options, shared, ready, stopped));
+                runtime.block_on(serve(options, counters, ready, stopped));
                 runtime.shutdown_timeout(STOP_TIMEOUT);
             })
             .map_err(BrokerError::Thread)?;
@@ -146,7 +145,6 @@ impl Broker {
         Ok(Self {
             address,
             internal,
-            counters,
             stop: Some(stop),
             thread: Some(thread),
         })
@@ -162,12 +160,6 @@ impl Broker {
     #[must_use]
     pub fn internal_address(&self) -> SocketAddr {
         self.internal
-    }
-
-    /// What it refused and dropped.
-    #[must_use]
-    pub fn counters(&self) -> Arc<BrokerCounters> {
-        Arc::clone(&self.counters)
     }
 
     /// Closes all connections and waits for the thread.

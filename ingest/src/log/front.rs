@@ -85,7 +85,7 @@ impl<D: Disk> Front<D> {
     #[must_use]
     pub fn new(log: Arc<Log<D>>, tracker: Tracker, setup: FrontSetup) -> Self {
         let counters = Counters::new(&setup.metrics);
-        Self {
+        let front = Self {
             log,
             setup,
             tracker,
@@ -94,7 +94,11 @@ impl<D: Disk> Front<D> {
             held: BTreeMap::new(),
             is_dirty: false,
             counters,
+        };
+        for key in front.setup.gateways.keys() {
+            front.show(key);
         }
+        front
     }
 
     /// Takes something from a gateway. `now_ms` is monotonic. After success it may be confirmed to the

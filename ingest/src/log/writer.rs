@@ -117,6 +117,7 @@ struct Writer<D: Disk, L: Link> {
 struct Figures {
     commits: Counter,
     stalls: Counter,
+    too_large: Counter,
     is_stalled: Gauge,
     unconfirmed: Gauge,
 }
@@ -186,6 +187,11 @@ impl<D: Disk, L: Link> Writer<D, L> {
                 Err(JournalError::Uncommitted { .. }) => {
                     self.front.commit()?;
                     self.front.handle_incoming(&delivery.incoming, now_ms)?;
+                }
+                Err(error @ JournalError::TooLarge { .. }) => {
+                    // It will never fit. The broker's limit is far below: another broker's is not.
+                    self.figures.too_large.increment();
+                    tracing::error!(gateway = %delivery.incoming.gateway, %error, "message dropped");
                 }
                 Err(error) => {
                     // What is in the log already may still be committed and confirmed.
@@ -257,6 +263,11 @@ impl Figures {
             stalls: metrics.counter(
                 "furrow_log_stalls_total",
                 "Times the log took no more.",
+                &[],
+            ),
+            too_large: metrics.counter(
+                "furrow_messages_too_large_total",
+                "Messages that no log entry can hold.",
                 &[],
             ),
             is_stalled: metrics.gauge("furrow_log_stalled", "1 while the log takes no more.", &[]),
