@@ -37,8 +37,9 @@ const FILE_LINES_MAX: usize = 500;
 /// Lines of a program's `main.rs`: it parses, builds, runs and ends.
 const MAIN_LINES_MAX: usize = 60;
 
-/// Tests that start real processes or a whole service: only these may wait for real time.
-const END_TO_END: [&str; 2] = ["tests/", "ingest/tests/service.rs"];
+/// Tests of real processes, and the client that ingest's whole-service tests talk to it with: only
+/// these may wait for real time.
+const END_TO_END: [&str; 2] = ["tests/", "ingest/tests/kit/client.rs"];
 
 /// Folders that hold no sources of ours.
 const NOT_OURS: [&str; 4] = [".git", "node_modules", "dist", "test-results"];
