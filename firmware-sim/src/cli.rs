@@ -54,7 +54,7 @@ struct Common {
     /// Where programs connect: tcp:HOST:PORT (port 0 is chosen by the system) or unix:PATH
     #[arg(long, default_value = "tcp:127.0.0.1:7000")]
     listen: Address,
-    /// Where faults and questions come in [default: port 0 of the same host, or PATH.control]
+    /// Where faults and questions come in [default: the next port, or PATH.control]
     #[arg(long)]
     control: Option<Address>,
     /// Simulated seconds a real second; in lock-step a ceiling

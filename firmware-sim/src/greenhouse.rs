@@ -368,7 +368,8 @@ impl Field for Sensed<'_> {
         if greenhouse.trace.is_some() {
             volts
         } else {
-            volts + NOISE_VOLTS * self.noise(2 + input).0
+            // No amplifier here has a negative supply.
+            (volts + NOISE_VOLTS * self.noise(2 + input).0).max(0.0)
         }
     }
 

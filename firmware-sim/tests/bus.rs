@@ -12,7 +12,7 @@ use furrow_sim::Mode;
 use furrow_sim::control::{self, Command};
 use furrow_sim::faults::{Fault, FaultOrder, Position};
 use furrow_sim::trace::Trace;
-use furrow_sim_bus::protocol::Response;
+use furrow_sim_bus::protocol::{self, Request, Response, Role};
 use furrow_sim_bus::socket::Address;
 use support::{LOCK_STEP, OPEN_FOR_30_S, SECOND, connect, drip, fault, options, start, status};
 
@@ -332,6 +332,30 @@ fn strangers_are_refused_and_harm_nobody() {
         &[0, 0, 0, 5, 0x11, 0, 0, 0, 0],
         Some("the first message must be hello"),
     );
+    // Each role has its own messages.
+    let ask = |role, request: &Request| {
+        let mut bytes = Vec::new();
+        let client = "confused".to_owned();
+        Request::Hello { role, client }.encode(&mut bytes);
+        request.encode(&mut bytes);
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.write_all(&bytes).unwrap();
+        let mut frame = Vec::new();
+        assert!(protocol::read_frame(&mut stream, &mut frame).unwrap());
+        assert!(matches!(Response::decode(&frame), Ok(Response::Welcome(_))));
+        assert!(protocol::read_frame(&mut stream, &mut frame).unwrap());
+        match Response::decode(&frame) {
+            Ok(Response::Failed { text, .. }) => text,
+            other => panic!("{other:?}"),
+        }
+    };
+    let wait = Request::Wait {
+        seq: 1,
+        deadline_ns: 1,
+    };
+    assert_eq!(ask(Role::Bus, &wait), "this connection is a bus");
+    let pulses = Request::Pulses { pin: 17 };
+    assert_eq!(ask(Role::Clock, &pulses), "this connection is a clock");
     let control = control::ask(&simulator.control.to_string(), &Command::Status);
     assert!(control.unwrap().is_some());
     connect(&simulator, "friend")

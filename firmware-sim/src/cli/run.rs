@@ -195,10 +195,12 @@ fn watch(simulator: &Simulator, span: Option<(i64, i64)>) -> anyhow::Result<Exit
 fn beside(listen: &Address) -> Address {
     match listen {
         Address::Tcp(address) => {
-            let host = address
-                .rsplit_once(':')
-                .map_or("127.0.0.1", |(host, _)| host);
-            Address::Tcp(format!("{host}:0"))
+            let (host, port) = address.rsplit_once(':').unwrap_or((address, "0"));
+            let port = match port.parse::<u16>() {
+                Ok(port @ 1..) => port.saturating_add(1),
+                Ok(0) | Err(_) => 0,
+            };
+            Address::Tcp(format!("{host}:{port}"))
         }
         Address::Unix(path) => {
             let mut path = path.clone().into_os_string();
