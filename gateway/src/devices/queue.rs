@@ -1,4 +1,7 @@
 //! The jobs that wait for one bus: valves first, then readings in order.
+//!
+//! Of all the tokens that come with jobs, a bus keeps one: the one it works under. A job that waits
+//! for another job's delay must not hold time still for it.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,7 +13,8 @@ use crate::bus::Busy;
 #[derive(Debug)]
 pub(super) struct Queued {
     pub(super) job: Job,
-    pub(super) busy: Busy,
+    /// Only with a job that found the bus idle.
+    pub(super) busy: Option<Busy>,
     /// When it was queued, in monotonic milliseconds.
     pub(super) since_ms: u64,
 }
@@ -31,6 +35,8 @@ struct State {
     reading: BTreeSet<usize>,
     /// The job in hand and since when.
     in_hand: Option<(Job, u64)>,
+    /// The worker is on its way and holds a token.
+    active: bool,
     closed: bool,
 }
 
@@ -47,30 +53,40 @@ impl Queue {
     /// Queues a job, or gives it back: when the queue is full, or its device is still being read.
     pub(super) fn push(&self, job: Job, busy: Busy, since_ms: u64) -> Option<(Job, Busy)> {
         let mut state = self.lock();
-        if state.closed {
+        let full = match job {
+            Job::Lease { .. } | Job::Status { .. } | Job::ClearFlags { .. } => {
+                state.urgent.len() >= self.urgent_max
+            }
+            Job::Prepare { device } | Job::Read { device, .. } => {
+                state.normal.len() >= self.normal_max || state.reading.contains(&device)
+            }
+        };
+        if full || state.closed {
             return Some((job, busy));
         }
-        let queued = |busy| Queued {
+        let idle = !state.active && state.urgent.is_empty() && state.normal.is_empty();
+        let (kept, spare) = if idle {
+            (Some(busy), None)
+        } else {
+            (None, Some(busy))
+        };
+        let queued = Queued {
             job,
-            busy,
+            busy: kept,
             since_ms,
         };
         match job {
             Job::Lease { .. } | Job::Status { .. } | Job::ClearFlags { .. } => {
-                if state.urgent.len() >= self.urgent_max {
-                    return Some((job, busy));
-                }
-                state.urgent.push_back(queued(busy));
+                state.urgent.push_back(queued);
             }
             Job::Prepare { device } | Job::Read { device, .. } => {
-                if state.normal.len() >= self.normal_max || state.reading.contains(&device) {
-                    return Some((job, busy));
-                }
                 state.reading.insert(device);
-                state.normal.push_back(queued(busy));
+                state.normal.push_back(queued);
             }
         }
         drop(state);
+        // Outside the lock: simulated time may run on with it.
+        drop(spare);
         self.pushed.notify_one();
         None
     }
@@ -88,6 +104,7 @@ impl Queue {
                 .or_else(|| state.normal.pop_front())
             {
                 state.in_hand = Some((next.job, next.since_ms));
+                state.active = true;
                 return Some(next);
             }
             state = self
@@ -97,13 +114,16 @@ impl Queue {
         }
     }
 
-    /// The job in hand is done: its device may be read again.
-    pub(super) fn finished(&self) {
+    /// The job in hand is done: its device may be read again. Answers whether more is to be done; if
+    /// so, the worker has to go on under a token of its own.
+    pub(super) fn finished(&self) -> bool {
         let mut state = self.lock();
         if let Some((Job::Prepare { device } | Job::Read { device, .. }, _)) = state.in_hand.take()
         {
             state.reading.remove(&device);
         }
+        state.active = !(state.urgent.is_empty() && state.normal.is_empty());
+        state.active
     }
 
     /// The device in hand, if it has been for longer than `limit_ms`.

@@ -10,7 +10,7 @@ use tokio::sync::mpsc::Sender;
 use super::driver::{Driver, Readings, spread};
 use super::queue::{Queue, Queued};
 use super::{Done, Job, OPEN_LATE_MS, Outcome};
-use crate::bus::{Field, FieldDelay, SharedI2c};
+use crate::bus::{Busy, Field, FieldDelay, SharedI2c};
 use crate::config::Settings;
 
 /// Attempts at one job: a disturbance passes, a fault does not.
@@ -29,16 +29,25 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn run(self) {
         let mut bench = Bench::new(&self.settings, self.bus, &self.field);
-        while let Some(Queued {
-            job,
-            busy,
-            since_ms,
-        }) = self.queue.pop()
-        {
+        let clock = self.field.clock();
+        let mut held: Option<Busy> = None;
+        while let Some(next) = self.queue.pop() {
+            let Queued {
+                job,
+                busy,
+                since_ms,
+            } = next;
+            let busy = busy.or(held.take()).unwrap_or_else(|| clock.busy());
             let delay = bench.delay.clone();
             let (outcome, busy) = delay.carry(busy, || bench.run(job, since_ms));
-            self.queue.finished();
-            let at_mono_ms = self.field.clock().now().mono_ms();
+            let at_mono_ms = clock.now().mono_ms();
+            // Taken before the other one is given away, so that no time passes in between.
+            let own = clock.busy();
+            if self.queue.finished() {
+                held = Some(own);
+            } else {
+                drop(own);
+            }
             let done = Done {
                 job,
                 outcome,

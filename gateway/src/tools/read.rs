@@ -12,7 +12,7 @@ use super::table::table;
 use super::{EXIT_FAILURE, load, print};
 use crate::bus::{Busy, Field, FieldError};
 use crate::config::Settings;
-use crate::devices::{Devices, Done, Job, Outcome, Results, StartError};
+use crate::devices::{Devices, Job, Outcome, Results, StartError};
 
 /// The longest wait for sensors that need time before their first reading, in milliseconds: one
 /// period of an SCD4x and a little.
@@ -89,7 +89,7 @@ fn read_all(settings: &Arc<Settings>) -> Result<Vec<Row>, ReadError> {
     let count = settings.devices().len();
     let prepare = (0..count).map(|device| Job::Prepare { device });
     let (prepared, busy) = ask(&devices, &mut results, prepare, clock.busy());
-    let ready_ms = prepared.iter().filter_map(|done| match &done.outcome {
+    let ready_ms = prepared.iter().filter_map(|(_, outcome)| match outcome {
         Outcome::Prepared(Ok(ready)) => *ready,
         // Shows again when it is read.
         Outcome::Prepared(Err(_))
@@ -117,41 +117,44 @@ fn read_all(settings: &Arc<Settings>) -> Result<Vec<Row>, ReadError> {
     Ok(rows(settings, &done))
 }
 
-/// Submits jobs and waits for the answers to all of them.
+/// Submits jobs and waits for the answers to all of them. The caller's token is given up meanwhile,
+/// and those of early answers too: a job's own delays would wait for them for ever.
 fn ask(
     devices: &Devices,
     results: &mut Results,
     jobs: impl Iterator<Item = Job>,
     busy: Busy,
-) -> (Vec<Done>, Busy) {
+) -> (Vec<(Job, Outcome)>, Busy) {
     let mut answers = Vec::new();
     let mut waiting = 0_usize;
     for job in jobs {
         match devices.submit(job, devices.clock().busy()) {
-            Some(done) => answers.push(done),
+            Some(done) => answers.push((done.job, done.outcome)),
             None => waiting = waiting.saturating_add(1),
         }
     }
-    for _ in 0..waiting {
+    let mut token = Some(busy);
+    while waiting > 0 {
+        drop(token.take());
         let Some(done) = results.blocking_recv() else {
             break;
         };
-        answers.push(done);
+        waiting = waiting.saturating_sub(1);
+        token = Some(done.busy);
+        answers.push((done.job, done.outcome));
     }
-    (answers, busy)
+    (answers, token.unwrap_or_else(|| devices.clock().busy()))
 }
 
-fn rows(settings: &Settings, done: &[Done]) -> Vec<Row> {
+fn rows(settings: &Settings, done: &[(Job, Outcome)]) -> Vec<Row> {
     let mut rows = Vec::new();
     for (index, device) in settings.devices().iter().enumerate() {
-        let readings = done
-            .iter()
-            .find_map(|done| match (&done.job, &done.outcome) {
-                (Job::Read { device, .. }, Outcome::Readings(readings)) if *device == index => {
-                    Some(readings)
-                }
-                _ => None,
-            });
+        let readings = done.iter().find_map(|answer| match answer {
+            (Job::Read { device, .. }, Outcome::Readings(readings)) if *device == index => {
+                Some(readings)
+            }
+            _ => None,
+        });
         for (place, channel) in device.channels.iter().enumerate() {
             let reading = readings.and_then(|readings| readings.get(place));
             let (value, error) = match reading {
