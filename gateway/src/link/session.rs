@@ -81,6 +81,8 @@ enum EndError {
     Rebuild,
     #[error("the event loop has ended")]
     Unheard,
+    #[error("said goodbye")]
+    Goodbye,
 }
 
 impl Session {
@@ -116,7 +118,7 @@ impl Session {
                 return;
             }
             match &end {
-                EndError::Unheard => return,
+                EndError::Unheard | EndError::Goodbye => return,
                 EndError::Rebuild => tracing::info!("making a new connection to the broker"),
                 EndError::Connection(_)
                 | EndError::Subscription(_)
@@ -161,6 +163,8 @@ impl Session {
                 () = self.drop_connection.notified() => return EndError::Rebuild,
             };
             let event = match event {
+                // Some brokers leave it to the client to close.
+                Ok(Event::Outgoing(Outgoing::Disconnect)) => return EndError::Goodbye,
                 Ok(event) => event,
                 Err(error) => return EndError::Connection(Box::new(error)),
             };
@@ -219,8 +223,7 @@ impl Session {
             topic,
             ..
         } = &self.target;
-        let client_id = username.replace('/', "-");
-        let mut options = MqttOptions::new(client_id, host, *port);
+        let mut options = MqttOptions::new(username, host, *port);
         let state = Topic {
             kind: TopicKind::State,
             ..topic.clone()

@@ -106,6 +106,8 @@ impl EventLoop {
         tracing::info!(?end, "stopping");
         self.notify.stopping();
         self.finish(&end).await;
+        // From here on the files tell more than the process.
+        drop(self.control);
         self.gateway.stop().await;
         end
     }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use furrow_drivers::{BusFault, Cause, SensorError};
 use furrow_gateway_core::FieldMs;
 use furrow_gateway_core::clock::{Adopted, Clock, estimate};
 use furrow_gateway_core::evict;
@@ -13,6 +14,7 @@ use furrow_wire::{Ack, BootId, Catalog, CatalogHash, Event, EventKind, LossReaso
 use tokio::sync::mpsc;
 
 use super::delivery::{Delivery, Offers, Unreadable};
+use super::dispatch::{Dispatch, Turn};
 use super::journal_thread::{Answer as JournalAnswer, JournalThread, Request};
 use super::records::{Done as Written, Records};
 use super::report;
@@ -44,6 +46,7 @@ pub struct Gateway {
     pub(super) fill: Fill,
     pub(super) trouble: Option<Trouble>,
     offers: Offers,
+    dispatch: Dispatch,
     devices: Devices,
     journal: JournalThread,
     field: FieldClock,
@@ -101,6 +104,7 @@ impl Gateway {
             catalog: hash,
             catalog_json: catalog_json(&catalog, hash),
             catalog_told: false,
+            dispatch: Dispatch::new(&parts.settings),
             settings: parts.settings,
             clock: parts.clock,
             sampling: parts.sampling,
@@ -139,8 +143,15 @@ impl Gateway {
         gateway
     }
 
-    /// A device answered.
+    /// A device answered. Gives the token of its job, to be kept until what follows has begun.
     pub fn handle_done(&mut self, done: Done) -> Busy {
+        let turn = self.dispatch.done(done.job, self.field.now().mono_ms());
+        let busy = self.take_outcome(done);
+        self.take_turn(turn);
+        busy
+    }
+
+    fn take_outcome(&mut self, done: Done) -> Busy {
         let Done {
             job,
             outcome,
@@ -305,6 +316,16 @@ impl Gateway {
                 self.submit(job);
             }
             self.cut_batches(now);
+            while let Some(what) = self.sampling.poll_told() {
+                tracing::warn!(?what, "a device changed");
+                let event = Event {
+                    at_mono_ms: at.0,
+                    zone: None,
+                    planting: None,
+                    what,
+                };
+                self.journal_event(event);
+            }
         }
         self.records.send(&self.journal);
         self.say_birth_if_due();
@@ -405,11 +426,31 @@ impl Gateway {
         }
     }
 
-    /// Gives a job to its bus; one that can't be queued is answered at once.
+    /// Gives a job to its bus, in its turn.
     fn submit(&mut self, job: Job) {
-        let busy = self.field.busy();
-        if let Some(done) = self.devices.submit(job, busy) {
-            drop(self.handle_done(done));
+        let turn = self.dispatch.push(job, self.field.now().mono_ms());
+        self.take_turn(turn);
+    }
+
+    /// Jobs that can't be done are answered at once, which gives the next one its turn.
+    fn take_turn(&mut self, mut turn: Option<Turn>) {
+        while let Some(next) = turn {
+            let done = match next {
+                Turn::Submit(job) => self.devices.submit(job, self.field.busy()),
+                Turn::TooLate(job) => {
+                    let outcome = Outcome::Lease(Err(too_late()));
+                    let at_mono_ms = self.field.now().mono_ms();
+                    Some(Done {
+                        job,
+                        outcome,
+                        at_mono_ms,
+                        busy: self.field.busy(),
+                    })
+                }
+            };
+            let Some(done) = done else { return };
+            turn = self.dispatch.done(done.job, self.field.now().mono_ms());
+            drop(self.take_outcome(done));
         }
     }
 
@@ -615,6 +656,17 @@ impl Gateway {
             .iter()
             .position(|zone| zone.id.as_str() == id)?;
         Some(ZoneIndex(place))
+    }
+}
+
+/// A lease that has waited too long for its bus.
+fn too_late() -> SensorError {
+    let cause = Cause::Bus(BusFault::Stuck);
+    SensorError {
+        chip: "drip-controller",
+        address: None,
+        register: "lease",
+        cause,
     }
 }
 

@@ -5,6 +5,7 @@
 //! | [`event_loop`] | the order of work, signals, the end |
 //! | [`gateway`] | all parts together |
 //! | [`sampling`] | ticks to samples to batches |
+//! | [`dispatch`] | one job at a time for each bus |
 //! | [`watering`], [`water_watch`] | the irrigation core's commands, and who waits for a run |
 //! | [`records`] | records on their way into the journal |
 //! | [`store`], [`journal_thread`] | the journal, on its own thread |
@@ -13,6 +14,7 @@
 //! | [`time`], [`notify`] | the loop's place on the field clock; systemd |
 
 pub mod delivery;
+pub mod dispatch;
 pub mod event_loop;
 pub mod gateway;
 pub mod journal_thread;

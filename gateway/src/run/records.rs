@@ -228,9 +228,14 @@ impl Records {
         self.persist_state()
     }
 
+    /// The next write for the journal.
+    pub fn take_write(&mut self) -> Option<Write> {
+        self.unsent.pop_front()
+    }
+
     /// Hands writes to the journal thread, as far as it takes them.
     pub fn send(&mut self, journal: &JournalThread) {
-        while let Some(write) = self.unsent.pop_front() {
+        while let Some(write) = self.take_write() {
             match journal.send(Request::Write(write)) {
                 Ok(()) => {}
                 Err(SendError::Busy(request)) => {

@@ -1,5 +1,6 @@
 //! From ticks to samples: the schedule, the devices' answers, quality, the batch that is collected.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use furrow_drivers::{Cause, SensorError};
@@ -25,6 +26,8 @@ pub struct Sampling {
     checks: Vec<Checks>,
     commit_interval_ms: u64,
     commit_at: FieldMs,
+    /// What is worth telling of devices that hang; at most one each.
+    told: VecDeque<EventKind>,
 }
 
 #[derive(Debug)]
@@ -74,6 +77,7 @@ impl Sampling {
             commit_interval_ms,
             commit_at: next_aligned(now.plus(1), commit_interval_ms, offset_ms),
             settings: Arc::clone(settings),
+            told: VecDeque::new(),
         }
     }
 
@@ -141,6 +145,11 @@ impl Sampling {
                 device: settings.id.clone(),
             },
         })
+    }
+
+    /// What is worth telling of a device that hangs.
+    pub fn poll_told(&mut self) -> Option<EventKind> {
+        self.told.pop_front()
     }
 
     /// When a device is to be read or a batch to be cut.
@@ -251,6 +260,13 @@ impl Sampling {
                 continue;
             };
             tracing::warn!(device = %settings.id, "gave up a reading that took too long");
+            if device.health.handle_failed() == Some(Change::Fault) {
+                let text = "its bus hangs".to_owned();
+                self.told.push_back(EventKind::DeviceFault {
+                    device: settings.id.clone(),
+                    text,
+                });
+            }
             let first = usize::from(device.first_channel);
             for channel in first..first + settings.channels.len() {
                 if let Some(checks) = self.checks.get_mut(channel) {

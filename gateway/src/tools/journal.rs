@@ -12,7 +12,7 @@ use furrow_wire::json::record_to_json;
 use furrow_wire::{Catalog, CatalogHash, RecordKind, RecordName, Seq, StreamId, decode_batch};
 use serde_json::{Value, json};
 
-use super::status::report;
+use super::status::{at, report};
 use super::{EXIT_FAILURE, load, print};
 use crate::config::Settings;
 use crate::control::Ask;
@@ -120,21 +120,13 @@ fn of_files(reader: &JournalReader<FileDisk>) -> Result<Value, Error> {
         seed: 0,
     };
     let mut recovery = Recovery::new(Outbox::new(options));
-    for entry in reader.entries_from(Position::default())? {
-        // Holes are the gateway's to report, when it starts.
-        if let Ok(Entry {
-            position,
-            kind,
-            payload,
-            ..
-        }) = entry
-        {
-            let place = Place {
-                segment: position.segment,
-                offset: position.offset,
-            };
-            recovery.handle_entry(place, kind, &payload);
-        }
+    // Holes are the gateway's to report, when it starts.
+    for entry in reader.entries_from(Position::default())?.flatten() {
+        let place = Place {
+            segment: entry.position.segment,
+            offset: entry.position.offset,
+        };
+        recovery.handle_entry(place, entry.kind, &entry.payload);
     }
     let Recovered { outbox, state, .. } = recovery.finish(&[]);
     let totals = outbox.totals();
@@ -241,7 +233,7 @@ fn reader(settings: &Settings) -> Result<JournalReader<FileDisk>, Error> {
 }
 
 fn text(summary: &Value) -> String {
-    let of = |key: &str| summary[key].to_string();
+    let of = |key: &str| at(summary, key).to_string();
     let mut text = format!(
         "{} readings were ever journalled\n{} in {} records wait for acknowledgement\n{} are lost",
         of("journalled_readings"),
@@ -249,8 +241,8 @@ fn text(summary: &Value) -> String {
         of("waiting_records"),
         of("lost_readings"),
     );
-    for stream in summary["streams"].as_array().into_iter().flatten() {
-        let id = stream["stream"].as_str().unwrap_or_default();
+    for stream in at(summary, "streams").as_array().into_iter().flatten() {
+        let id = at(stream, "stream").as_str().unwrap_or_default();
         text.push_str(&format!(
             "\nstream {id}: {} to {}",
             stream["first"], stream["last"]

@@ -59,8 +59,8 @@ pub(super) fn report(socket: &Path, question: &Ask) -> Result<Value, AskError> {
 }
 
 fn text(report: &Value) -> String {
-    let of = |key: &str| plain(&report[key]);
-    let journal = |key: &str| plain(&report["journal"][key]);
+    let of = |key: &str| plain(at(report, key));
+    let journal = |key: &str| plain(at(at(report, "journal"), key));
     let mut text = format!(
         "gateway   {}/{} in {}, version {}\n\
          link      {}\n\
@@ -77,15 +77,18 @@ fn text(report: &Value) -> String {
         journal("waiting_records"),
         journal("lost_readings"),
     );
-    if let Some(trouble) = report["journal"]["trouble"].as_str() {
+    if let Some(trouble) = at(at(report, "journal"), "trouble").as_str() {
         writeln!(text, "trouble   {trouble}: nothing can be journalled")
             .expect("writing to a string never fails");
     }
-    let faulty = report["faulty_devices"].as_array().into_iter().flatten();
+    let faulty = at(report, "faulty_devices")
+        .as_array()
+        .into_iter()
+        .flatten();
     for device in faulty {
         writeln!(text, "faulty    {}", plain(device)).expect("writing to a string never fails");
     }
-    let zones = report["zones"]
+    let zones = at(report, "zones")
         .as_array()
         .map(Vec::as_slice)
         .unwrap_or_default();
@@ -110,16 +113,21 @@ fn zone_table(zones: &[Value]) -> String {
     let mut rows = vec![heading.map(str::to_owned).to_vec()];
     for zone in zones {
         rows.push(vec![
-            plain(&zone["id"]),
-            plain(&zone["name"]),
-            plain(&zone["phase"]),
-            seconds(&zone["left_ms"]),
-            seconds(&zone["used_today_ms"]),
-            seconds(&zone["daily_limit_ms"]),
-            plain(&zone["next_start"]),
+            plain(at(zone, "id")),
+            plain(at(zone, "name")),
+            plain(at(zone, "phase")),
+            seconds(at(zone, "left_ms")),
+            seconds(at(zone, "used_today_ms")),
+            seconds(at(zone, "daily_limit_ms")),
+            plain(at(zone, "next_start")),
         ]);
     }
     table(&rows)
+}
+
+/// A field, or null.
+pub(super) fn at<'v>(value: &'v Value, key: &str) -> &'v Value {
+    value.get(key).unwrap_or(&Value::Null)
 }
 
 fn plain(value: &Value) -> String {

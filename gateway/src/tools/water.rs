@@ -72,7 +72,7 @@ impl Water {
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
-    parse_duration(text).map_err(|error| error.to_string())
+    parse_duration(text)
 }
 
 fn is_success(answer: &Answer) -> bool {

@@ -1,0 +1,158 @@
+//! One job at a time for each bus.
+//!
+//! A job holds simulated time still while it waits in a worker's queue, and the job before it may
+//! need simulated time to pass: a sensor's conversion. So what waits, waits here, without a token.
+//! Valves go before readings.
+
+use std::collections::VecDeque;
+
+use crate::config::Settings;
+use crate::devices::{Job, OPEN_LATE_MS};
+
+/// Valve jobs that wait for one bus: two for each output of a full set of drip controllers. What
+/// comes above this is given to the worker at once, which refuses it.
+const URGENT_MAX: usize = 64;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Dispatch {
+    buses: Vec<Bus>,
+    bus_of_device: Vec<usize>,
+    controller_of_zone: Vec<usize>,
+}
+
+#[derive(Debug, Default)]
+struct Bus {
+    in_hand: bool,
+    urgent: VecDeque<(Job, u64)>,
+    normal: VecDeque<Job>,
+}
+
+/// What to do with a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Give it to the worker.
+    Submit(Job),
+    /// It would open a valve and has waited too long for its bus: it failed.
+    TooLate(Job),
+}
+
+impl Dispatch {
+    /// Queues for the buses of the settings.
+    #[must_use]
+    pub fn new(settings: &Settings) -> Self {
+        Dispatch {
+            buses: settings.buses().iter().map(|_| Bus::default()).collect(),
+            bus_of_device: settings.devices().iter().map(|device| device.bus).collect(),
+            controller_of_zone: settings
+                .zones()
+                .iter()
+                .map(|zone| zone.controller)
+                .collect(),
+        }
+    }
+
+    /// A job is wanted. Readings are at most one a device, so their queue needs no other bound.
+    pub fn push(&mut self, job: Job, now_ms: u64) -> Option<Turn> {
+        let index = self.bus_of(job)?;
+        let bus = self.buses.get_mut(index)?;
+        match job {
+            Job::Lease { .. } | Job::Status { .. } | Job::ClearFlags { .. } => {
+                if bus.urgent.len() >= URGENT_MAX {
+                    return Some(Turn::Submit(job));
+                }
+                bus.urgent.push_back((job, now_ms));
+            }
+            Job::Prepare { .. } | Job::Read { .. } => bus.normal.push_back(job),
+        }
+        self.next(index, now_ms)
+    }
+
+    /// A job was answered; gives the next one of its bus.
+    pub fn done(&mut self, job: Job, now_ms: u64) -> Option<Turn> {
+        let index = self.bus_of(job)?;
+        self.buses.get_mut(index)?.in_hand = false;
+        self.next(index, now_ms)
+    }
+
+    fn next(&mut self, index: usize, now_ms: u64) -> Option<Turn> {
+        let bus = self.buses.get_mut(index)?;
+        if bus.in_hand {
+            return None;
+        }
+        let turn = match bus.urgent.pop_front() {
+            Some((job @ Job::Lease { seconds: 1.., .. }, since_ms))
+                if now_ms.saturating_sub(since_ms) > OPEN_LATE_MS =>
+            {
+                Turn::TooLate(job)
+            }
+            Some((job, _)) => Turn::Submit(job),
+            None => Turn::Submit(bus.normal.pop_front()?),
+        };
+        bus.in_hand = true;
+        Some(turn)
+    }
+
+    fn bus_of(&self, job: Job) -> Option<usize> {
+        let device = match job {
+            Job::Prepare { device } | Job::Read { device, .. } => device,
+            Job::Lease { zone, .. } | Job::Status { zone } | Job::ClearFlags { zone } => {
+                *self.controller_of_zone.get(zone)?
+            }
+        };
+        self.bus_of_device.get(device).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dispatch() -> Dispatch {
+        let buses = vec![Bus::default(), Bus::default()];
+        Dispatch {
+            buses,
+            bus_of_device: vec![0, 0, 1],
+            controller_of_zone: vec![1, 2],
+        }
+    }
+
+    #[test]
+    fn a_bus_has_one_job_in_hand_and_valves_go_first() {
+        let mut dispatch = dispatch();
+        let read = |device| Job::Read { device, tick_ms: 0 };
+        let status = |zone| Job::Status { zone };
+        assert_eq!(dispatch.push(read(0), 0), Some(Turn::Submit(read(0))));
+        assert_eq!(dispatch.push(read(1), 0), None);
+        assert_eq!(dispatch.push(status(0), 0), None);
+        assert_eq!(
+            dispatch.push(status(1), 0),
+            Some(Turn::Submit(status(1))),
+            "another bus"
+        );
+        assert_eq!(dispatch.done(read(0), 0), Some(Turn::Submit(status(0))));
+        assert_eq!(dispatch.done(status(0), 0), Some(Turn::Submit(read(1))));
+        assert_eq!(dispatch.done(read(1), 0), None);
+    }
+
+    #[test]
+    fn late_water_is_refused_and_closing_is_never_too_late() {
+        let mut dispatch = dispatch();
+        let read = Job::Read {
+            device: 0,
+            tick_ms: 0,
+        };
+        let lease = |seconds| Job::Lease { zone: 0, seconds };
+        dispatch.push(read, 0);
+        assert_eq!(dispatch.push(lease(20), 0), None);
+        assert_eq!(dispatch.push(lease(0), 0), None);
+        assert_eq!(
+            dispatch.done(read, OPEN_LATE_MS + 1),
+            Some(Turn::TooLate(lease(20)))
+        );
+        assert_eq!(
+            dispatch.done(lease(20), OPEN_LATE_MS + 1),
+            Some(Turn::Submit(lease(0)))
+        );
+    }
+}
