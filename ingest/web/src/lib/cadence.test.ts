@@ -4,8 +4,8 @@ import { arrived, NO_CADENCE, recalled, usualMs } from './cadence';
 const after = (...times: number[]): number => usualMs(times.reduce(arrived, NO_CADENCE));
 
 test.each([
-  ['nothing', [], 0],
-  ['one delivery', [0], 0],
+  ['nothing', [], 60_000],
+  ['one delivery', [0], 60_000],
   ['two', [0, 60_000], 60_000],
   ['one delivery in several pieces', [0, 200, 400, 60_000, 60_300], 60_000],
   ['an outage among regular ones', [0, 10_000, 20_000, 3_000_000, 3_010_000, 3_020_000], 10_000],

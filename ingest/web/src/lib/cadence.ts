@@ -9,6 +9,8 @@ import { MINUTE_MS, SECOND_MS } from './format';
 const REMEMBERED = 5;
 /** Readings closer together than this belong to one delivery. */
 const GROUP_MS = SECOND_MS;
+/** `send_interval` of the shipped gateway configuration. */
+const SHIPPED_MS = MINUTE_MS;
 /** No gateway is meant to be slower than this; above it, readings are late. */
 const SPACING_MS_MAX = 10 * MINUTE_MS;
 
@@ -27,10 +29,10 @@ export function arrived(cadence: Cadence, now: number): Cadence {
   return { lastAt: now, spacings: [...cadence.spacings, Math.min(spacing, SPACING_MS_MAX)].slice(-REMEMBERED) };
 }
 
-/** The usual spacing in milliseconds; 0 while it is not known. */
+/** The usual spacing in milliseconds; until it is known, that of a gateway as it is shipped. */
 export function usualMs({ spacings }: Cadence): number {
   const sorted = [...spacings].sort((a, b) => a - b);
-  return sorted[Math.floor((sorted.length - 1) / 2)] ?? 0;
+  return sorted[Math.floor((sorted.length - 1) / 2)] ?? SHIPPED_MS;
 }
 
 /** Cadences as they were kept: `{"greenhouse": [spacing, …]}`. What is not that is left out. */

@@ -30,7 +30,7 @@ const CADENCES_KEY = 'furrow.cadences.';
 export interface HouseState {
   latest: ReadonlyMap<string, Latest>;
   alerts: readonly Alert[];
-  /** How often readings arrive, in milliseconds; 0 if that is not known yet. */
+  /** How often readings arrive, in milliseconds. */
   deliveryMs: number;
 }
 

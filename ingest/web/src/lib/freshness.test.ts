@@ -67,12 +67,13 @@ describe('a reading is shown', () => {
 });
 
 test.each([
-  [10_000, 0, 30_000],
-  [10_000, 5_000, 30_000],
-  [10_000, 60_000, 100_000],
-  [60_000, 0, 180_000],
-])('silent after: interval %d, delivery %d', (interval, delivery, expected) => {
-  expect(silentAfterMs(interval, delivery)).toBe(expected);
+  [10_000, true, 1_000, 30_000],
+  [10_000, true, 10_000, 30_000],
+  [10_000, true, 60_000, 100_000],
+  [10_000, false, 60_000, 30_000],
+  [60_000, true, 60_000, 180_000],
+])('silent after: interval %d, online %s, delivery %d', (interval, online, deliveryMs, expected) => {
+  expect(silentAfterMs(interval, { online, deliveryMs })).toBe(expected);
 });
 
 describe('after a live reading', () => {

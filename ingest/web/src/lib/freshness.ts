@@ -28,26 +28,27 @@ export type Shown =
 export interface ShowContext {
   /** Whether the gateway is connected. */
   online: boolean;
-  /** How often readings of this greenhouse arrive, in milliseconds; 0 if that is not known. */
+  /** How often readings of this greenhouse arrive, in milliseconds. */
   deliveryMs: number;
 }
 
 /**
  * Age above which a reading no longer counts as current, in milliseconds: three intervals, at
  * least 30 s. A gateway that sends less often than that, to save mobile data, gets one and a half
- * of its usual spacings, or every value would turn stale before the next could arrive.
+ * of its usual spacings while it is online, or every value would turn stale before the next could
+ * arrive.
  */
-export function silentAfterMs(intervalMs: number, deliveryMs: number): number {
-  const delivery = deliveryMs === 0 ? 0 : deliveryMs * DELIVERIES_MISSED + intervalMs;
-  return Math.max(SILENT_MS_MIN, MISSED_INTERVALS * intervalMs, delivery);
+export function silentAfterMs(intervalMs: number, { online, deliveryMs }: ShowContext): number {
+  const delivery = deliveryMs * DELIVERIES_MISSED + intervalMs;
+  return Math.max(SILENT_MS_MIN, MISSED_INTERVALS * intervalMs, online ? delivery : 0);
 }
 
-export function show(latest: Latest, now: number, { online, deliveryMs }: ShowContext): Shown {
+export function show(latest: Latest, now: number, context: ShowContext): Shown {
   const ageMs = Math.max(0, now - latest.time_ms);
   const good = latest.quality === 'good' && latest.value !== null;
   const lastGood = good && latest.value !== null ? { time_ms: latest.time_ms, value: latest.value } : latest.last_good;
-  if (ageMs > silentAfterMs(latest.interval_ms, deliveryMs)) {
-    return { state: 'none', reason: online ? 'silent' : 'offline', ageMs, lastGood };
+  if (ageMs > silentAfterMs(latest.interval_ms, context)) {
+    return { state: 'none', reason: context.online ? 'silent' : 'offline', ageMs, lastGood };
   }
   if (latest.value === null) {
     const reason = latest.quality === 'good' ? 'failed' : latest.quality;

@@ -4,7 +4,7 @@ import * as api from './api';
 import { ChartModel } from './chart/model.svelte';
 import type { Farm } from './farm.svelte';
 import { DAY_MS } from './format';
-import { byImportance } from './order';
+import { inOrder } from './order';
 import { seriesKey, type Channel, type FarmEvent, type Gap } from './types';
 import { serverTime } from './ui.svelte';
 
@@ -79,7 +79,7 @@ export class House {
     this.chart?.stop();
     const chart = new ChartModel(this.#farm.cooperative, this.id, channels);
     const known = chosen.filter((key) => channels.some((c) => seriesKey(c) === key));
-    chart.select(known.length > 0 ? known : [...channels].sort(byImportance).slice(0, FIRST_SERIES).map(seriesKey));
+    chart.select(known.length > 0 ? known : inOrder(channels).slice(0, FIRST_SERIES).map(seriesKey));
     this.chart = chart;
   }
 

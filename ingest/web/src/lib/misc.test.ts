@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { byUrgency } from './alerts';
 import { dictionaries, known } from './dictionary';
-import { byImportance } from './order';
+import { inOrder } from './order';
 import { eachLimited } from './pool';
 import { offsetMs } from './server-clock';
 import { alertDetail, alertTitle, deviceName, eventText, openZones } from './text';
@@ -85,6 +85,7 @@ describe('events', () => {
     [{ litres: null, open_ms: null, cause: null, zone: 'zone-9' }, 'Tưới xong · zone-9', ''],
     [{ kind: 'run_started' }, 'Bắt đầu tưới · Luống 1', 'theo lịch'],
     [{ kind: 'device_fault', zone: null, device: 'co2', reason: null, text: 'no acknowledge' }, 'Thiết bị hỏng · Cảm biến CO₂', 'no acknowledge'],
+    [{ kind: 'gateway_started', zone: null, reason: 'unclean', text: '0.1.0' }, 'Trạm khởi động lại', 'tắt đột ngột · phiên bản 0.1.0'],
     [{ kind: 'new_kind' as FarmEvent['kind'], zone: null, reason: 'x' }, 'new_kind', 'x'],
   ])('%o', (change, title, detail) => {
     const text = eventText({ ...base, ...change }, zones, words);
@@ -92,13 +93,18 @@ describe('events', () => {
   });
 });
 
-test('quantities stand in the order in which they matter, outside last', () => {
+test('quantities stand in the order in which they matter; second devices and outside come last', () => {
   const of = (key: string): { device: string; channel: string } => ({ device: key.split('/')[0] ?? '', channel: key.split('/')[1] ?? '' });
-  const sorted = ['sht-outside/air_temperature', 'b/leaf_wetness', 'scd41/air_temperature', 'a/co2', 'sht-inside/air_temperature', 'a/leaf_wetness']
-    .map(of)
-    .sort(byImportance)
-    .map((s) => `${s.device}/${s.channel}`);
-  expect(sorted).toEqual(['sht-inside/air_temperature', 'scd41/air_temperature', 'a/co2', 'a/leaf_wetness', 'b/leaf_wetness', 'sht-outside/air_temperature']);
+  const given = ['sht-outside/air_temperature', 'b/leaf_wetness', 'a-scd/air_temperature', 'a-scd/co2', 'sht-inside/air_temperature', 'a/leaf_wetness', 'sht-outside/dew'];
+  expect(inOrder(given.map(of)).map((s) => `${s.device}/${s.channel}`)).toEqual([
+    'sht-inside/air_temperature',
+    'a-scd/co2',
+    'a/leaf_wetness',
+    'a-scd/air_temperature',
+    'b/leaf_wetness',
+    'sht-outside/air_temperature',
+    'sht-outside/dew',
+  ]);
 });
 
 test.each([

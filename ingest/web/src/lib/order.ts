@@ -3,22 +3,40 @@
 const CHANNELS = ['air_temperature', 'relative_humidity', 'soil_moisture_index', 'co2', 'global_radiation', 'zones_open', 'water_flow', 'water_volume', 'tank_level'];
 /** Places that are not the greenhouse itself come after it. */
 const OUTSIDE = /outside|outdoor|ngoai/;
+/** A dedicated climate sensor comes before one that measures climate only to correct itself. */
+const CLIMATE = /sht|inside|climate/;
 
 interface Named {
   device: string;
   channel: string;
 }
 
-export function byImportance(a: Named, b: Named): number {
-  return rank(a) - rank(b) || compare(a.channel, b.channel) || devices(a.device) - devices(b.device) || compare(a.device, b.device);
+/** First the quantities in their order, then what a second device says of the same ones, then outside. */
+export function inOrder<T extends Named>(items: Iterable<T>): T[] {
+  const sorted = [...items].sort(compare);
+  const seen = new Set<string>();
+  const groups: [T[], T[], T[]] = [[], [], []];
+  for (const item of sorted) {
+    if (OUTSIDE.test(item.device)) groups[2].push(item);
+    else groups[seen.has(item.channel) ? 1 : 0].push(item);
+    seen.add(item.channel);
+  }
+  return groups.flat();
 }
 
-function rank({ device, channel }: Named): number {
+function compare(a: Named, b: Named): number {
+  return (
+    Number(OUTSIDE.test(a.device)) - Number(OUTSIDE.test(b.device)) ||
+    rank(a.channel) - rank(b.channel) ||
+    text(a.channel, b.channel) ||
+    Number(CLIMATE.test(b.device)) - Number(CLIMATE.test(a.device)) ||
+    text(a.device, b.device)
+  );
+}
+
+function rank(channel: string): number {
   const at = CHANNELS.indexOf(channel);
-  return (OUTSIDE.test(device) ? 1_000 : 0) + (at < 0 ? CHANNELS.length : at);
+  return at < 0 ? CHANNELS.length : at;
 }
 
-/** A dedicated climate sensor before one that measures climate only to correct itself. */
-const devices = (device: string): number => (/sht|inside|climate/.test(device) ? 0 : 1);
-
-const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+const text = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);

@@ -81,6 +81,7 @@ export function eventText(event: FarmEvent, zones: readonly Zone[], words: Words
       };
     }
     case 'gateway_started':
+      return { title: text.events.kind.gateway_started, detail: detail(reason, note === '' ? '' : text.events.version(note)) };
     case 'device_fault':
     case 'device_recovered':
     case 'lockout':
