@@ -83,11 +83,14 @@ impl Process {
         Ok(())
     }
 
-    /// Asks it to stop (SIGTERM) and waits.
+    /// Asks it to stop (SIGTERM) and waits; one that has ended already gives its status.
     ///
     /// # Errors
     /// When it does not stop in time; it is killed then.
     pub fn stop(&mut self, patience: Duration) -> anyhow::Result<ExitStatus> {
+        if let Some(status) = self.ended()? {
+            return Ok(status);
+        }
         self.signal(Signal::SIGTERM)?;
         match self.wait(patience) {
             Ok(status) => Ok(status),

@@ -150,10 +150,7 @@ impl Site {
             let tail = gateway.log_tail();
             anyhow::ensure!(status.success(), "the gateway ended with {status}:\n{tail}");
         }
-        if self.sim.ended()?.is_none() {
-            self.sim.stop(STOP_PATIENCE)?;
-        }
-        Ok(())
+        self.sim.stop(STOP_PATIENCE).map(drop)
     }
 
     /// The simulator's process.
