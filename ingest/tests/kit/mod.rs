@@ -8,6 +8,8 @@
     reason = "test helpers"
 )]
 
+pub mod client;
+
 use std::path::Path;
 
 use bytes::Bytes;
