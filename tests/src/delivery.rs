@@ -88,6 +88,21 @@ pub fn read_books(sites: &[Site], cooperatives: &[(String, Api)]) -> anyhow::Res
     Ok(books)
 }
 
+/// Reads both sides until nothing waits and they balance; gives the last look when the time is up.
+/// With an intact link that takes a send interval or two.
+///
+/// # Errors
+/// When a side does not answer.
+pub fn drained_books(
+    sites: &[Site],
+    cooperatives: &[(String, Api)],
+    patience: Duration,
+) -> anyhow::Result<Books> {
+    books_when(sites, cooperatives, patience, |books| {
+        books.balance() && books.waiting == 0
+    })
+}
+
 /// Reads both sides until they balance, since they can't be read at one instant; gives the last
 /// look when the time is up.
 ///
@@ -98,11 +113,20 @@ pub fn settled_books(
     cooperatives: &[(String, Api)],
     patience: Duration,
 ) -> anyhow::Result<Books> {
+    books_when(sites, cooperatives, patience, Books::balance)
+}
+
+fn books_when(
+    sites: &[Site],
+    cooperatives: &[(String, Api)],
+    patience: Duration,
+    enough: impl Fn(&Books) -> bool,
+) -> anyhow::Result<Books> {
     const BETWEEN_LOOKS: Duration = Duration::from_millis(150);
     let end = Instant::now() + patience;
     loop {
         let books = read_books(sites, cooperatives)?;
-        if books.balance() || Instant::now() >= end {
+        if enough(&books) || Instant::now() >= end {
             return Ok(books);
         }
         pause(BETWEEN_LOOKS);

@@ -9,7 +9,7 @@ use furrow_sim_bus::{RemoteBus, RemoteClock};
 
 use crate::binaries::Binaries;
 use crate::csv_trace::{Trace, Verdict};
-use crate::delivery::settled_books;
+use crate::delivery::drained_books;
 use crate::site::{Site, SiteConfig};
 use crate::stack::{Cooperative, Ingest};
 
@@ -254,7 +254,7 @@ fn look(site: &mut Site, end: Instant) -> anyhow::Result<()> {
 fn judge(trace: &Trace, site: Site, mut ingest: Ingest, folder: &Path) -> anyhow::Result<Verdict> {
     let apis = [(COOPERATIVE.to_owned(), ingest.api(TOKEN))];
     let mut sites = [site];
-    let books = settled_books(&sites, &apis, ARCHIVE_PATIENCE)?;
+    let books = drained_books(&sites, &apis, ARCHIVE_PATIENCE)?;
     anyhow::ensure!(books.balance(), "the books do not balance: {books}");
     let export = folder.join("export.csv");
     ingest.export(COOPERATIVE, &export)?;

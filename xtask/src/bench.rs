@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 
-use crate::build::{Profile, build_all};
+use crate::build::Programs;
 use crate::say;
 use figure::Figure;
 
@@ -28,9 +28,8 @@ pub(crate) struct Options {
     /// One JSON object a line.
     #[arg(long)]
     json: bool,
-    /// How the programs are built.
-    #[arg(long, value_enum, default_value = "release")]
-    profile: Profile,
+    #[command(flatten)]
+    programs: Programs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -47,7 +46,7 @@ enum What {
 
 /// Measures; exits 0 though a budget is missed, since figures depend on the machine.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
-    let binaries = build_all(options.profile)?;
+    let binaries = options.programs.get()?;
     let folder = tempfile::tempdir().context("make a temporary folder")?;
     let all = [What::Wire, What::Gateway, What::Archive, What::Page];
     let chosen = if options.what.is_empty() {

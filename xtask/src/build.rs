@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use furrow_tests::binaries::Binaries;
 
 use crate::{needs, say};
@@ -17,6 +17,27 @@ pub(crate) enum Profile {
     Release,
     /// Quicker to build.
     Dev,
+}
+
+/// Which programs a task runs.
+#[derive(Debug, Args)]
+pub(crate) struct Programs {
+    /// How the programs are built.
+    #[arg(long, value_enum, default_value = "release")]
+    pub(crate) profile: Profile,
+    /// Build nothing: take the programs from this folder, e.g. those of a package.
+    #[arg(long, value_name = "FOLDER", conflicts_with = "profile")]
+    pub(crate) programs: Option<PathBuf>,
+}
+
+impl Programs {
+    /// Builds them, unless they are given.
+    pub(crate) fn get(&self) -> anyhow::Result<Binaries> {
+        match &self.programs {
+            Some(folder) => Binaries::in_folder(folder),
+            None => build_all(self.profile),
+        }
+    }
 }
 
 /// The workspace's root.

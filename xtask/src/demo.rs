@@ -17,7 +17,7 @@ use anyhow::{Context, ensure};
 use clap::Args;
 use furrow_tests::process::free_port;
 
-use crate::build::{Profile, build_all, root};
+use crate::build::{Profile, Programs, root};
 use crate::say;
 use farm::{Farm, Plan};
 
@@ -46,9 +46,8 @@ pub(crate) struct Options {
     /// Seed of the weather and of the sensors' noise.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How the programs are built.
-    #[arg(long, value_enum, default_value = "release")]
-    profile: Profile,
+    #[command(flatten)]
+    programs: Programs,
     /// Where data, configurations and logs are kept.
     #[arg(long)]
     folder: Option<PathBuf>,
@@ -64,7 +63,10 @@ impl Options {
             days: 2,
             port,
             seed: 1,
-            profile: Profile::Dev,
+            programs: Programs {
+                profile: Profile::Dev,
+                programs: None,
+            },
             folder: None,
         }
     }
@@ -74,7 +76,7 @@ impl Options {
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
     let stop = prompt::stop_signal()?;
-    let binaries = build_all(options.profile)?;
+    let binaries = options.programs.get()?;
     let temporary = tempfile::tempdir().context("make a temporary folder")?;
     let folder = match (&options.folder, options.headless) {
         (Some(folder), _) => folder.clone(),

@@ -10,7 +10,7 @@ use clap::Args;
 use furrow_tests::csv_trace::Trace;
 use furrow_tests::replay::{Kills, Replay};
 
-use crate::build::{Profile, build_all};
+use crate::build::Programs;
 use crate::say;
 
 /// Options of `replay`.
@@ -33,9 +33,8 @@ pub(crate) struct Options {
     /// Keep configurations, logs, archive and export in this folder.
     #[arg(long)]
     keep: Option<PathBuf>,
-    /// How the programs are built.
-    #[arg(long, value_enum, default_value = "release")]
-    profile: Profile,
+    #[command(flatten)]
+    programs: Programs,
     /// Give up after so many minutes.
     #[arg(long, default_value_t = 30)]
     minutes: u64,
@@ -44,7 +43,7 @@ pub(crate) struct Options {
 /// Plays the trace; the last line is the verdict.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let trace = Trace::read(&options.file)?;
-    let binaries = build_all(options.profile)?;
+    let binaries = options.programs.get()?;
     let temporary = tempfile::tempdir().context("make a temporary folder")?;
     let folder = options
         .keep

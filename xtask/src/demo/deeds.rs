@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context;
-use furrow_tests::delivery::settled_books;
+use furrow_tests::delivery::{drained_books, settled_books};
 use furrow_tests::process::pause;
 use furrow_tests::site::Site;
 
@@ -17,9 +17,9 @@ const INGEST_AWAY: Duration = Duration::from_secs(3);
 /// How long a `water` may take beyond its own time: opening, closing, talking.
 const WATER_MARGIN: Duration = Duration::from_secs(60);
 
-/// Prints the books, once they are at rest.
+/// Prints the books, once nothing waits.
 pub(super) fn say_books(farm: &Farm) -> anyhow::Result<()> {
-    say!("{}", settled_books(&farm.sites, &farm.apis(), SETTLE)?);
+    say!("{}", drained_books(&farm.sites, &farm.apis(), SETTLE)?);
     Ok(())
 }
 
@@ -35,7 +35,7 @@ pub(super) fn cut_link(farm: &Farm, away: Duration) -> anyhow::Result<()> {
     farm.link.cut();
     say!("the link is cut for {} s", away.as_secs());
     pause(away);
-    say_books(farm)?;
+    say!("{}", settled_books(&farm.sites, &farm.apis(), SETTLE)?);
     farm.link.mend();
     say!("the link is mended");
     say_books(farm)

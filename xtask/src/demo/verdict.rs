@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use furrow_tests::api::Api;
-use furrow_tests::delivery::{Books, settled_books};
+use furrow_tests::delivery::{Books, drained_books};
 use serde_json::Value;
 
 use super::farm::Farm;
@@ -58,7 +58,7 @@ impl fmt::Display for Verdict {
 /// Asks ingest, with each cooperative's own token.
 pub(super) fn judge(farm: &Farm) -> anyhow::Result<Verdict> {
     let apis = farm.apis();
-    let books = settled_books(&farm.sites, &apis, SETTLE)?;
+    let books = drained_books(&farm.sites, &apis, SETTLE)?;
     let mut verdict = Verdict {
         books,
         channels: 0,
