@@ -409,7 +409,7 @@ fn rust_files() -> Vec<String> {
     files
 }
 
-/// Test crates, `tests` folders and `tests.rs`.
+/// Test crates, `tests` and `benches` folders, `tests.rs`.
 fn is_test_file(path: &str) -> bool {
     path.split('/')
         .any(|part| part == "tests" || part == "tests.rs")
