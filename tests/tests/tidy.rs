@@ -316,6 +316,7 @@ fn a_file_is_split_into_code_and_tests() {
         ("journal/tests/power.rs", true),
         ("journal/src/scan/tests.rs", true),
         ("gateway/src/tests/kit.rs", true),
+        ("ingest/benches/delivery.rs", true),
         ("journal/src/scan.rs", false),
         ("tests/src/site.rs", true),
     ] {
@@ -411,8 +412,8 @@ fn rust_files() -> Vec<String> {
 
 /// Test crates, `tests` and `benches` folders, `tests.rs`.
 fn is_test_file(path: &str) -> bool {
-    path.split('/')
-        .any(|part| part == "tests" || part == "tests.rs")
+    let mut parts = path.split('/');
+    parts.any(|part| ["tests", "tests.rs", "benches"].contains(&part))
 }
 
 fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
