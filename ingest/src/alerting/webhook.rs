@@ -10,25 +10,29 @@ use std::time::Duration;
 use furrow_wire::CooperativeId;
 use tokio::time::Instant;
 
-use crate::archive::ArchiveReader;
 use crate::archive::reader::{MessageFate, OutboxMessage};
+use crate::archive::{ArchiveError, ArchiveReader};
 use crate::metrics::{Counter, Metrics};
 
-/// How often outboxes are looked at: well within the second that an alert may take to be told.
-const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// How long a receiver may take.
 const SEND_TIMEOUT: Duration = Duration::from_secs(10);
-/// First wait after a failure; doubles up to the longest.
-const RETRY_FIRST: Duration = Duration::from_secs(1);
-/// Longest wait between tries.
-const RETRY_LONGEST: Duration = Duration::from_secs(300);
-/// Tries of one message before it is given up: about two hours and a half with the waits above.
+/// Tries of one message before it is given up: about two hours and a half at the usual pace.
 const ATTEMPTS_MAX: u32 = 40;
 /// Messages taken from one outbox at a time, so that no cooperative holds up the others.
 const BATCH: u32 = 16;
 
 /// Sends the outbox of all cooperatives to `url` until `shutdown` completes.
 pub async fn run_webhook(
+    url: String,
+    archive: ArchiveReader,
+    metrics: Metrics,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    run_at(Pace::default(), url, archive, metrics, shutdown).await;
+}
+
+async fn run_at(
+    pace: Pace,
     url: String,
     archive: ArchiveReader,
     metrics: Metrics,
@@ -42,6 +46,7 @@ pub async fn run_webhook(
         }
     };
     let mut sender = Sender {
+        pace,
         url,
         client,
         archive,
@@ -52,7 +57,7 @@ pub async fn run_webhook(
     loop {
         tokio::select! {
             () = &mut shutdown => return,
-            () = tokio::time::sleep(LOOK_EVERY) => {}
+            () = tokio::time::sleep(pace.look_every) => {}
         }
         tokio::select! {
             () = &mut shutdown => return,
@@ -61,7 +66,30 @@ pub async fn run_webhook(
     }
 }
 
+/// How fast the sender goes. Tests go faster.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    /// How often outboxes are looked at.
+    look_every: Duration,
+    /// First wait after a failure; doubles up to the longest.
+    retry_first: Duration,
+    /// Longest wait between tries.
+    retry_longest: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            // Well within the second that an alert may take to be told.
+            look_every: Duration::from_millis(300),
+            retry_first: Duration::from_secs(1),
+            retry_longest: Duration::from_secs(300),
+        }
+    }
+}
+
 struct Sender {
+    pace: Pace,
     url: String,
     client: reqwest::Client,
     archive: ArchiveReader,
@@ -111,7 +139,7 @@ impl Sender {
             match messages {
                 Ok(Ok(messages)) => self.send_all(&cooperative, messages).await,
                 Ok(Err(error)) => {
-                    tracing::warn!(%cooperative, error = ?error, "outbox can't be read")
+                    tracing::warn!(%cooperative, error = chain(error), "outbox can't be read")
                 }
                 Err(error) => tracing::warn!(%cooperative, %error, "outbox reader panicked"),
             }
@@ -171,7 +199,7 @@ impl Sender {
         match marked {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
-                tracing::warn!(%cooperative, id, error = ?error, "outbox can't be marked");
+                tracing::warn!(%cooperative, id, error = chain(error), "outbox can't be marked");
                 false
             }
             Err(error) => {
@@ -183,8 +211,17 @@ impl Sender {
 
     fn back_off(&mut self, cooperative: &CooperativeId) {
         let last = self.waits.get(cooperative).map(|(_, wait)| *wait);
-        let wait = last.map_or(RETRY_FIRST, |wait| (wait * 2).min(RETRY_LONGEST));
+        let wait = last.map_or(self.pace.retry_first, |wait| {
+            (wait * 2).min(self.pace.retry_longest)
+        });
         self.waits
             .insert(cooperative.clone(), (Instant::now() + wait, wait));
     }
 }
+
+fn chain(error: ArchiveError) -> String {
+    format!("{:#}", anyhow::Error::from(error))
+}
+
+#[cfg(test)]
+mod tests;

@@ -19,8 +19,11 @@ use super::codec::rollup::Rollup;
 use super::codec::{Block, Density};
 use super::store::State;
 
-/// Levels of roll-ups, in milliseconds.
-pub(super) const LEVELS_MS: [i64; 2] = [60_000, 3_600_000];
+/// Levels of roll-ups, in milliseconds, each a multiple of the one before. A quarter of an hour is what a month's chart is
+/// made of.
+pub(super) const LEVELS_MS: [i64; 3] = [MINUTE_MS, 15 * MINUTE_MS, 60 * MINUTE_MS];
+/// The finest level; it has a table of its own.
+pub(super) const MINUTE_MS: i64 = 60_000;
 /// Readings that a bucket must hold on average for a level to be worth its bytes.
 const READINGS_PER_BUCKET_MIN: usize = 2;
 
@@ -181,12 +184,8 @@ fn seal(db: &Connection, series: i64, window: i64) -> Result<(), StoreError> {
     append_all(db, sql, series, window, &mut block)?;
     block.append(take_parts(db, series, window)?)?;
     warn_duplicates(series, block.sort());
-    for sql in [
-        "DELETE FROM chunk WHERE series = ?1 AND window = ?2",
-        "DELETE FROM rollup WHERE series = ?1 AND window = ?2",
-    ] {
-        db.prepare_cached(sql)?.execute(params![series, window])?;
-    }
+    db.prepare_cached("DELETE FROM chunk WHERE series = ?1 AND window = ?2")?
+        .execute(params![series, window])?;
     db.prepare_cached("INSERT INTO chunk (series, window, count, body) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![
             series,
@@ -194,17 +193,39 @@ fn seal(db: &Connection, series: i64, window: i64) -> Result<(), StoreError> {
             block.count(),
             block.encode(Density::Dense)
         ])?;
-    for level_ms in LEVELS_MS {
-        let rollup = Rollup::of(&block, level_ms);
-        if block.len() < rollup.buckets.len() * READINGS_PER_BUCKET_MIN {
-            continue;
+    LEVELS_MS
+        .into_iter()
+        .try_for_each(|level_ms| write_rollup(db, series, window, level_ms, &block))
+}
+
+/// Replaces the roll-up of a window, if the readings are dense enough for one.
+fn write_rollup(
+    db: &Connection,
+    series: i64,
+    window: i64,
+    level_ms: i64,
+    block: &Block,
+) -> Result<(), StoreError> {
+    let rollup = Rollup::of(block, level_ms);
+    let body = (block.len() >= rollup.buckets.len() * READINGS_PER_BUCKET_MIN)
+        .then(|| rollup.encode())
+        .flatten();
+    if level_ms == MINUTE_MS {
+        db.prepare_cached("DELETE FROM minutes WHERE series = ?1 AND window = ?2")?
+            .execute(params![series, window])?;
+        if body.is_some() {
+            db.prepare_cached("INSERT INTO minutes (series, window, body) VALUES (?1, ?2, ?3)")?
+                .execute(params![series, window, body])?;
         }
-        if let Some(body) = rollup.encode() {
-            db.prepare_cached(
-                "INSERT INTO rollup (series, level_ms, window, body) VALUES (?1, ?2, ?3, ?4)",
-            )?
-            .execute(params![series, level_ms, window, body])?;
-        }
+        return Ok(());
+    }
+    db.prepare_cached("DELETE FROM rollup WHERE series = ?1 AND level_ms = ?2 AND window = ?3")?
+        .execute(params![series, level_ms, window])?;
+    if body.is_some() {
+        db.prepare_cached(
+            "INSERT INTO rollup (series, level_ms, window, body) VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![series, level_ms, window, body])?;
     }
     Ok(())
 }

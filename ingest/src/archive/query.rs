@@ -13,12 +13,10 @@ use super::codec::block::scale_factor;
 use super::codec::pending::read_pending;
 use super::codec::rollup::{Bucket, Rollup};
 use super::codec::{Block, CodecError};
-use super::flush::LEVELS_MS;
+use super::flush::{LEVELS_MS, MINUTE_MS};
 
 /// Bucket lengths below a minute, in milliseconds.
 const SHORT_BUCKETS_MS: [i64; 7] = [1_000, 2_000, 5_000, 10_000, 15_000, 30_000, 60_000];
-const MINUTE_MS: i64 = 60_000;
-const HOUR_MS: i64 = 3_600_000;
 
 /// A bucket, or one reading.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -265,11 +263,12 @@ fn bucket_for(span_ms: i64, points: i64) -> i64 {
     {
         return short;
     }
-    let unit = if least_ms >= HOUR_MS {
-        HOUR_MS
-    } else {
-        MINUTE_MS
-    };
+    // Whole multiples of the coarsest level that fits.
+    let unit = LEVELS_MS
+        .into_iter()
+        .rev()
+        .find(|level_ms| *level_ms <= least_ms);
+    let unit = unit.unwrap_or(MINUTE_MS);
     least_ms + (-least_ms).rem_euclid(unit)
 }
 
@@ -331,11 +330,20 @@ impl Range<'_> {
         sums: &mut Sums,
     ) -> Result<(), StoreError> {
         let (first, last) = self.windows();
-        let mut query = self.db.prepare_cached(
-            "SELECT window, body FROM rollup
-             WHERE series = ?1 AND level_ms = ?2 AND window BETWEEN ?3 AND ?4",
-        )?;
-        let mut rows = query.query(params![self.series.id, level_ms, first, last])?;
+        let minutes = "SELECT window, body FROM minutes
+             WHERE series = ?1 AND window BETWEEN ?2 AND ?3";
+        let coarser = "SELECT window, body FROM rollup
+             WHERE series = ?1 AND window BETWEEN ?2 AND ?3 AND level_ms = ?4";
+        let id = self.series.id;
+        let mut query = self.db.prepare_cached(if level_ms == MINUTE_MS {
+            minutes
+        } else {
+            coarser
+        })?;
+        let mut rows = match level_ms {
+            MINUTE_MS => query.query(params![id, first, last])?,
+            _ => query.query(params![id, first, last, level_ms])?,
+        };
         while let Some(row) = rows.next()? {
             let window: i64 = row.get(0)?;
             if raw.contains(&window) || done.contains(&window) {
@@ -450,6 +458,8 @@ fn beyond() -> CodecError {
 mod tests {
     use super::*;
 
+    const HOUR_MS: i64 = 3_600_000;
+
     #[test]
     fn buckets_are_made_of_whole_units_and_keep_to_the_number_of_points() {
         let day_ms = 24 * HOUR_MS;
@@ -457,7 +467,8 @@ mod tests {
             (HOUR_MS, 360, 10_000),
             (HOUR_MS, 300, 15_000),
             (HOUR_MS, 100, 60_000),
-            (30 * day_ms, 1000, 44 * MINUTE_MS),
+            (8 * day_ms, 1000, 12 * MINUTE_MS),
+            (30 * day_ms, 1000, 45 * MINUTE_MS),
             (30 * day_ms, 720, HOUR_MS),
             (30 * day_ms, 719, 2 * HOUR_MS),
             (365 * day_ms, 1000, 9 * HOUR_MS),

@@ -1,7 +1,8 @@
 //! The tables of one cooperative's file, and connections to it.
 //!
-//! Rows of `chunk` and `rollup` are only ever appended, in the order in which windows close, so their pages are
-//! full; an index finds them. `pending` and `part` are small, short-lived and ordered by their keys.
+//! Rows of `chunk` and `minutes` are only ever appended, in the order in which windows close, so their pages are
+//! full; an index finds them. `pending` and `part` are short-lived and ordered by their keys. So is `rollup`, which is
+//! small: a month of one series lies in a few pages next to each other.
 
 use std::path::Path;
 use std::time::Duration;
@@ -76,14 +77,20 @@ CREATE TABLE chunk (
     body   BLOB NOT NULL,
     UNIQUE (series, window)
 );
+CREATE TABLE minutes (
+    id     INTEGER PRIMARY KEY,
+    series INTEGER NOT NULL,
+    window INTEGER NOT NULL,
+    body   BLOB NOT NULL,
+    UNIQUE (series, window)
+);
 CREATE TABLE rollup (
-    id       INTEGER PRIMARY KEY,
     series   INTEGER NOT NULL,
     level_ms INTEGER NOT NULL,
     window   INTEGER NOT NULL,
     body     BLOB NOT NULL,
-    UNIQUE (series, level_ms, window)
-);
+    PRIMARY KEY (series, level_ms, window)
+) WITHOUT ROWID;
 CREATE TABLE event (
     id          INTEGER PRIMARY KEY,
     stream      INTEGER NOT NULL,
