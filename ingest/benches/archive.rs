@@ -136,7 +136,7 @@ fn chart(dir: &Path, owner: &CooperativeId, channel: &str, days: i64) {
         ));
     }
     times.sort();
-    let (cold, warm, points, bucket_ms) = times[times.len() / 2];
+    let (cold, warm, points, bucket_ms) = times.get(times.len() / 2).copied().unwrap();
     let worst = times.last().unwrap().0;
     println!(
         "30 days of {channel}: {points} points of {} min, cold {:.2} ms (worst {:.2}), warm {:.2} ms",
@@ -157,7 +157,7 @@ fn fill(archive: &mut Archive, owner: &CooperativeId, days: i64) -> (u64, Durati
     for n in 0..days * DAY_MS / BATCH_MS {
         let from_ms = n * BATCH_MS;
         let times: Vec<u64> = (0..BATCH_MS / STEP_MS)
-            .map(|k| (from_ms + k * STEP_MS) as u64)
+            .map(|k| (from_ms + k * STEP_MS).cast_unsigned())
             .collect();
         let columns =
             (0u16..)
@@ -165,21 +165,21 @@ fn fill(archive: &mut Archive, owner: &CooperativeId, days: i64) -> (u64, Durati
                 .map(|(channel, (spec, at))| {
                     let samples = times
                         .iter()
-                        .map(|time| sample(&mut rng, spec, at, *time as i64));
+                        .map(|time| sample(&mut rng, spec, at, time.cast_signed()));
                     Column {
                         channel,
                         samples: samples.collect(),
                     }
                 });
         let axis = Axis {
-            step_ms: STEP_MS as u32,
+            step_ms: STEP_MS.cast_unsigned() as u32,
             columns: columns.collect(),
             times,
         };
         let batch = Batch {
             boot: BootId(1),
-            from_mono_ms: from_ms as u64,
-            to_mono_ms: (from_ms + BATCH_MS) as u64,
+            from_mono_ms: from_ms.cast_unsigned(),
+            to_mono_ms: (from_ms + BATCH_MS).cast_unsigned(),
             clock: ClockState::Synchronised,
             wall_offset_ms: Some(BEGIN_MS),
             catalog: hash,
@@ -191,7 +191,7 @@ fn fill(archive: &mut Archive, owner: &CooperativeId, days: i64) -> (u64, Durati
             greenhouse: "house".parse().unwrap(),
             record: RecordName {
                 stream: StreamId(1),
-                seq: Seq(n as u64 + 1),
+                seq: Seq(n.cast_unsigned() + 1),
             },
             catalog: Arc::clone(&catalog),
             wall_offset_ms: BEGIN_MS,
@@ -200,7 +200,7 @@ fn fill(archive: &mut Archive, owner: &CooperativeId, days: i64) -> (u64, Durati
         });
         let position = LogPosition {
             segment: 1,
-            offset: n as u32 + 1,
+            offset: u32::try_from(n).unwrap() + 1,
         };
         group.push(LogEntry {
             position,
@@ -260,7 +260,7 @@ fn catalog() -> Catalog {
         channel: name.parse().unwrap(),
         unit: "1".into(),
         exponent: *exponent,
-        interval_ms: STEP_MS as u32,
+        interval_ms: STEP_MS.cast_unsigned() as u32,
         name: String::new(),
     };
     Catalog {

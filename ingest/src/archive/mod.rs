@@ -15,7 +15,7 @@
 //! | `store`, `series` | one cooperative's file and what its writer keeps in memory |
 //! | `readings` | taking in a batch: what is new |
 //! | `flush` | from rows by batch to blocks by series, and their roll-ups |
-//! | `facts` | everything beside readings |
+//! | `facts`, `events` | everything beside readings |
 //! | `codec` | how readings lie in blobs |
 //! | `schema` | tables and connections |
 //! | [`reader`], `query`, `scan` | reading, on other connections |
@@ -34,6 +34,7 @@ use crate::metrics::{Counter, Metrics};
 pub mod change;
 mod codec;
 mod error;
+mod events;
 mod facts;
 mod flush;
 pub mod live;
@@ -48,7 +49,7 @@ mod store;
 
 pub use change::{Applied, Change, LogEntry, LogPosition, ParkReason, ParkedRecord, Readings};
 pub use error::{ArchiveError, StoreError};
-pub use facts::EventRow;
+pub use events::EventRow;
 pub use live::LiveHub;
 pub use query::{Point, SeriesPoints};
 pub use reader::ArchiveReader;

@@ -9,7 +9,7 @@ use furrow_wire::{CooperativeId, GatewayId, GreenhouseId, SeriesId};
 use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 
-use super::facts::EventRow;
+use super::events::EventRow;
 use super::query::{self, SeriesPoints};
 use super::scan::{self, ExportRow, Scan};
 use super::shared::{Latest, Shared};

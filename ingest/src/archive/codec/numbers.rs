@@ -1,6 +1,6 @@
 //! Packed columns of integers: varints where there are few, `pco` where there are many.
 //!
-//! ADR 0020 has the measurements behind the choice.
+//! `docs/adr/0004-archive-blocks.md` has the measurements.
 
 use pco::standalone::{simple_compress, simple_decompress_into};
 use pco::{ChunkConfig, DeltaSpec, ModeSpec};

@@ -1,0 +1,187 @@
+//! Watering runs, faults and starts as rows and as JSON.
+
+use furrow_wire::{EndReason, Event, EventKind, GatewayId, GreenhouseId, RecordName, RunCause};
+use rusqlite::{Connection, params};
+use serde_json::json;
+
+use super::StoreError;
+
+/// An event as it lies in its table and as the API shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct EventRow {
+    /// When, in Unix milliseconds.
+    pub time_ms: i64,
+    /// `run_started`, `run_ended`, `gateway_started`, `device_fault`, `device_recovered` or `lockout`.
+    pub kind: String,
+    /// Where, if it concerns one zone.
+    pub zone: Option<String>,
+    /// What grew there.
+    pub planting: Option<String>,
+    /// Which device, for faults.
+    pub device: Option<String>,
+    /// Number of the run.
+    pub run: Option<i64>,
+    /// Why the run began.
+    pub cause: Option<String>,
+    /// How long the valve was, or is to be, open, in milliseconds.
+    pub open_ms: Option<i64>,
+    /// Water counted, in millilitres.
+    pub millilitres: Option<i64>,
+    /// Why the run ended.
+    pub reason: Option<String>,
+    /// For people.
+    pub text: Option<String>,
+}
+
+impl EventRow {
+    pub(super) fn of(event: &Event, time_ms: i64) -> Self {
+        let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let row = EventRow {
+            time_ms,
+            zone: event.zone.as_ref().map(ToString::to_string),
+            planting: event.planting.as_ref().map(ToString::to_string),
+            ..EventRow::default()
+        };
+        match &event.what {
+            EventKind::RunStarted {
+                run,
+                cause,
+                planned_ms,
+            } => EventRow {
+                kind: "run_started".to_owned(),
+                run: Some(run.cast_signed()),
+                cause: Some(cause_text(*cause).to_owned()),
+                open_ms: Some(signed(*planned_ms)),
+                ..row
+            },
+            EventKind::RunEnded {
+                run,
+                cause,
+                started_mono_ms: _,
+                open_ms,
+                millilitres,
+                end,
+            } => EventRow {
+                kind: "run_ended".to_owned(),
+                run: Some(run.cast_signed()),
+                cause: Some(cause_text(*cause).to_owned()),
+                open_ms: Some(signed(*open_ms)),
+                millilitres: millilitres.map(signed),
+                reason: Some(end_text(*end).to_owned()),
+                ..row
+            },
+            EventKind::GatewayStarted {
+                software,
+                clean_stop_before,
+            } => EventRow {
+                kind: "gateway_started".to_owned(),
+                reason: Some(
+                    if *clean_stop_before {
+                        "clean"
+                    } else {
+                        "unclean"
+                    }
+                    .to_owned(),
+                ),
+                text: Some(software.clone()),
+                ..row
+            },
+            EventKind::DeviceFault { device, text } => EventRow {
+                kind: "device_fault".to_owned(),
+                device: Some(device.to_string()),
+                text: Some(text.clone()),
+                ..row
+            },
+            EventKind::DeviceRecovered { device } => EventRow {
+                kind: "device_recovered".to_owned(),
+                device: Some(device.to_string()),
+                ..row
+            },
+            EventKind::Lockout { text } => EventRow {
+                kind: "lockout".to_owned(),
+                text: Some(text.clone()),
+                ..row
+            },
+        }
+    }
+
+    /// Whether it was new.
+    pub(super) fn insert(
+        &self,
+        db: &Connection,
+        gateway: &GatewayId,
+        greenhouse: &GreenhouseId,
+        record: RecordName,
+        n: u32,
+    ) -> Result<bool, StoreError> {
+        let inserted = db
+            .prepare_cached(
+                "INSERT OR IGNORE INTO event (stream, seq, n, greenhouse, gateway, time_ms, kind,
+                     zone, planting, device, run, cause, open_ms, millilitres, reason, text)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+            )?
+            .execute(params![
+                record.stream.0.cast_signed(),
+                record.seq.0.cast_signed(),
+                n,
+                greenhouse.as_str(),
+                gateway.as_str(),
+                self.time_ms,
+                self.kind,
+                self.zone,
+                self.planting,
+                self.device,
+                self.run,
+                self.cause,
+                self.open_ms,
+                self.millilitres,
+                self.reason,
+                self.text
+            ])?;
+        Ok(inserted > 0)
+    }
+
+    /// As the API shows it.
+    #[must_use]
+    pub fn json(&self, greenhouse: &GreenhouseId) -> serde_json::Value {
+        #[expect(clippy::cast_precision_loss, reason = "2^53 millilitres are a lake")]
+        let litres = self
+            .millilitres
+            .map(|millilitres| millilitres as f64 / 1000.0);
+        json!({
+            "greenhouse": greenhouse,
+            "time_ms": self.time_ms,
+            "kind": self.kind,
+            "zone": self.zone,
+            "planting": self.planting,
+            "device": self.device,
+            "run": self.run,
+            "cause": self.cause,
+            "open_ms": self.open_ms,
+            "litres": litres,
+            "reason": self.reason,
+            "text": self.text,
+        })
+    }
+}
+
+fn cause_text(cause: RunCause) -> &'static str {
+    match cause {
+        RunCause::Schedule => "schedule",
+        RunCause::Manual => "manual",
+        RunCause::Rule => "rule",
+        RunCause::Command => "command",
+    }
+}
+
+fn end_text(end: EndReason) -> &'static str {
+    match end {
+        EndReason::Completed => "completed",
+        EndReason::Stopped => "stopped",
+        EndReason::Fault => "fault",
+        EndReason::Interrupted => "interrupted",
+        EndReason::LeaseLost => "lease_lost",
+        EndReason::Budget => "budget",
+        EndReason::Interlock => "interlock",
+    }
+}
