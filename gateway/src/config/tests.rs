@@ -519,12 +519,7 @@ fn parse(text: &str) -> Result<Settings, String> {
 }
 
 fn from_text(text: &str, read: &dyn Fn(&Path) -> io::Result<String>) -> Result<Settings, String> {
-    let raw: RawConfig = config::Config::builder()
-        .add_source(config::File::from_str(text, config::FileFormat::Toml))
-        .build()
-        .and_then(config::Config::try_deserialize)
-        .unwrap();
-    Settings::from_raw(&raw, read).map_err(|mistakes| {
+    Settings::from_raw(&raw_of(text), read).map_err(|mistakes| {
         let lines: Vec<String> = mistakes
             .as_slice()
             .iter()
@@ -535,4 +530,12 @@ fn from_text(text: &str, read: &dyn Fn(&Path) -> io::Result<String>) -> Result<S
         assert_eq!(unique.len(), lines.len(), "{lines:?}");
         lines.join("\n")
     })
+}
+
+fn raw_of(text: &str) -> RawConfig {
+    config::Config::builder()
+        .add_source(config::File::from_str(text, config::FileFormat::Toml))
+        .build()
+        .and_then(config::Config::try_deserialize)
+        .unwrap()
 }

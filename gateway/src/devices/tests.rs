@@ -1,1 +1,390 @@
+//! Real drivers and workers against simulated chips, in lock-step.
 
+use std::sync::Arc;
+
+use furrow_sim::faults::{Fault, FaultOrder};
+use furrow_sim::{Mode, Options, Setup, Simulator};
+
+use super::queue::Queue;
+use super::{Devices, Done, Job, OPEN_LATE_MS, Outcome, Results};
+use crate::bus::{Busy, Field};
+use crate::config::Settings;
+
+const SECOND: u64 = 1_000;
+
+#[test]
+fn every_channel_of_the_reference_greenhouse_is_read() {
+    let mut bench = Bench::new(&[]);
+    bench.prepare();
+    bench.wait_until(20 * SECOND);
+    bench.read_all();
+    bench.wait_until(30 * SECOND);
+    let readings = bench.read_all();
+    let failed: Vec<&String> = readings
+        .iter()
+        .filter(|reading| reading.contains('!'))
+        .collect();
+    assert_eq!(failed, [""; 0]);
+    assert_eq!(readings.len(), 14);
+}
+
+#[test]
+fn a_co2_sensor_is_ready_one_period_after_its_start() {
+    let mut bench = Bench::new(&[]);
+    let ready_ms = bench.prepare().expect("the sensor needs time");
+    assert!((5_000..6_000).contains(&ready_ms), "{ready_ms}");
+    bench.wait_until(ready_ms - SECOND);
+    assert_eq!(bench.read("co2")[0], "co2/co2! no measurement yet");
+    bench.wait_until(ready_ms + 100);
+    assert!(!bench.read("co2")[0].contains('!'));
+}
+
+#[test]
+fn one_device_that_is_gone_does_not_touch_the_others() {
+    let unplug = Fault::Unplug {
+        device: "sht-inside".into(),
+    };
+    let mut bench = Bench::new(&[(unplug, 10)]);
+    bench.prepare();
+    bench.wait_until(20 * SECOND);
+    bench.read_all();
+    bench.wait_until(30 * SECOND);
+    let failed: Vec<String> = bench
+        .read_all()
+        .into_iter()
+        .filter(|reading| reading.contains('!'))
+        .collect();
+    let expected = [
+        "sht-inside/air_temperature! bus failure",
+        "sht-inside/relative_humidity! bus failure",
+    ];
+    assert_eq!(failed, expected);
+}
+
+#[test]
+fn a_disturbance_is_tried_through_and_a_broken_chip_is_not() {
+    let nack = Fault::Nack {
+        device: "sht-inside".into(),
+        count: 2,
+    };
+    let noise = Fault::Crc {
+        device: "sht-outside".into(),
+        rate: 1.0,
+    };
+    let mut bench = Bench::new(&[(nack, 10), (noise, 10)]);
+    bench.prepare();
+    bench.wait_until(20 * SECOND);
+    assert!(
+        bench
+            .read("sht-inside")
+            .iter()
+            .all(|reading| !reading.contains('!'))
+    );
+    let expected = [
+        "sht-outside/air_temperature! checksum mismatch",
+        "sht-outside/relative_humidity! checksum mismatch",
+    ];
+    assert_eq!(bench.read("sht-outside"), expected);
+}
+
+#[test]
+fn a_stuck_bus_does_not_stop_the_valves() {
+    let mut bench = Bench::new(&[(Fault::BusStuck { bus: 1 }, 10)]);
+    bench.prepare();
+    bench.wait_until(20 * SECOND);
+    assert!(
+        bench
+            .read("sht-inside")
+            .iter()
+            .all(|reading| reading.ends_with("! bus failure"))
+    );
+    let Outcome::Lease(Ok(())) = bench.ask(Job::Lease {
+        zone: 0,
+        seconds: 30,
+    }) else {
+        panic!("the valve's bus is another one");
+    };
+}
+
+#[test]
+fn a_lease_opens_the_right_output_and_runs_out_by_itself() {
+    let mut bench = Bench::new(&[]);
+    bench.wait_until(SECOND);
+    assert_eq!(
+        bench.ask(Job::Lease {
+            zone: 1,
+            seconds: 20
+        }),
+        Outcome::Lease(Ok(()))
+    );
+    bench.wait_until(10 * SECOND);
+    let status = bench.status(1);
+    assert!(
+        status.commanded && status.confirmed && !status.fault,
+        "{status:?}"
+    );
+    assert!(!bench.status(0).commanded);
+    bench.wait_until(30 * SECOND);
+    let after = bench.status(1);
+    assert!(
+        !after.commanded && !after.confirmed && after.lease_ran_out,
+        "{after:?}"
+    );
+    assert!(after.pulses > status.pulses);
+    assert_eq!(
+        bench.ask(Job::ClearFlags { zone: 1 }),
+        Outcome::Cleared(Ok(()))
+    );
+    assert!(!bench.status(1).lease_ran_out);
+}
+
+#[test]
+fn what_does_not_exist_is_answered_at_once() {
+    let bench = Bench::new(&[]);
+    for job in [
+        Job::Lease {
+            zone: 9,
+            seconds: 1,
+        },
+        Job::Read {
+            device: 99,
+            tick_ms: 0,
+        },
+    ] {
+        let busy = bench.field.clock().busy();
+        let done = bench
+            .devices
+            .submit(job, busy)
+            .expect("nobody else can answer");
+        let nothing = Outcome::Readings(Vec::new());
+        assert!(done.outcome == nothing || matches!(done.outcome, Outcome::Lease(Err(_))));
+    }
+}
+
+#[test]
+fn valves_go_first_and_the_queue_has_an_end() {
+    let bench = Bench::new(&[]);
+    let busy = || bench.field.clock().busy();
+    let queue = Queue::new(3, 2);
+    let read = |device| Job::Read { device, tick_ms: 0 };
+    let lease = Job::Lease {
+        zone: 0,
+        seconds: 30,
+    };
+    let pushed = |job| queue.push(job, busy(), 0).is_none();
+    assert!(pushed(read(0)));
+    assert!(!pushed(read(0)), "its last reading is not back");
+    assert!(pushed(read(1)) && pushed(read(2)));
+    assert!(!pushed(read(3)), "full");
+    assert!(pushed(lease) && pushed(lease));
+    assert!(!pushed(lease), "full");
+    let popped: Vec<Job> = (0..5).map(|_| queue.pop().unwrap().job).collect();
+    assert_eq!(popped, [lease, lease, read(0), read(1), read(2)]);
+    assert_eq!(queue.hanging(5_000, 4_000), Some(2));
+    assert_eq!(queue.hanging(5_000, 5_000), None);
+    assert!(!queue.finished());
+    assert!(pushed(read(2)));
+    queue.close();
+    assert!(queue.pop().is_none());
+    assert!(!pushed(read(3)), "closed");
+}
+
+#[test]
+fn only_a_job_that_finds_the_bus_idle_keeps_its_token() {
+    let bench = Bench::new(&[]);
+    let busy = || bench.field.clock().busy();
+    let queue = Queue::new(8, 8);
+    let read = |device| Job::Read { device, tick_ms: 0 };
+    assert!(queue.push(read(0), busy(), 0).is_none());
+    assert!(queue.push(read(1), busy(), 0).is_none());
+    assert!(queue.pop().unwrap().busy.is_some());
+    assert!(queue.push(read(2), busy(), 0).is_none());
+    assert!(queue.finished(), "more is to be done");
+    assert!(queue.pop().unwrap().busy.is_none());
+    assert!(queue.finished());
+    assert!(queue.pop().unwrap().busy.is_none());
+    assert!(!queue.finished(), "idle");
+    assert!(queue.push(read(0), busy(), 0).is_none());
+    assert!(queue.pop().unwrap().busy.is_some());
+}
+
+#[test]
+fn a_lease_that_waited_too_long_is_not_written() {
+    let mut bench = Bench::new(&[]);
+    bench.wait_until(OPEN_LATE_MS + 10);
+    let busy = bench.busy.take().unwrap();
+    let queue = bench.devices.queues.last().expect("the valves' bus");
+    assert!(
+        queue
+            .push(
+                Job::Lease {
+                    zone: 0,
+                    seconds: 30
+                },
+                busy,
+                0
+            )
+            .is_none()
+    );
+    let mut results = bench.results;
+    let done = results.blocking_recv().unwrap();
+    assert!(
+        matches!(done.outcome, Outcome::Lease(Err(_))),
+        "{:?}",
+        done.outcome
+    );
+    // Closing is never too late.
+    assert!(
+        queue
+            .push(
+                Job::Lease {
+                    zone: 0,
+                    seconds: 0
+                },
+                done.busy,
+                0
+            )
+            .is_none()
+    );
+    assert_eq!(
+        results.blocking_recv().unwrap().outcome,
+        Outcome::Lease(Ok(()))
+    );
+}
+
+/// A simulator, the devices of the shipped example, and a token as an event loop holds it.
+struct Bench {
+    settings: Arc<Settings>,
+    field: Field,
+    devices: Devices,
+    results: Results,
+    busy: Option<Busy>,
+    _simulator: Simulator,
+}
+
+impl Bench {
+    /// Faults with the second in which they happen.
+    fn new(faults: &[(Fault, u64)]) -> Self {
+        let order = |(fault, at_s): &(Fault, u64)| FaultOrder {
+            fault: fault.clone(),
+            after_ms: at_s * SECOND,
+            for_ms: None,
+        };
+        let simulator = Simulator::start(Options {
+            listen: "tcp:127.0.0.1:0".parse().unwrap(),
+            control: "tcp:127.0.0.1:0".parse().unwrap(),
+            setup: Setup {
+                seed: 7,
+                start_unix_ms: 1_795_320_000_000,
+                start_mono_ns: 0,
+                zones: 4,
+                wall_known: true,
+                boot: None,
+            },
+            mode: Mode::LockStep {
+                ceiling_permille: None,
+            },
+            clients_min: 1,
+            trace: None,
+            end: None,
+            faults: faults.iter().map(order).collect(),
+        })
+        .unwrap();
+        let deploy = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../deploy/gateway-simulated.toml"
+        );
+        let text = std::fs::read_to_string(deploy).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("gateway.toml");
+        let address = simulator.bus.to_string();
+        std::fs::write(&path, text.replace("tcp:127.0.0.1:7000", &address)).unwrap();
+        let settings = Arc::new(Settings::load(&path).unwrap());
+        let field = Field::open(&settings, "test").unwrap();
+        let busy = Some(field.clock().busy());
+        let (devices, results) = Devices::start(&settings, &field).unwrap();
+        Self {
+            settings,
+            field,
+            devices,
+            results,
+            busy,
+            _simulator: simulator,
+        }
+    }
+
+    /// Simulated time runs until then.
+    fn wait_until(&mut self, ms: u64) {
+        let busy = self.busy.take().unwrap();
+        self.busy = Some(self.field.clock().wait_until(ms * 1_000_000, busy));
+    }
+
+    /// One job, start to end.
+    fn ask(&mut self, job: Job) -> Outcome {
+        let refused = self.devices.submit(job, self.busy.take().unwrap());
+        let Done {
+            job: answered,
+            outcome,
+            busy,
+            at_mono_ms,
+        } = refused.unwrap_or_else(|| self.results.blocking_recv().unwrap());
+        assert_eq!(answered, job);
+        assert_eq!(at_mono_ms, self.field.clock().now().mono_ms());
+        self.busy = Some(busy);
+        outcome
+    }
+
+    /// When the last device is ready.
+    fn prepare(&mut self) -> Option<u64> {
+        let ready = (0..self.settings.devices().len()).map(|device| {
+            let Outcome::Prepared(ready) = self.ask(Job::Prepare { device }) else {
+                panic!("not prepared");
+            };
+            ready.unwrap()
+        });
+        ready.max().flatten()
+    }
+
+    fn status(&mut self, zone: usize) -> furrow_irrigation::OutputStatus {
+        let Outcome::Status(status) = self.ask(Job::Status { zone }) else {
+            panic!("not a status");
+        };
+        status.unwrap()
+    }
+
+    fn read_all(&mut self) -> Vec<String> {
+        let ids: Vec<String> = self
+            .settings
+            .devices()
+            .iter()
+            .map(|d| d.id.to_string())
+            .collect();
+        ids.iter().flat_map(|id| self.read(id)).collect()
+    }
+
+    /// `device/channel value`, or `device/channel! cause`.
+    fn read(&mut self, id: &str) -> Vec<String> {
+        let device = self
+            .settings
+            .devices()
+            .iter()
+            .position(|d| d.id.as_str() == id)
+            .unwrap();
+        let Outcome::Readings(readings) = self.ask(Job::Read { device, tick_ms: 0 }) else {
+            panic!("not readings");
+        };
+        let channels = &self.settings.devices()[device].channels;
+        assert_eq!(readings.len(), channels.len());
+        readings
+            .iter()
+            .zip(channels)
+            .map(|(reading, channel)| match reading {
+                Ok(value) => {
+                    assert_eq!(value.exponent, channel.exponent, "{id}/{}", channel.name);
+                    format!("{id}/{} {value}", channel.name)
+                }
+                Err(error) => format!("{id}/{}! {}", channel.name, error.cause),
+            })
+            .collect()
+    }
+}

@@ -124,3 +124,33 @@ fn describe(settings: &Settings, text: &mut String) -> std::fmt::Result {
         settings.zones().len(),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_names_everything() {
+        let deploy = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../deploy/gateway-simulated.toml"
+        );
+        let settings = Settings::load(Path::new(deploy)).unwrap();
+        let expected = "\
+configuration is right
+gateway   hoa-binh/gw-01, greenhouse nha-luoi-1 (Nhà lưới 1)
+mqtt      127.0.0.1:1883 as hoa-binh/gw-01, plain TCP, every 10 s
+bus       main: I2C 1 at tcp:127.0.0.1:7000
+bus       valves: I2C 3 at tcp:127.0.0.1:7000
+device    sht-inside: sht4x at 0x44 on main, every 10 s: air_temperature, relative_humidity
+device    sht-outside: sht4x at 0x45 on main, every 10 s: air_temperature, relative_humidity
+device    co2: scd4x at 0x62 on main, every 10 s: co2, air_temperature, relative_humidity
+device    analog: ads1115 at 0x48 on main, every 10 s: global_radiation, tank_level, soil_moisture_index
+device    flow: flow-meter on main, every 10 s: water_volume, water_flow
+device    drip: drip-controller at 0x2c on valves, every 10 s: water_volume, zones_open
+zone      zone-1 (Luống 1): output 1 of drip, at most 30 min a run and 120 min a day; 06:00 for 600 s, 15:30 for 480 s
+zone      zone-2 (Luống 2): output 2 of drip, at most 30 min a run and 120 min a day; 06:15 for 600 s
+in all    6 devices, 14 channels, 2 zones";
+        assert_eq!(summary(&settings), expected);
+    }
+}

@@ -194,3 +194,65 @@ fn text(rows: &[Row]) -> String {
     }
     table(&lines)
 }
+
+#[cfg(test)]
+mod tests {
+    use furrow_drivers::{BusFault, Cause};
+
+    use super::*;
+
+    #[test]
+    fn a_failure_stands_where_the_value_would() {
+        let deploy = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../deploy/gateway-simulated.toml"
+        );
+        let settings = Settings::load(Path::new(deploy)).unwrap();
+        let error = SensorError {
+            chip: "sht4x",
+            address: Some(0x44),
+            register: "measurement",
+            cause: Cause::Bus(BusFault::NoAddress),
+        };
+        let value = Decimal {
+            mantissa: 6_000,
+            exponent: -2,
+        };
+        let answers = [(
+            Job::Read {
+                device: 0,
+                tick_ms: 0,
+            },
+            Outcome::Readings(vec![Err(error), Ok(value)]),
+        )];
+        let rows = rows(&settings, &answers);
+        assert_eq!(rows.len(), 14);
+        let lines: Vec<String> = text(&rows).lines().map(str::to_owned).collect();
+        let tail = "no acknowledge of the address";
+        let first = format!("— sht4x at 0x44: measurement: bus failure: {tail}");
+        let row = |cells: [&str; 3]| cells.map(str::to_owned);
+        let cells = |line: &String| {
+            let mut parts = line.split("  ").filter(|cell| !cell.is_empty());
+            [(); 3].map(|()| parts.next().unwrap_or_default().trim().to_owned())
+        };
+        assert_eq!(
+            cells(&lines[1]),
+            row(["sht-inside", "air_temperature", &first])
+        );
+        assert_eq!(
+            cells(&lines[2]),
+            row(["sht-inside", "relative_humidity", "60.00"])
+        );
+        let silent = row(["drip", "zones_open", "— the bus did not answer"]);
+        assert_eq!(cells(&lines[14]), silent);
+        assert_eq!(
+            serde_json::to_value(&rows[..2]).unwrap(),
+            serde_json::json!([
+                { "device": "sht-inside", "channel": "air_temperature", "unit": "Cel",
+                  "error": format!("sht4x at 0x44: measurement: bus failure: {tail}") },
+                { "device": "sht-inside", "channel": "relative_humidity", "unit": "%RH",
+                  "value": 60.0 },
+            ])
+        );
+    }
+}

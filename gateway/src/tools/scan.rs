@@ -212,3 +212,58 @@ fn text(report: &Report) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use embedded_hal::i2c::NoAcknowledgeSource;
+    use embedded_hal_mock::eh1::i2c::{Mock, Transaction};
+
+    use super::*;
+
+    fn settings() -> Settings {
+        let deploy = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../deploy/gateway-simulated.toml"
+        );
+        Settings::load(Path::new(deploy)).unwrap()
+    }
+
+    #[test]
+    fn shows_what_answers_what_should_and_what_it_could_be() {
+        let mut report = Report::default();
+        let answering = [0x23, 0x45, 0x48, 0x62];
+        scan(
+            &settings(),
+            0,
+            |address| Ok(answering.contains(&address)),
+            &mut report,
+        );
+        scan(&settings(), 1, |_| Err(ErrorKind::Bus), &mut report);
+        let expected = "\
+bus   address  configured           could be
+main  0x23                          MCP23017 or PCF8574 expander | BH1750 light                       not configured
+main  0x44     sht-inside (sht4x)   INA219 or INA226 power | SHT4x or SHT3x temperature and humidity  does not answer
+main  0x45     sht-outside (sht4x)  INA219 or INA226 power | SHT4x or SHT3x temperature and humidity
+main  0x48     analog (ads1115)     INA219 or INA226 power | ADS1115 analog inputs
+main  0x62     co2 (scd4x)          SCD4x carbon dioxide | EZO-ORP probe
+bus valves gives no answers: 0x08: Bus error occurred";
+        assert_eq!(text(&report), expected);
+    }
+
+    #[test]
+    fn an_address_is_asked_without_writing_data() {
+        let gone = ErrorKind::NoAcknowledge(NoAcknowledgeSource::Address);
+        let expected = [
+            Transaction::write(0x44, vec![]),
+            Transaction::write(0x45, vec![]).with_error(gone),
+            Transaction::read(0x50, vec![0]),
+            Transaction::write(0x46, vec![]).with_error(ErrorKind::Bus),
+        ];
+        let mut bus = Mock::new(&expected);
+        assert_eq!(probe(&mut bus, 0x44), Ok(true));
+        assert_eq!(probe(&mut bus, 0x45), Ok(false));
+        assert_eq!(probe(&mut bus, 0x50), Ok(true));
+        assert_eq!(probe(&mut bus, 0x46), Err(ErrorKind::Bus));
+        bus.done();
+    }
+}

@@ -1,6 +1,7 @@
 //! From what was written to what holds.
 
 mod devices;
+mod inputs;
 mod section;
 mod zones;
 
