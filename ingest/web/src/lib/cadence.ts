@@ -5,8 +5,13 @@
 
 import { MINUTE_MS, SECOND_MS } from './format';
 
-/** Spacings remembered; the middle one counts, so that a single outage or burst changes nothing. */
-const REMEMBERED = 5;
+/**
+ * Spacings remembered. The longest but one counts: urgent readings come between the regular ones
+ * and must not make those look late, and a single outage must not make the page patient.
+ */
+const REMEMBERED = 6;
+/** With fewer than this an outage can't be told from the usual. */
+const ENOUGH = 3;
 /** Readings closer together than this belong to one delivery. */
 const GROUP_MS = SECOND_MS;
 /** `send_interval` of the shipped gateway configuration. */
@@ -31,8 +36,8 @@ export function arrived(cadence: Cadence, now: number): Cadence {
 
 /** The usual spacing in milliseconds; until it is known, that of a gateway as it is shipped. */
 export function usualMs({ spacings }: Cadence): number {
-  const sorted = [...spacings].sort((a, b) => a - b);
-  return sorted[Math.floor((sorted.length - 1) / 2)] ?? SHIPPED_MS;
+  const longest = [...spacings].sort((a, b) => b - a);
+  return longest[longest.length < ENOUGH ? 0 : 1] ?? SHIPPED_MS;
 }
 
 /** Cadences as they were kept: `{"greenhouse": [spacing, …]}`. What is not that is left out. */

@@ -5,7 +5,7 @@
 
 import * as api from './api';
 import { arrived, NO_CADENCE, recalled, usualMs, type Cadence } from './cadence';
-import { afterReading, parseReadings } from './freshness';
+import { afterReading, parseReadings, type ShowContext } from './freshness';
 import { DAY_MS, SECOND_MS } from './format';
 import { LiveConnection, type LiveState } from './live';
 import { eachLimited } from './pool';
@@ -96,6 +96,17 @@ export class Farm {
     window.removeEventListener('online', this.#wake);
     window.removeEventListener('offline', this.#lose);
     document.removeEventListener('visibilitychange', this.#wake);
+  }
+
+  /**
+   * What decides with a reading's age whether it may be shown as current. Without a live stream
+   * nobody knows whether the gateway still delivers, so nothing is allowed for its cadence.
+   */
+  contextOf(greenhouse: Greenhouse): ShowContext {
+    const { live } = this;
+    const lost = live.kind === 'waiting' || (live.kind === 'connecting' && live.lostAt !== null);
+    const usual = this.houses.get(greenhouse.id)?.deliveryMs ?? usualMs(NO_CADENCE);
+    return { online: greenhouse.gateway?.online ?? false, deliveryMs: lost ? 0 : usual };
   }
 
   retryLive(): void {

@@ -64,7 +64,9 @@ describe('a live reading', () => {
   });
 
   test('is left to the next fetch when others must lie between, or when it is late', () => {
-    expect(appendReading(raw(0), 31, 7)).toBeNull();
+    expect(appendReading(raw(0), 15, 7)).not.toBeNull();
+    expect(appendReading(raw(0), 16, 7)).toBeNull();
+    expect(appendReading(bucketed(0), 181, 7)).toBeNull();
     expect(appendReading(raw(20), 20, 7)).toBeNull();
     expect(appendReading(bucketed(60), 59, 7)).toBeNull();
   });

@@ -10,6 +10,8 @@ import type { Point } from '../types';
 
 /** Points further apart than this many steps are not joined. */
 const GAP_STEPS = 3;
+/** A reading further from the last one than this many intervals is not the next: some lie between. */
+const NEXT_STEPS = 1.5;
 
 export interface SeriesData {
   /** 0: every point is one reading. */
@@ -97,7 +99,7 @@ export function isolated(column: Column): number[] {
  */
 export function appendReading(data: SeriesData, timeMs: number, value: number): SeriesData | null {
   const last = data.points[data.points.length - 1];
-  if (last && timeMs - last[0] > joinWithinMs(data)) return null;
+  if (last && timeMs - last[0] > (data.bucketMs === 0 ? data.intervalMs * NEXT_STEPS : joinWithinMs(data))) return null;
   if (data.bucketMs === 0 || !last) {
     if (last && timeMs <= last[0]) return null;
     const start = data.bucketMs === 0 ? timeMs : Math.floor(timeMs / data.bucketMs) * data.bucketMs;

@@ -12,8 +12,8 @@ import { advance, clampView, fetchRange, panView, pointsFor, presetView, zoomVie
 
 /** A view that rests this long is loaded. */
 const SETTLE_MS = 200;
-/** Late readings (a backlog that drains) are fetched together, this long after the first. */
-const LATE_MS = 3 * SECOND_MS;
+/** Readings that the live stream did not bring one by one are fetched together, this long after the first. */
+const LATE_MS = SECOND_MS;
 /** A view that follows the present is fetched anew this often, since live points only approximate buckets. */
 const RENEW_MS = 5 * MINUTE_MS;
 
