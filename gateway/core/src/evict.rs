@@ -6,8 +6,9 @@
 
 use furrow_wire::{Loss, LossReason, RecordKind, RecordName, Seq, StreamId};
 
-/// Segments kept free below the cap: one to write to while one is given up.
-pub const HEADROOM_SEGMENTS: u64 = 2;
+/// Segments kept free below the cap: one that is written to, one for what is written again of the
+/// segment that is given up, and one for an attempt at that which a power cut interrupted.
+pub const HEADROOM_SEGMENTS: u64 = 3;
 
 /// One waiting record of the segment that is given up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,8 +145,8 @@ mod tests {
     }
 
     #[test]
-    fn two_segments_and_the_journals_reserve_stay_free() {
-        assert!(!is_due(5, 1, 8));
-        assert!(is_due(6, 1, 8));
+    fn three_segments_and_the_journals_reserve_stay_free() {
+        assert!(!is_due(4, 1, 8));
+        assert!(is_due(5, 1, 8));
     }
 }

@@ -6,12 +6,11 @@ use std::sync::Arc;
 
 use furrow_drivers::{BusFault, Cause, SensorError};
 use furrow_gateway_core::FieldMs;
-use furrow_gateway_core::clock::{Adopted, Clock, estimate};
+use furrow_gateway_core::clock::Clock;
 use furrow_gateway_core::evict;
 use furrow_gateway_core::recovery::HeldBoot;
 use furrow_irrigation::ZoneIndex;
-use furrow_wire::{Ack, BootId, Catalog, CatalogHash, Event, EventKind, LossReason, TopicKind};
-use tokio::sync::mpsc;
+use furrow_wire::{Ack, BootId, Catalog, CatalogHash, Event, EventKind, TopicKind};
 
 use super::delivery::{Delivery, Offers, Unreadable};
 use super::dispatch::{Dispatch, Turn};
@@ -19,18 +18,15 @@ use super::journal_thread::{Answer as JournalAnswer, JournalThread, Request};
 use super::records::{Done as Written, Records};
 use super::report;
 use super::sampling::Sampling;
-use super::store::{Fill, Found, Trouble};
+use super::space::Eviction;
+use super::store::{Fill, Trouble};
 use super::water_watch::WaterWatch;
 use super::watering::{Effect, Watering};
-use crate::bus::{Busy, FieldClock, FieldTime};
+use crate::bus::{Busy, FieldClock};
 use crate::config::Settings;
-use crate::control::server::Question;
-use crate::control::{Answer, Ask};
 use crate::devices::{Devices, Done, Job, Outcome};
 use crate::link::{Change, LinkEvent};
 
-/// The birth is said again when it is this old: it tells people and ingest how much waits.
-const BIRTH_EVERY_MS: u64 = 15 * 60_000;
 /// Effects of the irrigation core that one turn executes: all of a full set of zones.
 const EFFECTS_A_TURN: usize = 64;
 
@@ -48,18 +44,18 @@ pub struct Gateway {
     offers: Offers,
     dispatch: Dispatch,
     devices: Devices,
-    journal: JournalThread,
-    field: FieldClock,
-    catalog: CatalogHash,
+    pub(super) journal: JournalThread,
+    pub(super) field: FieldClock,
+    pub(super) catalog: CatalogHash,
     catalog_json: bytes::Bytes,
     catalog_told: bool,
-    born_at: Option<furrow_gateway_core::LinkMs>,
-    told_waiting: u64,
-    watch: WaterWatch,
-    held_boots: BTreeMap<BootId, HeldBoot>,
-    evicting: Option<u64>,
-    segment_bytes: u32,
-    cap_bytes: u64,
+    pub(super) born_at: Option<furrow_gateway_core::LinkMs>,
+    pub(super) told_waiting: u64,
+    pub(super) watch: WaterWatch,
+    pub(super) held_boots: BTreeMap<BootId, HeldBoot>,
+    pub(super) eviction: Eviction,
+    pub(super) segment_bytes: u32,
+    pub(super) cap_bytes: u64,
     /// What was asked for while the process is stopping.
     stopping: bool,
 }
@@ -121,7 +117,7 @@ impl Gateway {
             told_waiting: 0,
             watch: WaterWatch::default(),
             held_boots: parts.held_boots,
-            evicting: None,
+            eviction: Eviction::None,
             segment_bytes: parts.segment_bytes,
             cap_bytes,
             stopping: false,
@@ -211,7 +207,7 @@ impl Gateway {
                 }
                 self.delivery.outbox.handle_segments(&fill.segments);
                 self.fill = fill;
-                self.evict_if_due(LossReason::CapReached);
+                self.make_space_if_due();
             }
             JournalAnswer::Trouble(trouble) => {
                 if self.trouble != Some(trouble) {
@@ -221,11 +217,7 @@ impl Gateway {
                     );
                 }
                 self.trouble = Some(trouble);
-                match trouble {
-                    Trouble::Full => self.evict(LossReason::CapReached),
-                    Trouble::DiskFull => self.evict(LossReason::DiskFull),
-                    Trouble::Disk => {}
-                }
+                self.make_space(trouble);
             }
             JournalAnswer::Packed(packed) => {
                 let unreadable = self.delivery.handle_packed(packed, &mut self.offers);
@@ -265,37 +257,6 @@ impl Gateway {
                 );
             }
             Some(Change::Down | Change::Puback(_)) | None => {}
-        }
-    }
-
-    /// A person asked something.
-    pub fn handle_question(&mut self, question: Question) {
-        let Question { ask, reply } = question;
-        let answer = match ask {
-            Ask::Status => Answer::Report {
-                report: report::status(self, self.field.now()),
-            },
-            Ask::Journal => Answer::Report {
-                report: report::journal(self),
-            },
-            Ask::Water { zone, for_ms } => match self.zone_of(zone.as_str()) {
-                Some(zone) => return self.water(zone, for_ms, reply),
-                None => Answer::Refused {
-                    reason: format!("there is no zone {zone}"),
-                },
-            },
-            Ask::Stop { zone } => match self.zone_of(zone.as_str()) {
-                Some(zone) => {
-                    let was_running = self.watering.handle_stop(zone, self.field.now());
-                    Answer::Stopping { was_running }
-                }
-                None => Answer::Refused {
-                    reason: format!("there is no zone {zone}"),
-                },
-            },
-        };
-        if reply.try_send(answer).is_err() {
-            tracing::debug!("nobody waits for an answer any more");
         }
     }
 
@@ -475,60 +436,6 @@ impl Gateway {
         }
     }
 
-    fn water(&mut self, zone: ZoneIndex, for_ms: u64, reply: mpsc::Sender<Answer>) {
-        match self
-            .watering
-            .handle_manual(zone, Some(for_ms), self.field.now())
-        {
-            Ok(run) => self.watch.add(zone, run, reply),
-            Err(refusal) => {
-                let reason = refusal.to_string();
-                if reply.try_send(Answer::Refused { reason }).is_err() {
-                    tracing::debug!("nobody waits for an answer any more");
-                }
-            }
-        }
-    }
-
-    /// Batches whose time has come. Wall time is adopted only here, between two batches.
-    fn cut_batches(&mut self, now: FieldTime) {
-        let at = FieldMs(now.mono_ms());
-        let mut any = false;
-        while let Some(cut) = self.sampling.poll_cut(at, self.clock.offset_ms()) {
-            self.records
-                .set_marks(self.delivery.outbox.marks().into_iter());
-            self.records.batch(cut, self.catalog, &mut self.clock);
-            any = true;
-        }
-        if any && let Some(adopted) = self.clock.handle_clock(at, now.wall_unix_ms) {
-            self.adopt(at, &adopted);
-            self.estimate_earlier_boots(now);
-        }
-    }
-
-    fn adopt(&mut self, at: FieldMs, adopted: &Adopted) {
-        tracing::info!(offset_ms = adopted.offset_ms, "adopted the wall clock");
-        if let Some(mapping) = &adopted.mapping {
-            self.records.mapping(mapping);
-        }
-        self.sampling.handle_clock(at, adopted);
-    }
-
-    /// Earlier boots that never learnt the time get their mapping as soon as this one knows it.
-    fn estimate_earlier_boots(&mut self, now: FieldTime) {
-        let Some(offset_ms) = self.clock.offset_ms() else {
-            return;
-        };
-        let now_unix_ms = offset_ms.saturating_add_unsigned(now.mono_ms());
-        let this = self.clock.boot();
-        for (boot, held) in std::mem::take(&mut self.held_boots) {
-            if boot != this {
-                let mapping = estimate(boot, held.last_mono_ms, held.before, now_unix_ms);
-                self.records.mapping(&mapping);
-            }
-        }
-    }
-
     fn handle_ack(&mut self, ack: &Ack) {
         let now = self.delivery.now();
         self.delivery.outbox.handle_ack(ack, now);
@@ -552,7 +459,7 @@ impl Gateway {
             Written::Persisted(_) => self.watering.handle_persisted(),
             Written::Evicted(segment) => {
                 outbox.handle_evicted(*segment);
-                self.evicting = None;
+                self.eviction = Eviction::None;
                 if self.journal.send(Request::Release(*segment)).is_err() {
                     tracing::debug!(segment, "journal thread is busy, the segment goes later");
                 }
@@ -560,102 +467,8 @@ impl Gateway {
         }
     }
 
-    fn evict_if_due(&mut self, reason: LossReason) {
-        if evict::is_due(self.fill.live_bytes, self.segment_bytes, self.cap_bytes) {
-            self.evict(reason);
-        }
-    }
-
-    /// Gives the oldest segment up: reads it first, since its events are kept.
-    fn evict(&mut self, reason: LossReason) {
-        if self.evicting.is_some() {
-            return;
-        }
-        let Some(segment) = self.delivery.outbox.oldest_segment() else {
-            return;
-        };
-        if self.journal.send(Request::Scan(segment)).is_ok() {
-            tracing::warn!(
-                segment,
-                ?reason,
-                "the journal is full, its oldest readings go"
-            );
-            self.evicting = Some(segment);
-        }
-    }
-
-    fn handle_scanned(&mut self, segment: u64, found: Vec<Found>) {
-        let outbox = &self.delivery.outbox;
-        let waiting: Vec<Found> = found
-            .into_iter()
-            .filter(|f| !outbox.is_settled(segment, f.name))
-            .collect();
-        let seen: Vec<evict::Waiting> = waiting
-            .iter()
-            .map(|f| evict::Waiting {
-                name: f.name,
-                kind: f.kind,
-                readings: f.readings,
-            })
-            .collect();
-        let reason = match self.trouble {
-            Some(Trouble::DiskFull) => LossReason::DiskFull,
-            Some(Trouble::Full | Trouble::Disk) | None => LossReason::CapReached,
-        };
-        let plan = evict::plan(&seen, reason);
-        tracing::warn!(
-            segment,
-            readings = plan.readings,
-            "readings are lost for lack of space"
-        );
-        let mut copies = Vec::new();
-        for (place, found) in waiting.into_iter().enumerate() {
-            if plan.copies.binary_search(&place).is_ok() {
-                copies.push(found);
-            }
-        }
-        self.records.evict(segment, &plan.losses, copies);
-    }
-
     fn journal_event(&mut self, event: Event) {
         self.records.events(vec![event], &mut self.clock);
-    }
-
-    fn say_birth(&mut self) {
-        let state = report::birth(self, self.field.now());
-        let message = state.to_json().into();
-        match self
-            .delivery
-            .link
-            .publish_retained(TopicKind::State, message)
-        {
-            Ok(()) => {
-                self.born_at = Some(self.delivery.now());
-                self.told_waiting = self.delivery.outbox.totals().waiting_readings;
-            }
-            Err(error) => tracing::debug!(%error, "the birth was not said"),
-        }
-    }
-
-    /// Again when it is old, and when a backlog is through.
-    fn say_birth_if_due(&mut self) {
-        let Some(born_at) = self.born_at.filter(|_| self.delivery.link.is_up()) else {
-            return;
-        };
-        let age = self.delivery.now().since(born_at);
-        let drained = self.told_waiting > 0 && self.delivery.outbox.is_empty();
-        if age >= BIRTH_EVERY_MS || (drained && age >= BIRTH_EVERY_MS / 15) {
-            self.say_birth();
-        }
-    }
-
-    fn zone_of(&self, id: &str) -> Option<ZoneIndex> {
-        let place = self
-            .settings
-            .zones()
-            .iter()
-            .position(|zone| zone.id.as_str() == id)?;
-        Some(ZoneIndex(place))
     }
 }
 

@@ -4,15 +4,19 @@
 //! |---|---|
 //! | [`event_loop`] | the order of work, signals, the end |
 //! | [`gateway`] | all parts together |
+//! | [`asked`], [`birth`], [`wall`] | its answers at the control socket, its birth, its wall time |
 //! | [`sampling`] | ticks to samples to batches |
 //! | [`dispatch`] | one job at a time for each bus |
 //! | [`watering`], [`water_watch`] | the irrigation core's commands, and who waits for a run |
 //! | [`records`] | records on their way into the journal |
 //! | [`store`], [`journal_thread`] | the journal, on its own thread |
+//! | [`space`] | what goes when there is no space |
 //! | [`delivery`] | the outbox's commands, between journal and link |
 //! | [`report`] | what the gateway tells of itself |
 //! | [`time`], [`notify`] | the loop's place on the field clock; systemd |
 
+mod asked;
+mod birth;
 pub mod delivery;
 pub mod dispatch;
 pub mod event_loop;
@@ -22,8 +26,10 @@ pub mod notify;
 pub mod records;
 pub mod report;
 pub mod sampling;
+pub mod space;
 pub mod store;
 pub mod time;
+mod wall;
 pub mod water_watch;
 pub mod watering;
 

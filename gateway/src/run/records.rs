@@ -20,6 +20,10 @@ use furrow_wire::{
 use super::journal_thread::{JournalThread, Request, SendError};
 use super::store::{Found, Item, Outcome, Write};
 
+/// Writes that wait while a segment is given up, which takes a moment; above this they are handed on,
+/// and the store drops the oldest batches if it must.
+const MAX_UNSENT: usize = 64;
+
 /// A write that became durable.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Done {
@@ -42,7 +46,11 @@ pub struct Records {
     state: LocalState,
     durable_readings: u64,
     pending: VecDeque<Pending>,
+    /// What gives a segment up: goes before everything else, which needs the space.
+    urgent: VecDeque<Write>,
     unsent: VecDeque<Write>,
+    /// A segment is being given up.
+    evicting: bool,
     next_ticket: u64,
     /// Batches that were dropped because nothing could be written, not yet journalled as lost: in
     /// stretches, of which there are at most as many as events were recorded meanwhile.
@@ -77,7 +85,9 @@ impl Records {
                 ..state
             },
             pending: VecDeque::new(),
+            urgent: VecDeque::new(),
             unsent: VecDeque::new(),
+            evicting: false,
             next_ticket: 0,
             dropped: Vec::new(),
             unencodable: 0,
@@ -198,6 +208,7 @@ impl Records {
 
     /// Gives a segment up: `losses` take the place of its batches, `copies` are written again.
     pub fn evict(&mut self, segment: u64, losses: &[Loss], copies: Vec<Found>) {
+        let before = self.unsent.len();
         for loss in losses {
             self.loss(loss);
         }
@@ -214,6 +225,7 @@ impl Records {
         items.push(self.state_item());
         entries.push(Entry::State);
         self.enqueue(items, entries, vec![Done::Evicted(segment)]);
+        self.urgent.extend(self.unsent.drain(before..));
     }
 
     /// Makes the irrigation core's state durable; gives the ticket that [`Done::Persisted`] names.
@@ -230,7 +242,18 @@ impl Records {
 
     /// The next write for the journal.
     pub fn take_write(&mut self) -> Option<Write> {
+        if let Some(write) = self.urgent.pop_front() {
+            return Some(write);
+        }
+        if self.evicting && self.unsent.len() < MAX_UNSENT {
+            return None;
+        }
         self.unsent.pop_front()
+    }
+
+    /// A segment is about to be given up: until it is, nothing else is written.
+    pub fn begin_eviction(&mut self) {
+        self.evicting = true;
     }
 
     /// Hands writes to the journal thread, as far as it takes them.
@@ -240,7 +263,7 @@ impl Records {
                 Ok(()) => {}
                 Err(SendError::Busy(request)) => {
                     if let Request::Write(write) = *request {
-                        self.unsent.push_front(write);
+                        self.urgent.push_front(write);
                     }
                     return;
                 }
@@ -301,6 +324,13 @@ impl Records {
                 }
                 Entry::State => {}
             }
+        }
+        if pending
+            .after
+            .iter()
+            .any(|done| matches!(done, Done::Evicted(_)))
+        {
+            self.evicting = false;
         }
         done.extend(pending.after);
         for loss in std::mem::take(&mut self.dropped) {

@@ -281,11 +281,11 @@ impl<D: Disk> Store<D> {
         for queued in &mut self.queue {
             while let Some(item) = queued.write.items.get(queued.places.len()) {
                 let preamble = vec![(ENTRY_STATE, item.preamble.to_vec())];
-                let position = self
-                    .journal
-                    .set_preamble(preamble)
-                    .and_then(|()| self.journal.append(item.kind, &item.payload));
-                match position {
+                if let Err(error) = self.journal.set_preamble(preamble) {
+                    // An older one then begins the next segment: totals may be counted short.
+                    tracing::error!(%error, "the durable state does not fit a segment's start");
+                }
+                match self.journal.append(item.kind, &item.payload) {
                     Ok(position) => queued.places.push(place(position)),
                     Err(JournalError::Full { .. }) => return Err(Trouble::Full),
                     Err(JournalError::Uncommitted { .. }) => return Err(Trouble::Disk),

@@ -1,0 +1,48 @@
+//! Wall time between two batches, and for boots that had none.
+
+use furrow_gateway_core::FieldMs;
+use furrow_gateway_core::clock::{Adopted, estimate};
+
+use super::gateway::Gateway;
+use crate::bus::FieldTime;
+
+impl Gateway {
+    /// Batches whose time has come. Wall time is adopted only here, between two batches.
+    pub(super) fn cut_batches(&mut self, now: FieldTime) {
+        let at = FieldMs(now.mono_ms());
+        let mut any = false;
+        while let Some(cut) = self.sampling.poll_cut(at, self.clock.offset_ms()) {
+            self.records
+                .set_marks(self.delivery.outbox.marks().into_iter());
+            self.records.batch(cut, self.catalog, &mut self.clock);
+            any = true;
+        }
+        if any && let Some(adopted) = self.clock.handle_clock(at, now.wall_unix_ms) {
+            self.adopt(at, &adopted);
+            self.estimate_earlier_boots(now);
+        }
+    }
+
+    fn adopt(&mut self, at: FieldMs, adopted: &Adopted) {
+        tracing::info!(offset_ms = adopted.offset_ms, "adopted the wall clock");
+        if let Some(mapping) = &adopted.mapping {
+            self.records.mapping(mapping);
+        }
+        self.sampling.handle_clock(at, adopted);
+    }
+
+    /// Earlier boots that never learnt the time get their mapping as soon as this one knows it.
+    pub(super) fn estimate_earlier_boots(&mut self, now: FieldTime) {
+        let Some(offset_ms) = self.clock.offset_ms() else {
+            return;
+        };
+        let now_unix_ms = offset_ms.saturating_add_unsigned(now.mono_ms());
+        let this = self.clock.boot();
+        for (boot, held) in std::mem::take(&mut self.held_boots) {
+            if boot != this {
+                let mapping = estimate(boot, held.last_mono_ms, held.before, now_unix_ms);
+                self.records.mapping(&mapping);
+            }
+        }
+    }
+}
