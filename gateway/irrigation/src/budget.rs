@@ -79,7 +79,7 @@ impl Budget {
             let elapsed_ms = if reset.boot == boot {
                 now.mono_ms.saturating_sub(reset.mono_ms)
             } else {
-                u64::try_from(unix_ms.saturating_sub(reset.unix_ms)).unwrap_or(0)
+                unix_ms.saturating_sub(reset.unix_ms).max(0).unsigned_abs()
             };
             elapsed_ms >= RESET_MIN_MS
         });

@@ -222,7 +222,7 @@ impl Irrigation {
             Some(
                 self.last
                     .mono_ms
-                    .saturating_add(u64::try_from(wait_ms).unwrap_or(0)),
+                    .saturating_add(wait_ms.max(0).unsigned_abs()),
             )
         });
         zones
@@ -371,7 +371,7 @@ impl Irrigation {
         starts.sort_unstable();
         for &(when, run_ms) in &starts {
             let late = unix_ms.saturating_sub(when.as_millisecond());
-            let late_ms = u64::try_from(late).unwrap_or(0);
+            let late_ms = late.max(0).unsigned_abs();
             zone.state.scheduled_until_unix_ms = Some(when.as_millisecond());
             if late_ms > SCHEDULE_GRACE_MS {
                 zone.refuse(Cause::Schedule, Refusal::Missed { late_ms });

@@ -1,7 +1,8 @@
 //! The field: I2C buses, GPIO pins and the clock they live by, on a Pi or in a simulator.
 //!
 //! Owns: opening them and mapping their errors. Drivers see `embedded-hal` traits only. Nothing here
-//! retries or knows a chip. **Invariant:** rppal is named in `pi.rs` and nowhere else.
+//! retries or knows a chip. **Invariant:** the crate behind the Pi's pins is
+//! named in `pi.rs` and nowhere else.
 
 mod clock;
 mod delay;

@@ -98,4 +98,6 @@ fn read_text(path: &Path) -> io::Result<String> {
 }
 
 #[cfg(test)]
+mod mutations;
+#[cfg(test)]
 mod tests;

@@ -15,10 +15,8 @@ mod driver;
 mod queue;
 mod worker;
 
-use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use furrow_drivers::{BusFault, SensorError};
 use furrow_irrigation::OutputStatus;
@@ -117,7 +115,6 @@ pub struct Devices {
     field: Field,
     settings: Arc<Settings>,
     queues: Vec<Arc<Queue>>,
-    threads: Vec<JoinHandle<()>>,
 }
 
 /// The answers of all workers.
@@ -159,7 +156,6 @@ impl Devices {
             field: field.clone(),
             settings: Arc::clone(settings),
             queues: Vec::new(),
-            threads: Vec::new(),
         };
         for (index, bus) in settings.buses().iter().enumerate() {
             let queue = Arc::new(Queue::new(normal_max, URGENT_MAX));
@@ -170,7 +166,8 @@ impl Devices {
                 queue: Arc::clone(&queue),
                 answers: sender.clone(),
             };
-            let thread = std::thread::Builder::new()
+            // Not joined: a worker may hang in the kernel, and the process must end all the same.
+            std::thread::Builder::new()
                 .name(format!("bus-{}", bus.id))
                 .spawn(move || worker.run())
                 .map_err(|source| StartError::Thread {
@@ -178,7 +175,6 @@ impl Devices {
                     source,
                 })?;
             devices.queues.push(queue);
-            devices.threads.push(thread);
         }
         Ok((devices, Results(receiver)))
     }
@@ -203,23 +199,10 @@ impl Devices {
         Some(self.stuck(job, busy, now_ms))
     }
 
-    /// Devices whose reading has been under way for longer than `limit_ms`.
-    #[must_use]
-    pub fn hanging(&self, limit_ms: u64) -> BTreeSet<usize> {
-        let now_ms = self.field.clock().now().mono_ms();
-        self.queues
-            .iter()
-            .filter_map(|queue| queue.hanging(now_ms, limit_ms))
-            .collect()
-    }
-
-    /// Lets the workers finish the job in hand and end. Queued jobs are dropped.
-    pub fn stop(mut self) {
+    /// Ends the workers: each finishes its job in hand and closes the valves that wait to be closed.
+    /// Other jobs are dropped. Does not wait, since a bus may hang; its leases end by themselves.
+    pub fn stop(self) {
         self.close();
-        for thread in self.threads.drain(..) {
-            // A panic of a worker was logged by the hook; nothing is left to be saved here.
-            drop(thread.join());
-        }
     }
 
     fn stuck(&self, job: Job, busy: Busy, at_mono_ms: u64) -> Done {

@@ -9,14 +9,20 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use super::Job;
 use crate::bus::Busy;
 
-/// A job in the queue.
+/// A job for the worker.
 #[derive(Debug)]
 pub(super) struct Queued {
     pub(super) job: Job,
-    /// Only with a job that found the bus idle.
+    /// Only with the job that woke an idle bus; later ones go on under the worker's own token.
     pub(super) busy: Option<Busy>,
     /// When it was queued, in monotonic milliseconds.
     pub(super) since_ms: u64,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    job: Job,
+    since_ms: u64,
 }
 
 #[derive(Debug)]
@@ -29,12 +35,14 @@ pub(super) struct Queue {
 
 #[derive(Debug, Default)]
 struct State {
-    urgent: VecDeque<Queued>,
-    normal: VecDeque<Queued>,
+    urgent: VecDeque<Waiting>,
+    normal: VecDeque<Waiting>,
     /// Devices whose reading is queued or in hand.
     reading: BTreeSet<usize>,
-    /// The job in hand and since when.
-    in_hand: Option<(Job, u64)>,
+    /// The job in hand.
+    in_hand: Option<Job>,
+    /// Of the job that woke the bus, until the worker takes it.
+    token: Option<Busy>,
     /// The worker is on its way and holds a token.
     active: bool,
     closed: bool,
@@ -64,26 +72,22 @@ impl Queue {
         if full || state.closed {
             return Some((job, busy));
         }
-        let idle = !state.active && state.urgent.is_empty() && state.normal.is_empty();
-        let (kept, spare) = if idle {
-            (Some(busy), None)
-        } else {
-            (None, Some(busy))
-        };
-        let queued = Queued {
-            job,
-            busy: kept,
-            since_ms,
-        };
+        let waiting = Waiting { job, since_ms };
         match job {
             Job::Lease { .. } | Job::Status { .. } | Job::ClearFlags { .. } => {
-                state.urgent.push_back(queued);
+                state.urgent.push_back(waiting);
             }
             Job::Prepare { device } | Job::Read { device, .. } => {
                 state.reading.insert(device);
-                state.normal.push_back(queued);
+                state.normal.push_back(waiting);
             }
         }
+        let spare = if state.active || state.token.is_some() {
+            Some(busy)
+        } else {
+            state.token = Some(busy);
+            None
+        };
         drop(state);
         // Outside the lock: simulated time may run on with it.
         drop(spare);
@@ -91,21 +95,23 @@ impl Queue {
         None
     }
 
-    /// Waits for the next job; `None` once the queue is closed.
+    /// Waits for the next job; `None` once the queue is closed and no valve is left to be closed.
     pub(super) fn pop(&self) -> Option<Queued> {
         let mut state = self.lock();
         loop {
+            let next = state.urgent.pop_front();
+            if let Some(Waiting { job, since_ms }) = next.or_else(|| state.normal.pop_front()) {
+                state.in_hand = Some(job);
+                state.active = true;
+                let busy = state.token.take();
+                return Some(Queued {
+                    job,
+                    busy,
+                    since_ms,
+                });
+            }
             if state.closed {
                 return None;
-            }
-            if let Some(next) = state
-                .urgent
-                .pop_front()
-                .or_else(|| state.normal.pop_front())
-            {
-                state.in_hand = Some((next.job, next.since_ms));
-                state.active = true;
-                return Some(next);
             }
             state = self
                 .pushed
@@ -118,36 +124,25 @@ impl Queue {
     /// so, the worker has to go on under a token of its own.
     pub(super) fn finished(&self) -> bool {
         let mut state = self.lock();
-        if let Some((Job::Prepare { device } | Job::Read { device, .. }, _)) = state.in_hand.take()
-        {
+        if let Some(Job::Prepare { device } | Job::Read { device, .. }) = state.in_hand.take() {
             state.reading.remove(&device);
         }
         state.active = !(state.urgent.is_empty() && state.normal.is_empty());
         state.active
     }
 
-    /// The device in hand, if it has been for longer than `limit_ms`.
-    pub(super) fn hanging(&self, now_ms: u64, limit_ms: u64) -> Option<usize> {
-        match self.lock().in_hand {
-            Some((Job::Prepare { device } | Job::Read { device, .. }, since_ms)) => {
-                (now_ms.saturating_sub(since_ms) > limit_ms).then_some(device)
-            }
-            Some((Job::Lease { .. } | Job::Status { .. } | Job::ClearFlags { .. }, _)) | None => {
-                None
-            }
-        }
-    }
-
+    /// No more work: what waits is dropped, except what closes valves.
     pub(super) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
-        let dropped = (
-            std::mem::take(&mut state.urgent),
-            std::mem::take(&mut state.normal),
-        );
+        state.normal.clear();
+        let closes = |waiting: &Waiting| matches!(waiting.job, Job::Lease { seconds: 0, .. });
+        state.urgent.retain(closes);
+        let idle = state.urgent.is_empty();
+        let spare = state.token.take_if(|_| idle);
         drop(state);
-        // Tokens are given up outside the lock.
-        drop(dropped);
+        // Outside the lock: simulated time may run on with it.
+        drop(spare);
         self.pushed.notify_all();
     }
 

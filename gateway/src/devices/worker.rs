@@ -55,8 +55,8 @@ impl Worker {
                 busy,
             };
             if self.answers.blocking_send(done).is_err() {
-                // Nobody listens any more: the program is ending.
-                return;
+                // The program is ending; valves that wait to be closed are closed all the same.
+                tracing::debug!(?job, "nobody waits for this answer any more");
             }
         }
     }
