@@ -242,3 +242,6 @@ fn last_wall(body: &[u8]) -> Option<LastWall> {
         unix_ms,
     })
 }
+
+#[cfg(test)]
+mod tests;

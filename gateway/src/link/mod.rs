@@ -298,3 +298,6 @@ fn judge(reason: PubAckReason) -> PubackAnswer {
         | PubAckReason::PayloadFormatInvalid => PubackAnswer::Refused,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -140,6 +140,12 @@ impl Session {
 
     /// One connection from beginning to end.
     async fn connection(&self) -> EndError {
+        // What was asked of the connection before does not concern this one.
+        tokio::select! {
+            biased;
+            () = self.drop_connection.notified() => {}
+            () = std::future::ready(()) => {}
+        }
         let (client, mut event_loop) = AsyncClient::new(self.options(), CLIENT_QUEUE);
         let subscribed = tokio::select! {
             subscribed = self.subscribe(&client, &mut event_loop) => subscribed,

@@ -7,6 +7,8 @@ use super::report;
 
 /// The birth is said again when it is this old: it tells people and ingest how much waits.
 const BIRTH_EVERY_MS: u64 = 15 * 60_000;
+/// And when everything that waited then is through, but not before it is this old.
+const BIRTH_DRAINED_MS: u64 = 10_000;
 
 impl Gateway {
     pub(super) fn say_birth(&mut self) {
@@ -32,7 +34,7 @@ impl Gateway {
         };
         let age = self.delivery.now().since(born_at);
         let drained = self.told_waiting > 0 && self.delivery.outbox.is_empty();
-        if age >= BIRTH_EVERY_MS || (drained && age >= BIRTH_EVERY_MS / 15) {
+        if age >= BIRTH_EVERY_MS || (drained && age >= BIRTH_DRAINED_MS) {
             self.say_birth();
         }
     }

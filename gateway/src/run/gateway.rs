@@ -356,8 +356,7 @@ impl Gateway {
 
     /// The last entry: the process ends as it should.
     pub fn handle_goodbye(&mut self) {
-        self.records
-            .set_marks(self.delivery.outbox.marks().into_iter());
+        self.records.set_marks(&self.delivery.outbox.streams());
         self.records.goodbye();
     }
 

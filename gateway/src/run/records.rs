@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use furrow_gateway_core::batch::Cut;
 use furrow_gateway_core::clock::Clock;
-use furrow_gateway_core::outbox::{Journalled, Place, Urgency};
+use furrow_gateway_core::outbox::{Held, Journalled, Place, Urgency};
 use furrow_gateway_core::record::{ENTRY_COPY, ENTRY_RECORD, ENTRY_STATE, Recorded, Recorder};
 use furrow_gateway_core::state::{LocalState, MAX_MARKS};
 use furrow_wire::event::MAX_EVENTS;
@@ -125,8 +125,13 @@ impl Records {
     }
 
     /// What ingest has acknowledged, to be kept with the next segment.
-    pub fn set_marks(&mut self, marks: impl Iterator<Item = (StreamId, u64)>) {
-        self.state.marks = marks.take(MAX_MARKS).collect();
+    pub fn set_marks(&mut self, streams: &[Held]) {
+        let newest = streams
+            .iter()
+            .rev()
+            .filter(|held| held.mark > 0)
+            .take(MAX_MARKS);
+        self.state.marks = newest.map(|held| (held.stream, held.mark)).collect();
     }
 
     /// Readings of an interval.

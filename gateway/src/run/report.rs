@@ -1,6 +1,8 @@
 //! What the gateway tells of itself: the birth for ingest, status and journal for people.
 
+use furrow_gateway_core::outbox::Held;
 use furrow_irrigation::{Phase, ZoneIndex};
+use furrow_wire::ack::MAX_STREAMS;
 use furrow_wire::state::Birth;
 use furrow_wire::{Catalog, CatalogChannel, CatalogDevice, CatalogZone, GatewayState, HeldStream};
 use serde_json::{Value, json};
@@ -135,16 +137,25 @@ pub fn status(gateway: &Gateway, now: FieldTime) -> Value {
     })
 }
 
+/// The oldest streams, which drain first, and always the one that is written.
 fn held_streams(gateway: &Gateway) -> Vec<HeldStream> {
     let current = gateway.records.stream();
-    let mut streams = gateway.delivery.outbox.streams();
-    streams.entry(current).or_insert((1, 0));
-    let held = |(stream, (first, last))| HeldStream {
-        stream,
-        first,
-        last,
+    let held = |held: &Held| HeldStream {
+        stream: held.stream,
+        first: held.first,
+        last: held.last,
     };
-    streams.into_iter().map(held).collect()
+    let streams = gateway.delivery.outbox.streams();
+    let others = streams.iter().filter(|held| held.stream != current);
+    let mut told: Vec<HeldStream> = others.take(MAX_STREAMS - 1).map(held).collect();
+    let written = streams.iter().find(|held| held.stream == current);
+    let none_yet = HeldStream {
+        stream: current,
+        first: 1,
+        last: 0,
+    };
+    told.push(written.map_or(none_yet, held));
+    told
 }
 
 fn phase_name(phase: Phase) -> &'static str {

@@ -12,8 +12,7 @@ impl Gateway {
         let at = FieldMs(now.mono_ms());
         let mut any = false;
         while let Some(cut) = self.sampling.poll_cut(at, self.clock.offset_ms()) {
-            self.records
-                .set_marks(self.delivery.outbox.marks().into_iter());
+            self.records.set_marks(&self.delivery.outbox.streams());
             self.records.batch(cut, self.catalog, &mut self.clock);
             any = true;
         }

@@ -133,7 +133,7 @@ fn of_files(reader: &JournalReader<FileDisk>) -> Result<Value, Error> {
     let streams = outbox
         .streams()
         .into_iter()
-        .map(|(stream, (first, last))| json!({ "stream": stream, "first": first, "last": last }));
+        .map(|held| json!({ "stream": held.stream, "first": held.first, "last": held.last }));
     Ok(json!({
         "journalled_readings": state.journalled_readings,
         "waiting_readings": totals.waiting_readings,

@@ -30,6 +30,19 @@ pub struct Journalled {
     pub held: Option<BootId>,
 }
 
+/// What the journal holds of one stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// The stream.
+    pub stream: StreamId,
+    /// First seq held, acknowledged or not.
+    pub first: u64,
+    /// Last seq held.
+    pub last: u64,
+    /// Nothing that is held waits up to here.
+    pub mark: u64,
+}
+
 /// An inclusive range of seqs of one stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Range {
@@ -250,35 +263,36 @@ impl Index {
         })
     }
 
-    /// Per stream the first and last seq that the journal holds.
-    pub(crate) fn streams(&self) -> BTreeMap<StreamId, (u64, u64)> {
-        let mut streams = BTreeMap::new();
+    /// What the journal holds of each stream, the oldest stream first.
+    pub(crate) fn streams(&self) -> Vec<Held> {
+        let mut places: BTreeMap<StreamId, usize> = BTreeMap::new();
+        let mut streams: Vec<Held> = Vec::new();
         for run in self.segments.values().flat_map(|segment| &segment.runs) {
-            let last = run.end() - 1;
-            streams
-                .entry(run.stream)
-                .and_modify(|(first, end): &mut (u64, u64)| {
-                    *first = run.first().min(*first);
-                    *end = last.max(*end);
-                })
-                .or_insert((run.first(), last));
-        }
-        streams
-    }
-
-    /// Per stream the seq up to which nothing that the journal holds waits.
-    pub(crate) fn marks(&self) -> BTreeMap<StreamId, u64> {
-        let mut marks: BTreeMap<StreamId, u64> = self
-            .streams()
-            .into_iter()
-            .map(|(stream, (_, last))| (stream, last))
-            .collect();
-        for run in self.segments.values().flat_map(|segment| &segment.runs) {
-            if let (Some(waiting), Some(mark)) = (run.next_waiting(0), marks.get_mut(&run.stream)) {
-                *mark = (*mark).min(waiting - 1);
+            let (first, last, waiting) = (run.first(), run.end() - 1, run.next_waiting(0));
+            let place = *places.entry(run.stream).or_insert(streams.len());
+            let mark = waiting.map_or(last, |seq| seq - 1);
+            match streams.get_mut(place) {
+                Some(held) => {
+                    let settled_before = held.mark == held.last;
+                    // A copy of an older record may follow newer ones.
+                    let follows = settled_before && first > held.last;
+                    held.mark = match waiting {
+                        Some(_) if !follows => held.mark.min(mark),
+                        None if !settled_before => held.mark,
+                        Some(_) | None => held.mark.max(mark),
+                    };
+                    held.first = held.first.min(first);
+                    held.last = held.last.max(last);
+                }
+                None => streams.push(Held {
+                    stream: run.stream,
+                    first,
+                    last,
+                    mark,
+                }),
             }
         }
-        marks
+        streams
     }
 
     /// The run that holds the first seq of `range` that any run holds; the newest where copies

@@ -17,14 +17,14 @@ mod run;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use furrow_wire::{Ack, BootId, RecordName, Seq, StreamId};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 pub use flight::{Lane, OfferId, RETRY_FIRST_MS, RETRY_MAX_MS};
-pub use index::{Journalled, Place};
+pub use index::{Held, Journalled, Place};
 
 use crate::{FieldMs, LinkMs};
 use flight::{Flights, Fresh, pause_ms};
@@ -422,16 +422,10 @@ impl Outbox {
         self.index.waiting().records == 0
     }
 
-    /// Per stream the first and last seq that the journal holds.
+    /// What the journal holds of each stream, the oldest stream first.
     #[must_use]
-    pub fn streams(&self) -> BTreeMap<StreamId, (u64, u64)> {
+    pub fn streams(&self) -> Vec<Held> {
         self.index.streams()
-    }
-
-    /// Per stream the seq up to which nothing waits: kept over a restart.
-    #[must_use]
-    pub fn marks(&self) -> BTreeMap<StreamId, u64> {
-        self.index.marks()
     }
 
     /// Boots whose batches wait for a mapping.

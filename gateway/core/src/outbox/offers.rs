@@ -64,7 +64,13 @@ impl Outbox {
         }
     }
 
-    pub(super) fn add_fresh(&mut self, name: RecordName, urgent: bool, field: FieldMs, link: LinkMs) {
+    pub(super) fn add_fresh(
+        &mut self,
+        name: RecordName,
+        urgent: bool,
+        field: FieldMs,
+        link: LinkMs,
+    ) {
         let seq = name.seq.0;
         if let Some(last) = self.fresh.back_mut()
             && last.stream == name.stream

@@ -1,6 +1,8 @@
 //! A whole life: records of three streams through a network that loses, repeats and reorders, to an
 //! ingest that answers seldom, dies, and is once restored from a backup.
 
+use std::collections::BTreeMap;
+
 use super::super::*;
 use furrow_wire::{MAX_RANGES, Record, RecordKind, StreamMarks, parse_record};
 use proptest::prelude::*;

@@ -251,6 +251,40 @@ fn a_segment_is_released_when_all_in_it_is_acknowledged_and_it_is_no_longer_writ
 }
 
 #[test]
+fn what_is_held_of_each_stream_is_told_oldest_first() {
+    let mut line = Line::new();
+    let held = |line: &Line| -> Vec<(u64, u64, u64, u64)> {
+        let streams = line.outbox.streams().into_iter();
+        streams
+            .map(|held| (held.stream.0, held.first, held.last, held.mark))
+            .collect()
+    };
+    let place = Place {
+        segment: 0,
+        offset: 0,
+    };
+    for (stream, seq) in [(9, 5), (9, 6), (3, 1)] {
+        let name = RecordName {
+            stream: StreamId(stream),
+            seq: Seq(seq),
+        };
+        line.outbox.handle_recovered(Journalled {
+            name,
+            place,
+            readings: 1,
+            held: None,
+        });
+    }
+    line.journal(1..=250, Urgency::Normal);
+    assert_eq!(held(&line), [(9, 5, 6, 4), (3, 1, 1, 0), (7, 1, 250, 0)]);
+    line.outbox.handle_settled(StreamId(9), Seq(1), Seq(6));
+    line.ack(120, &[(200, 250)]);
+    assert_eq!(held(&line), [(9, 5, 6, 6), (3, 1, 1, 0), (7, 1, 250, 120)]);
+    line.ack(250, &[]);
+    assert_eq!(held(&line), [(9, 5, 6, 6), (3, 1, 1, 0), (7, 1, 250, 250)]);
+}
+
+#[test]
 fn pubacks_that_stop_ask_for_a_new_client_once() {
     let mut line = Line::new();
     line.connect().ack(0, &[]).journal(1..=1, Urgency::Urgent);
