@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{AlertRule, Watched};
-use crate::archive::StoreError;
 use crate::archive::live::{LiveKind, LiveMessage};
+use crate::archive::{Applied, StoreError};
 
 /// Messages that may wait in one cooperative's outbox: a day of a cooperative whose every greenhouse pages every
 /// hour. Beyond it the oldest is given up, which is logged.
@@ -30,6 +30,7 @@ pub(crate) struct Evaluator {
     greenhouses: BTreeMap<GreenhouseId, BTreeMap<Key, Watch>>,
     dirty: BTreeSet<GreenhouseId>,
     transitions: u64,
+    ignored: u64,
     live: Vec<LiveMessage>,
 }
 
@@ -73,6 +74,7 @@ impl Evaluator {
             greenhouses: BTreeMap::new(),
             dirty: BTreeSet::new(),
             transitions: 0,
+            ignored: 0,
             live: Vec::new(),
         };
         let mut query = db.prepare("SELECT greenhouse, body FROM alert_state")?;
@@ -125,6 +127,7 @@ impl Evaluator {
                 told.enqueue(db, watch.alert, received_ms)?;
             }
             self.transitions += outcome.transitions.len() as u64;
+            self.ignored += outcome.ignored_samples;
         }
         if !self.dirty.contains(&series.greenhouse) {
             self.dirty.insert(series.greenhouse.clone());
@@ -132,8 +135,12 @@ impl Evaluator {
         Ok(())
     }
 
-    /// Writes the state of greenhouses that were fed; gives the transitions since the last call.
-    pub(crate) fn save(&mut self, db: &Connection) -> Result<u64, StoreError> {
+    /// Writes the state of greenhouses that were fed, and counts what happened since the last call.
+    pub(crate) fn save(
+        &mut self,
+        db: &Connection,
+        applied: &mut Applied,
+    ) -> Result<(), StoreError> {
         for greenhouse in std::mem::take(&mut self.dirty) {
             let watches = self.greenhouses.get(&greenhouse).into_iter().flatten();
             let stored: Vec<Stored> = watches
@@ -154,7 +161,9 @@ impl Evaluator {
                 serde_json::to_string(&stored)?
             ])?;
         }
-        Ok(std::mem::take(&mut self.transitions))
+        applied.alert_transitions += std::mem::take(&mut self.transitions);
+        applied.alert_samples_ignored += std::mem::take(&mut self.ignored);
+        Ok(())
     }
 
     /// Messages for subscribers since the last call.

@@ -161,6 +161,8 @@ pub struct Applied {
     pub readings_late: u64,
     /// Alert state transitions.
     pub alert_transitions: u64,
+    /// Samples that a rule ignored because they lie before its live frontier: history pages nobody.
+    pub alert_samples_ignored: u64,
 }
 
 impl Applied {
@@ -172,5 +174,6 @@ impl Applied {
         self.readings_refused += other.readings_refused;
         self.readings_late += other.readings_late;
         self.alert_transitions += other.alert_transitions;
+        self.alert_samples_ignored += other.alert_samples_ignored;
     }
 }

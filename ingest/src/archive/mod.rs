@@ -219,6 +219,7 @@ struct Figures {
     late: Counter,
     refused: Counter,
     transitions: Counter,
+    ignored: Counter,
 }
 
 impl Figures {
@@ -245,6 +246,10 @@ impl Figures {
                 "furrow_alert_transitions_total",
                 "Steps of alert rules: pending, dropped, firing, resolved.",
             ),
+            ignored: counter(
+                "furrow_alert_samples_ignored_total",
+                "Samples before an alert rule's live frontier; history pages nobody.",
+            ),
         }
     }
 
@@ -254,6 +259,7 @@ impl Figures {
         self.late.add(applied.readings_late);
         self.refused.add(applied.readings_refused);
         self.transitions.add(applied.alert_transitions);
+        self.ignored.add(applied.alert_samples_ignored);
     }
 }
 

@@ -117,7 +117,7 @@ impl Store {
         for change in fresh.iter().flat_map(|entry| &entry.changes) {
             state.apply_change(&transaction, change, &mut applied)?;
         }
-        applied.alert_transitions = state.alerts.save(&transaction)?;
+        state.alerts.save(&transaction, &mut applied)?;
         transaction
             .prepare_cached("UPDATE about SET segment = ?1, position = ?2")?
             .execute(params![position.segment.cast_signed(), position.offset])?;

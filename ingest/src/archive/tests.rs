@@ -574,7 +574,9 @@ fn an_alert_its_state_and_its_message_commit_with_the_readings() {
     fixture.archive.apply(&coop(), &[fired]).unwrap();
     assert_eq!(fixture.alerts(), [("firing".to_owned(), 600_000, None)]);
     // Late cool readings change nothing; a live one ends it.
-    fixture.apply(vec![minute(5, 2000)]);
+    let late = fixture.apply(vec![minute(5, 2000)]);
+    assert_eq!((late.readings_late, late.alert_samples_ignored), (1, 1));
+    assert_eq!(late.alert_transitions, 0);
     assert_eq!(fixture.alerts(), [("firing".to_owned(), 600_000, None)]);
     fixture.apply(vec![minute(12, 3300)]);
     assert_eq!(
