@@ -26,6 +26,8 @@ pub struct Clock {
     started: FieldMs,
     offset_ms: Option<i64>,
     mapping_ms: Option<i64>,
+    /// By the latest acknowledgement.
+    ingest_offset_ms: Option<i64>,
     unmapped: bool,
 }
 
@@ -50,6 +52,7 @@ impl Clock {
             started: now,
             offset_ms: None,
             mapping_ms,
+            ingest_offset_ms: None,
             unmapped,
         }
     }
@@ -71,14 +74,22 @@ impl Clock {
         })
     }
 
-    /// Ingest told its time in an acknowledgement; gives a mapping where there is a link but no
-    /// clock, once.
-    pub fn handle_ingest_time(&mut self, now: FieldMs, unix_ms: i64) -> Option<ClockMapping> {
+    /// Ingest told its time in an acknowledgement.
+    pub fn handle_ingest_time(&mut self, now: FieldMs, unix_ms: i64) {
+        self.ingest_offset_ms = Some(unix_ms.saturating_sub_unsigned(now.0));
+    }
+
+    /// The mapping by ingest's time, once: where there is a link but no clock for so long that it
+    /// will hardly come by itself. To be called now and then.
+    pub fn handle_timeout(&mut self, now: FieldMs) -> Option<ClockMapping> {
         if self.offset_ms.is_some() || now.since(self.started) < INGEST_TIME_AFTER_MS {
             return None;
         }
-        let offset_ms = unix_ms.saturating_sub_unsigned(now.0);
-        self.map(offset_ms, INGEST_ERROR_MS, ClockState::Estimated)
+        self.map(
+            self.ingest_offset_ms?,
+            INGEST_ERROR_MS,
+            ClockState::Estimated,
+        )
     }
 
     /// A record without wall time is about to be journalled. Gives the boot whose mapping it has to
@@ -98,6 +109,12 @@ impl Clock {
     #[must_use]
     pub fn offset_ms(&self) -> Option<i64> {
         self.offset_ms
+    }
+
+    /// The best offset that there is: adopted, or that of the boot's mapping.
+    #[must_use]
+    pub fn known_offset_ms(&self) -> Option<i64> {
+        self.offset_ms.or(self.mapping_ms)
     }
 
     /// How wall time is known, for records and for people.
@@ -230,16 +247,18 @@ mod tests {
     fn ingests_time_is_taken_late_once_and_is_final() {
         let mut clock = Clock::new(BOOT, FieldMs(1_000), None, false);
         clock.handle_unmapped();
-        assert_eq!(clock.handle_ingest_time(FieldMs(120_999), UNIX), None);
-        let mapping = clock
-            .handle_ingest_time(FieldMs(121_000), UNIX + 121_000)
-            .unwrap();
+        assert_eq!(clock.handle_timeout(FieldMs(500_000)), None);
+        clock.handle_ingest_time(FieldMs(2_000), UNIX + 1);
+        clock.handle_ingest_time(FieldMs(3_000), UNIX + 3_000);
+        assert_eq!(clock.handle_timeout(FieldMs(120_999)), None);
+        let mapping = clock.handle_timeout(FieldMs(121_000)).unwrap();
         let (offset, error) = (mapping.wall_offset_ms, mapping.error_ms);
         assert_eq!(
             (offset, error, mapping.state),
             (UNIX, 5_000, ClockState::Estimated)
         );
-        assert_eq!(clock.handle_ingest_time(FieldMs(200_000), UNIX), None);
+        clock.handle_ingest_time(FieldMs(200_000), UNIX);
+        assert_eq!(clock.handle_timeout(FieldMs(200_000)), None);
         // Records without wall time need not wait any more.
         assert_eq!(
             (clock.handle_unmapped(), clock.state()),

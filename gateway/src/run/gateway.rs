@@ -439,10 +439,7 @@ impl Gateway {
         let now = self.delivery.now();
         self.delivery.outbox.handle_ack(ack, now);
         let at = self.field_ms();
-        if let Some(mapping) = self.clock.handle_ingest_time(at, ack.ingest_unix_ms) {
-            tracing::info!(?mapping, "took the time from ingest");
-            self.records.mapping(&mapping);
-        }
+        self.clock.handle_ingest_time(at, ack.ingest_unix_ms);
     }
 
     fn handle_written(&mut self, written: &Written) {

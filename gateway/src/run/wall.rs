@@ -16,8 +16,16 @@ impl Gateway {
             self.records.batch(cut, self.catalog, &mut self.clock);
             any = true;
         }
-        if any && let Some(adopted) = self.clock.handle_clock(at, now.wall_unix_ms) {
+        if !any {
+            return;
+        }
+        if let Some(adopted) = self.clock.handle_clock(at, now.wall_unix_ms) {
             self.adopt(at, &adopted);
+            self.estimate_earlier_boots(now);
+        }
+        if let Some(mapping) = self.clock.handle_timeout(at) {
+            tracing::info!(?mapping, "took the time from ingest");
+            self.records.mapping(&mapping);
             self.estimate_earlier_boots(now);
         }
     }
@@ -32,7 +40,7 @@ impl Gateway {
 
     /// Earlier boots that never learnt the time get their mapping as soon as this one knows it.
     pub(super) fn estimate_earlier_boots(&mut self, now: FieldTime) {
-        let Some(offset_ms) = self.clock.offset_ms() else {
+        let Some(offset_ms) = self.clock.known_offset_ms() else {
             return;
         };
         let now_unix_ms = offset_ms.saturating_add_unsigned(now.mono_ms());
