@@ -17,6 +17,7 @@ use super::StoreError;
 use super::codec::pending::read_pending;
 use super::codec::rollup::Rollup;
 use super::codec::{Block, Density};
+use super::damage::set_aside;
 use super::store::State;
 
 /// Levels of roll-ups, in milliseconds, each a multiple of the one before. A quarter of an hour is what a month's chart is
@@ -42,12 +43,15 @@ impl State {
             db.prepare_cached("SELECT body FROM pending WHERE place = ?1 ORDER BY n")?;
         let mut rows = query.query(params![place.id])?;
         while let Some(row) = rows.next()? {
-            let body = row.get_ref(0)?;
-            read_pending(
-                body.as_blob().unwrap_or_default(),
+            let body = row.get_ref(0)?.as_blob().unwrap_or_default();
+            let read = read_pending(
+                body,
                 |_| true,
                 |series, block| blocks.entry(series).or_default().append(block),
-            )?;
+            );
+            if let Err(error) = read {
+                set_aside(db, "batch", &error, body)?;
+            }
         }
         db.prepare_cached("DELETE FROM pending WHERE place = ?1")?
             .execute(params![place.id])?;
@@ -240,8 +244,10 @@ fn append_all(
     let mut query = db.prepare_cached(sql)?;
     let mut rows = query.query(params![series, window])?;
     while let Some(row) = rows.next()? {
-        let block = Block::decode(row.get_ref(0)?.as_blob().unwrap_or_default())?;
-        into.append(block)?;
+        let body = row.get_ref(0)?.as_blob().unwrap_or_default();
+        if let Err(error) = Block::decode(body).and_then(|block| into.append(block)) {
+            set_aside(db, "block", &error, body)?;
+        }
     }
     Ok(())
 }

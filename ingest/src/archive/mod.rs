@@ -17,6 +17,7 @@
 //! | `flush` | from rows by batch to blocks by series, and their roll-ups |
 //! | `facts`, `events` | everything beside readings |
 //! | `codec` | how readings lie in blobs |
+//! | `damage` | blobs that are not what was written |
 //! | `schema` | tables and connections |
 //! | [`reader`], `query`, `scan` | reading, on other connections |
 //! | [`live`] | what subscribers see as it happens |
@@ -33,6 +34,7 @@ use crate::metrics::{Counter, Metrics};
 
 pub mod change;
 mod codec;
+mod damage;
 mod error;
 mod events;
 mod facts;

@@ -13,6 +13,7 @@ use super::codec::block::scale_factor;
 use super::codec::pending::read_pending;
 use super::codec::rollup::{Bucket, Rollup};
 use super::codec::{Block, CodecError};
+use super::damage::readable;
 use super::flush::{LEVELS_MS, MINUTE_MS};
 
 /// Bucket lengths below a minute, in milliseconds.
@@ -186,9 +187,11 @@ pub(super) fn pending_of(db: &Connection, series: &SeriesRow) -> Result<Block, S
     while let Some(row) = rows.next()? {
         let blob = row.get_ref(0)?;
         let wanted = |id| id == series.id;
-        read_pending(blob.as_blob().unwrap_or_default(), wanted, |_, block| {
-            out.append(block)
-        })?;
+        let blob = blob.as_blob().unwrap_or_default();
+        readable(
+            "batch",
+            read_pending(blob, wanted, |_, block| out.append(block)),
+        );
     }
     Ok(out)
 }
@@ -220,7 +223,8 @@ pub(super) fn blobs_of<T>(
         let mut query = db.prepare_cached(sql)?;
         let mut rows = query.query(params![series.id, window])?;
         while let Some(row) = rows.next()? {
-            out.push(decode(row.get_ref(0)?.as_blob().unwrap_or_default())?);
+            let blob = row.get_ref(0)?.as_blob().unwrap_or_default();
+            out.extend(readable("block", decode(blob)));
         }
     }
     Ok(out)
@@ -349,10 +353,12 @@ impl Range<'_> {
             if raw.contains(&window) || done.contains(&window) {
                 continue;
             }
-            sums.add_rollup(&Rollup::decode(
-                row.get_ref(1)?.as_blob().unwrap_or_default(),
-            )?)?;
-            done.insert(window);
+            let blob = row.get_ref(1)?.as_blob().unwrap_or_default();
+            // Without its roll-up, the window is read from its chunk.
+            if let Some(rollup) = readable("roll-up", Rollup::decode(blob)) {
+                sums.add_rollup(&rollup)?;
+                done.insert(window);
+            }
         }
         Ok(())
     }

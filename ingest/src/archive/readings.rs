@@ -14,6 +14,7 @@ use rusqlite::{Connection, params};
 use super::change::{Applied, Readings};
 use super::codec::block::Block;
 use super::codec::pending::{PendingWriter, read_pending};
+use super::damage::readable;
 use super::series::{KnownTimes, Resolved, Series};
 use super::store::{Place, State};
 use super::{StoreError, facts};
@@ -364,10 +365,8 @@ fn read_times(db: &Connection, series: &Series, window: i64) -> Result<Vec<i64>,
         let mut query = db.prepare_cached(sql)?;
         let mut rows = query.query(params![series.id, window])?;
         while let Some(row) = rows.next()? {
-            let body = row.get_ref(0)?;
-            times.append(&mut Block::decode_times(
-                body.as_blob().unwrap_or_default(),
-            )?);
+            let body = row.get_ref(0)?.as_blob().unwrap_or_default();
+            times.extend(readable("block", Block::decode_times(body)).unwrap_or_default());
         }
     }
     let mut query = db.prepare_cached(
@@ -375,9 +374,9 @@ fn read_times(db: &Connection, series: &Series, window: i64) -> Result<Vec<i64>,
     )?;
     let mut rows = query.query(params![series.name.greenhouse.as_str()])?;
     while let Some(row) = rows.next()? {
-        let body = row.get_ref(0)?;
+        let body = row.get_ref(0)?.as_blob().unwrap_or_default();
         let wanted = |id| id == series.id;
-        read_pending(body.as_blob().unwrap_or_default(), wanted, |_, block| {
+        let read = read_pending(body, wanted, |_, block| {
             times.extend(
                 block
                     .times
@@ -385,7 +384,8 @@ fn read_times(db: &Connection, series: &Series, window: i64) -> Result<Vec<i64>,
                     .filter(|time| series.window(**time) == window),
             );
             Ok(())
-        })?;
+        });
+        readable("batch", read);
     }
     times.sort_unstable();
     Ok(times)

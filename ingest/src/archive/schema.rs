@@ -137,6 +137,12 @@ CREATE TABLE dead (
     reason      TEXT NOT NULL,
     body        BLOB
 );
+CREATE TABLE damaged (
+    id     INTEGER PRIMARY KEY,
+    what   TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    body   BLOB NOT NULL
+);
 CREATE TABLE parked (
     stream      INTEGER NOT NULL,
     seq         INTEGER NOT NULL,

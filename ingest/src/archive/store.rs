@@ -11,6 +11,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::codec::block::scale_factor;
 use super::codec::pending::read_pending;
+use super::damage::readable;
 use super::series::{OpenWindow, Series, SeriesTable, rules_for};
 use super::{Applied, LiveHub, LogEntry, LogPosition, Shared, StoreError, schema};
 use crate::alerting::{AlertRule, Evaluator};
@@ -295,8 +296,9 @@ fn load_pending(db: &Connection, state: &mut State) -> Result<(), StoreError> {
     let mut rows = query.query([])?;
     while let Some(row) = rows.next()? {
         let table = &mut state.series;
-        read_pending(
-            row.get_ref(0)?.as_blob().unwrap_or_default(),
+        let body = row.get_ref(0)?.as_blob().unwrap_or_default();
+        let read = read_pending(
+            body,
             |_| true,
             |id, block| {
                 let Some(series) = table.by_id_mut(id) else {
@@ -308,7 +310,8 @@ fn load_pending(db: &Connection, state: &mut State) -> Result<(), StoreError> {
                 }
                 Ok(())
             },
-        )?;
+        );
+        readable("batch", read);
     }
     Ok(())
 }

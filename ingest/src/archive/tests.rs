@@ -718,6 +718,62 @@ fn a_failed_group_leaves_nothing_behind() {
     assert_eq!(fixture.points(0, 0, 60_000, 100).points.len(), 2);
 }
 
+#[test]
+fn damaged_blobs_are_set_aside_and_stop_nothing() {
+    let mut fixture = Fixture::new(Vec::new());
+    let catalog = Arc::new(catalog(-2, 100));
+    let hour = |n: i64, from: i64| {
+        readings(
+            &catalog,
+            n * 3_600_000 + from,
+            100,
+            vec![(0, good(&[2500, 2500]))],
+        )
+    };
+    for n in 0..12 {
+        fixture.apply(vec![hour(n, 0)]);
+    }
+    let side = rusqlite::Connection::open(file_of(fixture.dir.path(), &coop())).unwrap();
+    let damage = |sql: &str| assert!(side.execute(sql, []).unwrap() > 0, "{sql}");
+    damage("UPDATE chunk SET body = zeroblob(30) WHERE window = 2");
+    damage("UPDATE minutes SET body = zeroblob(30) WHERE window = 3");
+    damage("UPDATE part SET body = zeroblob(30) WHERE window = 11");
+    let count = |fixture: &Fixture, points| {
+        fixture
+            .points(0, 0, 100_000_000, points)
+            .points
+            .iter()
+            .map(|p| p.count)
+            .sum::<u64>()
+    };
+    // The roll-up of window 2 is still good.
+    assert_eq!((count(&fixture, 10_000), count(&fixture, 500)), (20, 22));
+    // Late data makes the writer look at the damaged window; what was lost there may come again.
+    let applied = fixture.apply(vec![hour(2, 0), hour(2, 5000)]);
+    assert_eq!(
+        (applied.readings_stored, applied.readings_duplicate),
+        (4, 0)
+    );
+    for n in 12..24 {
+        fixture.apply(vec![hour(n, 0)]);
+    }
+    assert_eq!((count(&fixture, 10_000), count(&fixture, 500)), (48, 48));
+    let aside: u32 = side
+        .query_row("SELECT COUNT(*) FROM damaged", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(aside, 2);
+    damage("UPDATE pending SET body = zeroblob(30)");
+    fixture.reopen();
+    fixture.apply(vec![hour(30, 0), hour(31, 0), hour(32, 0)]);
+    assert_eq!(
+        fixture
+            .points(0, 29 * 3_600_000, 33 * 3_600_000, 100)
+            .points
+            .len(),
+        3
+    );
+}
+
 /// One step of the property test.
 #[derive(Debug, Clone)]
 enum Step {
