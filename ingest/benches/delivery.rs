@@ -31,6 +31,7 @@ use furrow_wire::{
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::Packet;
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
+use tokio::sync::Barrier;
 
 const CHANNELS: u16 = 16;
 const SWEEPS: u64 = 6;
@@ -52,22 +53,20 @@ fn main() {
 
 async fn measure(duration: Duration, gateways: u64) {
     let dir = tempfile::tempdir().unwrap();
-    let service = Service::start(settings(dir.path(), gateways))
-        .await
-        .unwrap();
+    let settings = settings(dir.path(), gateways);
+    furrow_ingest::tools::start_tracing(&settings);
+    let service = Service::start(settings).await.unwrap();
     let port = service.ready().mqtt.unwrap().port();
     let acknowledged = Arc::new(AtomicU64::new(0));
-    let began = Instant::now();
+    let connected = Arc::new(Barrier::new(usize::try_from(gateways).unwrap() + 1));
     let tasks: Vec<_> = (0..gateways)
         .map(|n| {
-            tokio::spawn(gateway(
-                n,
-                port,
-                began + duration,
-                Arc::clone(&acknowledged),
-            ))
+            let (connected, acknowledged) = (Arc::clone(&connected), Arc::clone(&acknowledged));
+            tokio::spawn(gateway(n, port, duration, connected, acknowledged))
         })
         .collect();
+    connected.wait().await;
+    let began = Instant::now();
     let mut sent = 0;
     for task in tasks {
         sent += task.await.unwrap();
@@ -88,18 +87,31 @@ async fn measure(duration: Duration, gateways: u64) {
 }
 
 /// Sends until `end`, then waits for the last acknowledgement. Gives how many packets it sent.
-async fn gateway(n: u64, port: u16, end: Instant, acknowledged: Arc<AtomicU64>) -> u64 {
+async fn gateway(
+    n: u64,
+    port: u16,
+    duration: Duration,
+    connected: Arc<Barrier>,
+    acknowledged: Arc<AtomicU64>,
+) -> u64 {
     let name = format!("hoa-binh/gw-{n}");
     let mut options = MqttOptions::new(&name, "127.0.0.1", port);
     options
         .set_credentials(&name, "secret")
         .set_max_packet_size(Some(1 << 20));
+    options.set_connection_timeout(120);
     let (client, mut events) = AsyncClient::new(options, 200);
     client
         .try_subscribe(format!("furrow/1/{name}/ack"), QoS::AtLeastOnce)
         .unwrap();
     let topic = format!("furrow/1/{name}/batch");
     let catalog = catalog(n);
+    while !matches!(
+        events.poll().await.unwrap(),
+        Event::Incoming(Packet::SubAck(_))
+    ) {}
+    connected.wait().await;
+    let end = Instant::now() + duration;
     let (mut next, mut mark) = (1, 0);
     loop {
         while next - mark <= WINDOW && Instant::now() < end {

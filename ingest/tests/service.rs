@@ -6,7 +6,9 @@ mod kit;
 
 use std::path::Path;
 
-use furrow_ingest::config::{self, Settings};
+use furrow_ingest::broker::{Accounts, Broker, BrokerOptions, PasswordHash};
+use furrow_ingest::config::{self, LinkSettings, Secret, Settings};
+use furrow_ingest::metrics::Metrics;
 use furrow_ingest::run::Service;
 use kit::client::{Gateway, PATIENCE, stored_in};
 use kit::{READINGS, Source, key};
@@ -88,4 +90,59 @@ async fn a_gateway_that_falls_silent_is_shown_offline() {
     };
     tokio::time::timeout(PATIENCE, wait).await.unwrap();
     service.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outside_broker_that_is_away_is_waited_for_and_does_not_hold_up_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    // A port that nobody listens on.
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let mut settings = settings(dir.path(), 0);
+    settings.link = LinkSettings::Outside {
+        host: "127.0.0.1".to_owned(),
+        port,
+        ca_file: None,
+        username: "furrow-ingest".to_owned(),
+        password: Secret("internal".to_owned()),
+    };
+    let service = Service::start(settings).await.unwrap();
+    assert_eq!(service.ready().mqtt, None);
+    let errors = service
+        .metrics()
+        .counter("furrow_broker_errors_total", "", &[]);
+    let wait = async {
+        while errors.get() < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap();
+    assert!(!service.fleet().broker_up());
+
+    let mut accounts = Accounts::default();
+    accounts.set_internal("furrow-ingest", PasswordHash::of(b"internal"));
+    let listen = ([127, 0, 0, 1], port).into();
+    let options = BrokerOptions {
+        listen,
+        tls: None,
+        accounts,
+    };
+    let broker = Broker::start(options, &Metrics::default()).await.unwrap();
+    let wait = async {
+        while !service.fleet().broker_up() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap();
+    broker.stop();
+    let began = std::time::Instant::now();
+    service.stop().await;
+    assert!(
+        began.elapsed() < std::time::Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
 }

@@ -37,9 +37,10 @@ pub const MAX_MQTT_PACKET_BYTES: u32 = 4 * 1024 + {
     let bytes = MAX_PACKET_BYTES as u32;
     bytes
 };
-/// Messages queued for one session. Full packets from gateways that drain a backlog would take
-/// 512 MiB; beyond it the oldest go, and their gateways offer them again.
-const MAX_QUEUED_MESSAGES: usize = 8 * 1024;
+/// Messages queued for one session: the windows of a thousand gateways. With live batches that is
+/// 16 MiB; with all of them draining backlogs it could be 2 GiB. Beyond it the oldest go, and their
+/// gateways offer them again.
+const MAX_QUEUED_MESSAGES: usize = 32 * 1024;
 /// How long a queued message lives. Gateways repeat themselves every few minutes at most.
 const MESSAGE_EXPIRY: Duration = Duration::from_secs(3_600);
 /// How long the broker remembers an absent client's session at most.

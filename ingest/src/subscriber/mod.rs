@@ -84,6 +84,8 @@ pub struct Subscriber {
     fleet: Fleet,
     counters: Counters,
     backoff: Duration,
+    /// Not before then after an error.
+    retry_at: Option<Instant>,
     heard: Instant,
 }
 
@@ -127,6 +129,7 @@ pub fn new(
         fleet,
         counters: Counters::new(metrics),
         backoff: BACKOFF_MIN,
+        retry_at: None,
         heard: Instant::now(),
     };
     Ok((subscriber, link))
@@ -142,7 +145,7 @@ impl Subscriber {
         let mut messages = Some(messages);
         loop {
             let polled = tokio::select! {
-                polled = self.events.poll() => polled,
+                polled = poll(&mut self.events, &mut self.retry_at) => polled,
                 () = tokio::time::sleep(SILENCE_MAX) => { self.check_silence(); continue; }
                 changed = stage.changed() => {
                     let now = if changed.is_err() { Stage::Ended } else { *stage.borrow() };
@@ -159,7 +162,7 @@ impl Subscriber {
             match polled {
                 Ok(Event::Incoming(packet)) => self.handle_packet(packet, messages.as_ref()).await,
                 Ok(Event::Outgoing(_)) => self.check_silence(),
-                Err(error) => self.handle_error(&error).await,
+                Err(error) => self.handle_error(&error),
             }
         }
     }
@@ -264,7 +267,7 @@ impl Subscriber {
         drop(messages.send(Delivery { incoming, receipt }).await);
     }
 
-    async fn handle_error(&mut self, error: &ConnectionError) {
+    fn handle_error(&mut self, error: &ConnectionError) {
         self.fleet.set_broker_up(false);
         self.counters.errors.increment();
         self.events.state.collision = None;
@@ -272,7 +275,7 @@ impl Subscriber {
         self.backoff = (self.backoff * 2).min(BACKOFF_MAX);
         let (error, wait_ms) = (error.to_string(), wait.as_millis());
         tracing::warn!(error, wait_ms, "no connection to the broker");
-        tokio::time::sleep(wait).await;
+        self.retry_at = Some(Instant::now() + wait);
     }
 
     fn check_silence(&mut self) {
@@ -295,6 +298,18 @@ impl Subscriber {
         // A connection that is not there needs no goodbye.
         drop(tokio::time::timeout(Duration::from_millis(500), flush).await);
     }
+}
+
+/// Polls, after an error not before its time. May be dropped at any await.
+async fn poll(
+    events: &mut EventLoop,
+    retry_at: &mut Option<Instant>,
+) -> Result<Event, ConnectionError> {
+    if let Some(at) = *retry_at {
+        tokio::time::sleep_until(at.into()).await;
+        *retry_at = None;
+    }
+    events.poll().await
 }
 
 fn mqtt_options(options: &LinkOptions) -> Result<MqttOptions, LinkError> {

@@ -4,7 +4,7 @@ pub mod check;
 pub mod export;
 pub mod tail;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
@@ -31,6 +31,7 @@ pub fn start_tracing(settings: &Settings) {
         .unwrap_or_else(|_| EnvFilter::new(&settings.trace_filter));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     let started = match settings.trace_format {
         TraceFormat::Text => builder.try_init(),
