@@ -20,8 +20,8 @@ use super::codec::{Block, Density};
 use super::damage::set_aside;
 use super::store::State;
 
-/// Levels of roll-ups, in milliseconds, each a multiple of the one before. A quarter of an hour is what a month's chart is
-/// made of.
+/// Levels of roll-ups, in milliseconds, each a multiple of the one before. A quarter of an hour is
+/// what a month's chart is made of.
 pub(super) const LEVELS_MS: [i64; 3] = [MINUTE_MS, 15 * MINUTE_MS, 60 * MINUTE_MS];
 /// The finest level; it has a table of its own.
 pub(super) const MINUTE_MS: i64 = 60_000;

@@ -1,7 +1,8 @@
 //! Readings of one series over a range, raw or down-sampled.
 //!
-//! Buckets are multiples of the epoch. Where a bucket is made of whole minutes or hours, the roll-ups of sealed windows answer; windows
-//! that have parts or pending rows are read raw, since their roll-ups may be behind.
+//! Buckets are multiples of the epoch. Where a bucket is made of whole minutes, quarters or hours, the
+//! roll-ups of sealed windows answer; windows that have parts or pending rows are read raw, since
+//! their roll-ups may be behind.
 
 use std::collections::BTreeSet;
 
