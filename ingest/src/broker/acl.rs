@@ -256,13 +256,7 @@ mod tests {
         let hex = "2BB80D537B1DA3E38BD30361AA855686BDE0EACD7162FEF6A25FE97BF527A25b";
         assert_eq!(hex.parse(), Ok(PasswordHash::of(b"secret")));
         let (_, short) = hex.split_at(1);
-        for bad in [
-            "",
-            "2b",
-            short,
-            &hex.replace('B', "g"),
-            &format!("{hex}00"),
-        ] {
+        for bad in ["", "2b", short, &hex.replace('B', "g"), &format!("{hex}00")] {
             assert_eq!(bad.parse::<PasswordHash>(), Err(NotAHash), "{bad}");
         }
     }

@@ -75,6 +75,7 @@ struct Figures {
     entries: Counter,
     unreadable: Counter,
     skipped: Counter,
+    dead: Counter,
     archive_errors: Counter,
     log_bytes: Gauge,
 }
@@ -250,6 +251,10 @@ impl<D: Disk> Consumer<D> {
                 self.figures.skipped.increment();
                 continue;
             }
+            let is_dead = |change: &&Change| matches!(change, Change::DeadLetter { .. });
+            self.figures
+                .dead
+                .add(changes.iter().filter(is_dead).count() as u64);
             group.gateways.insert(record.gateway);
             group
                 .entries
@@ -424,6 +429,10 @@ impl Figures {
             skipped: plain(
                 "furrow_log_entries_skipped_total",
                 "Log entries applied before a restart.",
+            ),
+            dead: plain(
+                "furrow_dead_letters_total",
+                "Records refused: undecodable, of another greenhouse, or from the future.",
             ),
             archive_errors: plain(
                 "furrow_archive_errors_total",
