@@ -100,7 +100,11 @@ impl Service {
         let tracker = replay(&log, &snapshot);
         let decoder = restored_decoder(&settings, &archive)?;
         let data_dir = settings.data_dir.clone();
-        let setup = ConsumerSetup { data_dir, fleet: fleet.clone(), metrics: metrics.clone() };
+        let setup = ConsumerSetup {
+            data_dir,
+            fleet: fleet.clone(),
+            metrics: metrics.clone(),
+        };
         let consumer = Consumer::new(Arc::clone(&log), archive, decoder, snapshot, setup);
         let consumer = ConsumerThread::start(consumer).context("can't start the log's consumer")?;
 

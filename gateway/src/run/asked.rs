@@ -1,12 +1,27 @@
 //! What people ask at the control socket.
 
-use furrow_irrigation::ZoneIndex;
+use furrow_gateway_core::LinkMs;
+use furrow_irrigation::{Refusal, ZoneIndex};
 use tokio::sync::mpsc;
 
 use super::gateway::Gateway;
 use super::report;
 use crate::control::server::Question;
 use crate::control::{Answer, Ask};
+
+/// Right after the start a wish for water waits this long for the outputs to be known closed.
+const EARLY_WAIT_MS: u64 = 10_000;
+/// Wishes that wait so: one for each place of the control socket.
+const EARLY_MAX: usize = 8;
+
+/// Water that somebody asked for.
+#[derive(Debug)]
+pub struct Wish {
+    zone: ZoneIndex,
+    for_ms: u64,
+    reply: mpsc::Sender<Answer>,
+    since: LinkMs,
+}
 
 impl Gateway {
     /// A person asked something.
@@ -20,7 +35,15 @@ impl Gateway {
                 report: report::journal(self),
             },
             Ask::Water { zone, for_ms } => match self.zone_of(zone.as_str()) {
-                Some(zone) => return self.water(zone, for_ms, reply),
+                Some(zone) => {
+                    let since = self.delivery.now();
+                    return self.water(Wish {
+                        zone,
+                        for_ms,
+                        reply,
+                        since,
+                    });
+                }
                 None => Answer::Refused {
                     reason: format!("there is no zone {zone}"),
                 },
@@ -40,18 +63,34 @@ impl Gateway {
         }
     }
 
-    fn water(&mut self, zone: ZoneIndex, for_ms: u64, reply: mpsc::Sender<Answer>) {
-        match self
+    /// Water that was asked for before the outputs were known to be closed.
+    pub(super) fn retry_early(&mut self) {
+        for early in std::mem::take(&mut self.early) {
+            self.water(early);
+        }
+    }
+
+    fn water(&mut self, wish: Wish) {
+        let Wish {
+            zone,
+            for_ms,
+            since,
+            ..
+        } = wish;
+        let refusal = match self
             .watering
             .handle_manual(zone, Some(for_ms), self.field.now())
         {
-            Ok(run) => self.watch.add(zone, run, reply),
-            Err(refusal) => {
-                let reason = refusal.to_string();
-                if reply.try_send(Answer::Refused { reason }).is_err() {
-                    tracing::debug!("nobody waits for an answer any more");
-                }
-            }
+            Ok(run) => return self.watch.add(zone, run, wish.reply),
+            Err(refusal) => refusal,
+        };
+        let patient = self.delivery.now().since(since) < EARLY_WAIT_MS;
+        if refusal == Refusal::NotReady && patient && self.early.len() < EARLY_MAX {
+            return self.early.push(wish);
+        }
+        let reason = refusal.to_string();
+        if wish.reply.try_send(Answer::Refused { reason }).is_err() {
+            tracing::debug!("nobody waits for an answer any more");
         }
     }
 

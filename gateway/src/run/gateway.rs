@@ -12,6 +12,7 @@ use furrow_gateway_core::recovery::HeldBoot;
 use furrow_irrigation::ZoneIndex;
 use furrow_wire::{Ack, BootId, Catalog, CatalogHash, Event, EventKind, TopicKind};
 
+use super::asked::Wish;
 use super::delivery::{Delivery, Offers, Unreadable};
 use super::dispatch::{Dispatch, Turn};
 use super::journal_thread::{Answer as JournalAnswer, JournalThread, Request};
@@ -52,6 +53,7 @@ pub struct Gateway {
     pub(super) born_at: Option<furrow_gateway_core::LinkMs>,
     pub(super) told_waiting: u64,
     pub(super) watch: WaterWatch,
+    pub(super) early: Vec<Wish>,
     pub(super) held_boots: BTreeMap<BootId, HeldBoot>,
     pub(super) eviction: Eviction,
     pub(super) segment_bytes: u32,
@@ -116,6 +118,7 @@ impl Gateway {
             born_at: None,
             told_waiting: 0,
             watch: WaterWatch::default(),
+            early: Vec::new(),
             held_boots: parts.held_boots,
             eviction: Eviction::None,
             segment_bytes: parts.segment_bytes,
@@ -267,6 +270,7 @@ impl Gateway {
         if now.mono_ms() >= self.watering.poll_timeout() {
             self.watering.handle_timeout(now);
         }
+        self.retry_early();
         self.execute_watering();
         if !self.stopping {
             while let Some(tick) = self.sampling.poll_tick(at) {

@@ -15,7 +15,7 @@
 //! | [`report`] | what the gateway tells of itself |
 //! | [`time`], [`notify`] | the loop's place on the field clock; systemd |
 
-mod asked;
+pub mod asked;
 mod birth;
 pub mod delivery;
 pub mod dispatch;

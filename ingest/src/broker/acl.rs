@@ -108,10 +108,12 @@ impl Accounts {
         password: PasswordHash,
     ) {
         let user = User::Gateway(cooperative.clone(), gateway.clone());
-        self.users.insert(
-            format!("{cooperative}/{gateway}"),
-            Account { user, password },
-        );
+        let username = format!("{cooperative}/{gateway}");
+        self.aliases
+            .entry(format!("{cooperative}-{gateway}"))
+            .and_modify(|owner| *owner = owner.take().filter(|owner| *owner == username))
+            .or_insert_with(|| Some(username.clone()));
+        self.users.insert(username, Account { user, password });
     }
 
     /// Admits ingest itself. Its name has no `/`, so it can't be a gateway's.
