@@ -142,12 +142,16 @@ impl Trace {
     }
 
     /// A made-up trace: `rows` rows, `step_s` seconds apart, every value distinct from its
-    /// neighbours' so that a shift by one row shows.
+    /// neighbours' so that a shift by one row shows, yet no jump that would count as a spike.
     #[must_use]
     pub fn synthetic(start: Timestamp, rows: u32, step_s: u32) -> Self {
         let row = |index: u32| {
             let i = f64::from(index);
-            let wave = f64::from(index % 37) - 18.0;
+            let back_and_forth = |period: u32| {
+                let (at, half) = (f64::from(index % (2 * period)), f64::from(period));
+                half - (at - half).abs()
+            };
+            let wave = back_and_forth(37) - 18.0;
             let time = start + jiff::SignedDuration::from_secs(i64::from(index * step_s));
             let cents = |value: f64| (value * 100.0).round() / 100.0;
             let values = [
@@ -155,8 +159,8 @@ impl Trace {
                 cents(70.0 - wave * 0.41),
                 cents(22.0 + wave * 0.17),
                 cents(64.0 + wave * 0.29),
-                450.0 + f64::from(index % 53) * 7.0,
-                cents(f64::from(index % 41) * 21.37),
+                450.0 + back_and_forth(53) * 7.0,
+                cents(back_and_forth(41) * 21.37),
             ];
             (time, values)
         };

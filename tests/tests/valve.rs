@@ -52,7 +52,15 @@ fn open(folder: &Path) -> (Ingest, Site) {
         None,
     )
     .unwrap();
-    let arguments = ["greenhouse", "--seed", "7", "--speed", SPEED];
+    let arguments = [
+        "greenhouse",
+        "--seed",
+        "7",
+        "--start",
+        "-1d",
+        "--speed",
+        SPEED,
+    ];
     let site_folder = folder.join("site");
     let mut site =
         Site::open(&binaries, &site_folder, config(), &arguments, ingest.mqtt()).unwrap();

@@ -28,7 +28,15 @@ struct Usage {
 /// Real time, 1 Hz.
 pub(super) fn measure(binaries: &Binaries, folder: &Path) -> anyhow::Result<Vec<Figure>> {
     let ingest = Ingest::start(binaries, &folder.join("ingest"), &[cooperative()], "", None)?;
-    let arguments = ["greenhouse", "--seed", "1", "--speed", "1"];
+    let arguments = [
+        "greenhouse",
+        "--seed",
+        "1",
+        "--start",
+        "-1d",
+        "--speed",
+        "1",
+    ];
     let config = site_config("1s", "10s", "10s");
     let mut site = Site::open(
         binaries,

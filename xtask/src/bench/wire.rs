@@ -24,7 +24,15 @@ pub(super) fn measure(binaries: &Binaries, folder: &Path) -> anyhow::Result<Vec<
     let cooperatives = [cooperative()];
     let ingest = Ingest::start(binaries, &folder.join("ingest"), &cooperatives, "", None)?;
     let link = Link::open(ingest.mqtt())?;
-    let arguments = ["greenhouse", "--seed", "1", "--speed", SPEED];
+    let arguments = [
+        "greenhouse",
+        "--seed",
+        "1",
+        "--start",
+        "-1d",
+        "--speed",
+        SPEED,
+    ];
     let config = site_config("10s", "60s", "1s");
     let mut site = Site::open(
         binaries,
