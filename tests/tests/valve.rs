@@ -147,9 +147,12 @@ fn a_run_ends_in_the_archive_with_its_litres() {
 }
 
 fn events(ingest: &Ingest) -> Vec<Value> {
-    // Simulated time runs faster than the server's, from which the usual range is reckoned.
-    let all = "from=0&to=4102444800000";
-    let path = format!("/api/v1/cooperatives/hoa-binh/greenhouses/nha-luoi-1/events?{all}");
+    // Simulated time is not the server's, from which the usual range of a day is reckoned.
+    let now_ms = jiff::Timestamp::now().as_millisecond();
+    let from_ms = now_ms - 3 * 86_400_000;
+    let path = format!(
+        "/api/v1/cooperatives/hoa-binh/greenhouses/nha-luoi-1/events?from={from_ms}&to={now_ms}"
+    );
     ingest
         .api("token")
         .get(&path)
