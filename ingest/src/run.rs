@@ -91,17 +91,15 @@ impl Service {
             .with_context(|| format!("can't create {}", settings.data_dir.display()))?;
         let archive = open_archive(&settings, &live, &metrics)?;
         let reader = archive.reader();
-        let log =
-            Log::open(&settings.data_dir, settings.log.max_bytes).context("can't open the log")?;
-        let log = Arc::new(log);
+        let log = Log::open(&settings.data_dir, settings.log.max_bytes);
+        let log = Arc::new(log.context("can't open the log")?);
         let cooperatives: Vec<_> = settings.cooperatives.iter().map(|c| c.id.clone()).collect();
         let snapshot = recover(&settings.data_dir, &log, &archive, &cooperatives)
             .context("can't store the marks")?;
         let tracker = replay(&log, &snapshot);
         let decoder = restored_decoder(&settings, &archive)?;
-        let data_dir = settings.data_dir.clone();
         let setup = ConsumerSetup {
-            data_dir,
+            data_dir: settings.data_dir.clone(),
             fleet: fleet.clone(),
             metrics: metrics.clone(),
         };
