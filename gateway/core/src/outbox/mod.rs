@@ -279,12 +279,9 @@ impl Outbox {
 
     /// Ingest said what it holds.
     pub fn handle_ack(&mut self, ack: &Ack, link: LinkMs) {
-        let first = self.last_ack.is_none();
         self.last_ack = Some(link);
         for marks in &ack.streams {
-            if first {
-                self.take_back(marks);
-            }
+            self.take_back(marks);
             self.settle(marks);
         }
         let index = &self.index;

@@ -24,8 +24,10 @@ impl Outbox {
         }
     }
 
-    /// The first acknowledgement of a connection is complete for each stream that it names: what
-    /// it does not list, ingest does not hold (it may have been restored from a backup).
+    /// An acknowledgement is complete for each stream that it names: what it does not list, ingest
+    /// does not hold (it may have been restored from a backup). Not only the first one of a
+    /// connection counts: that may speak of one stream and the next of all. One that was overtaken
+    /// by a newer one makes records go twice, which ingest recognises.
     pub(super) fn take_back(&mut self, marks: &StreamMarks) {
         let stream = marks.stream;
         let mut from = marks.mark.saturating_add(1);

@@ -131,6 +131,10 @@ impl Run {
             return Change::default();
         };
         let mut change = Change::default();
+        // Nearly every acknowledgement finds nothing to take back.
+        if (from >= self.prefix && self.bits.is_empty()) || !(from..end).any(|r| self.bit(r)) {
+            return change;
+        }
         let settled: Vec<u32> = (0..self.count).filter(|record| self.bit(*record)).collect();
         self.prefix = 0;
         self.bits.clear();

@@ -316,8 +316,10 @@ fn an_ingest_restored_from_a_backup_is_given_again_what_it_lost() {
     line.connect().ack(50, &[(60, 70)]).run(0, 99);
     line.check(&["0s back 51-54", "0s back 57-59", "0s back 71-99"]);
     assert_eq!(line.outbox.totals().taken_back, 38);
-    // Only the first acknowledgement of a connection is read so.
-    line.ack(99, &[]).ack(50, &[]).run(0, 99).check(&[]);
+    // A later acknowledgement is read so too: the first may have spoken of another stream.
+    line.ack(99, &[]).run(0, 99).check(&[]);
+    line.ack(50, &[]).run(0, 99);
+    line.check(&["0s back 51-54", "0s back 57-99"]);
 }
 
 #[test]
