@@ -10,4 +10,5 @@ pub mod log;
 pub mod metrics;
 pub mod run;
 pub mod subscriber;
+mod tls;
 pub mod tools;

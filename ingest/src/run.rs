@@ -15,7 +15,7 @@ use furrow_ingest_core::GatewayKey;
 use furrow_wire::GreenhouseId;
 use tokio::sync::watch;
 
-use crate::alerting::run_webhook;
+use crate::alerting::{Webhook, run_webhook};
 use crate::archive::{Archive, CooperativeSetup, LiveHub};
 use crate::broker::{Accounts, Broker, BrokerOptions, PasswordHash};
 use crate::config::{LinkSettings, Secret, Settings};
@@ -98,6 +98,7 @@ impl Service {
             .context("can't store the marks")?;
         let tracker = replay(&log, &snapshot);
         let decoder = restored_decoder(&settings, &archive)?;
+        let webhook = settings.webhook.as_ref().map(Webhook::new).transpose()?;
         let setup = ConsumerSetup {
             data_dir: settings.data_dir.clone(),
             fleet: fleet.clone(),
@@ -136,9 +137,9 @@ impl Service {
             router,
             until(&stage, Stage::Draining),
         ));
-        let webhook = settings.webhook_url.map(|url| {
+        let webhook = webhook.map(|webhook| {
             let shutdown = until(&stage, Stage::Draining);
-            tokio::spawn(run_webhook(url, reader, metrics.clone(), shutdown))
+            tokio::spawn(run_webhook(webhook, reader, metrics.clone(), shutdown))
         });
         let mqtt = broker.as_ref().map(Broker::address);
         let ready = Ready {

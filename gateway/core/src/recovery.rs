@@ -67,7 +67,11 @@ impl Recovery {
     pub fn new(outbox: Outbox) -> Self {
         Recovery {
             outbox,
-            state: LocalState::default(),
+            // A journal without any entry is a gateway's first start, which nothing preceded.
+            state: LocalState {
+                clean_stop: true,
+                ..LocalState::default()
+            },
             mappings: BTreeMap::new(),
             held: BTreeMap::new(),
             losses: Vec::new(),

@@ -12,7 +12,7 @@ mod evaluator;
 mod webhook;
 
 pub(crate) use evaluator::Evaluator;
-pub use webhook::run_webhook;
+pub use webhook::{Webhook, run_webhook};
 
 /// One configured rule: which series it is for, and what is watched.
 #[derive(Debug, Clone, PartialEq)]

@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use furrow_wire::CooperativeId;
 use tokio::time::Instant;
 
 use crate::archive::reader::{MessageFate, OutboxMessage};
 use crate::archive::{ArchiveError, ArchiveReader};
+use crate::config::WebhookSettings;
 use crate::metrics::{Counter, Metrics};
 
 /// How long a receiver may take.
@@ -21,34 +23,54 @@ const ATTEMPTS_MAX: u32 = 40;
 /// Messages taken from one outbox at a time, so that no cooperative holds up the others.
 const BATCH: u32 = 16;
 
-/// Sends the outbox of all cooperatives to `url` until `shutdown` completes.
-pub async fn run_webhook(
+/// A receiver and how it is reached.
+#[derive(Debug)]
+pub struct Webhook {
     url: String,
+    client: reqwest::Client,
+}
+
+impl Webhook {
+    /// Makes the client.
+    ///
+    /// # Errors
+    /// When the certificates to trust are none, or the system has none.
+    pub fn new(settings: &WebhookSettings) -> anyhow::Result<Self> {
+        crate::tls::install_provider();
+        let mut client = reqwest::Client::builder().timeout(SEND_TIMEOUT);
+        if let Some(pem) = &settings.ca_pem {
+            let trusted = reqwest::Certificate::from_pem_bundle(pem.as_bytes())
+                .context("webhook.ca_file is not in PEM")?;
+            anyhow::ensure!(!trusted.is_empty(), "webhook.ca_file holds no certificate");
+            client = client.tls_certs_only(trusted);
+        }
+        Ok(Self {
+            url: settings.url.clone(),
+            client: client.build().context("webhook's client can't be made")?,
+        })
+    }
+}
+
+/// Sends the outbox of all cooperatives to the webhook until `shutdown` completes.
+pub async fn run_webhook(
+    webhook: Webhook,
     archive: ArchiveReader,
     metrics: Metrics,
     shutdown: impl Future<Output = ()> + Send,
 ) {
-    run_at(Pace::default(), url, archive, metrics, shutdown).await;
+    run_at(Pace::default(), webhook, archive, metrics, shutdown).await;
 }
 
 async fn run_at(
     pace: Pace,
-    url: String,
+    webhook: Webhook,
     archive: ArchiveReader,
     metrics: Metrics,
     shutdown: impl Future<Output = ()> + Send,
 ) {
-    let client = match reqwest::Client::builder().timeout(SEND_TIMEOUT).build() {
-        Ok(client) => client,
-        Err(error) => {
-            tracing::error!(%error, "webhook client can't be made; alerts will not be sent");
-            return;
-        }
-    };
     let mut sender = Sender {
         pace,
-        url,
-        client,
+        webhook,
         archive,
         figures: Figures::new(&metrics),
         waits: BTreeMap::new(),
@@ -90,8 +112,7 @@ impl Default for Pace {
 
 struct Sender {
     pace: Pace,
-    url: String,
-    client: reqwest::Client,
+    webhook: Webhook,
     archive: ArchiveReader,
     figures: Figures,
     /// Cooperatives whose last message failed: not before this instant, and the wait after that.
@@ -150,7 +171,7 @@ impl Sender {
     async fn send_all(&mut self, cooperative: &CooperativeId, messages: Vec<OutboxMessage>) {
         for message in messages {
             let (id, attempts) = (message.id, message.attempts + 1);
-            let fate = match self.post(message.body).await {
+            let fate = match post(&self.webhook, message.body).await {
                 Ok(()) => {
                     self.figures.sent.increment();
                     self.waits.remove(cooperative);
@@ -179,19 +200,6 @@ impl Sender {
         }
     }
 
-    async fn post(&self, body: String) -> Result<(), String> {
-        let request = self
-            .client
-            .post(&self.url)
-            .header(reqwest::header::CONTENT_TYPE, "application/json")
-            .body(body);
-        match request.send().await {
-            Ok(response) if response.status().is_success() => Ok(()),
-            Ok(response) => Err(format!("receiver answered {}", response.status().as_u16())),
-            Err(error) => Err(format!("{:#}", anyhow::Error::from(error.without_url()))),
-        }
-    }
-
     async fn mark(&self, cooperative: &CooperativeId, id: i64, fate: MessageFate) -> bool {
         let (archive, owner) = (self.archive.clone(), cooperative.clone());
         let marked =
@@ -216,6 +224,19 @@ impl Sender {
         });
         self.waits
             .insert(cooperative.clone(), (Instant::now() + wait, wait));
+    }
+}
+
+async fn post(webhook: &Webhook, body: String) -> Result<(), String> {
+    let request = webhook
+        .client
+        .post(&webhook.url)
+        .header(reqwest::header::CONTENT_TYPE, "application/json")
+        .body(body);
+    match request.send().await {
+        Ok(response) if response.status().is_success() => Ok(()),
+        Ok(response) => Err(format!("receiver answered {}", response.status().as_u16())),
+        Err(error) => Err(format!("{:#}", anyhow::Error::from(error.without_url()))),
     }
 }
 

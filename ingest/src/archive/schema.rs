@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use super::StoreError;
 
 /// Version of the tables below, in `PRAGMA user_version`.
-const SCHEMA_VERSION: i64 = 1;
+const SCHEMA_VERSION: i64 = 2;
 /// How long a connection waits for another one's write: sends of the outbox take microseconds.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// A chart touches rows all over the file: with larger pages they are fewer reads, and blobs waste less at their ends.
@@ -50,6 +50,7 @@ CREATE TABLE series (
     interval_ms INTEGER NOT NULL,
     window_ms   INTEGER NOT NULL,
     device_name TEXT NOT NULL,
+    channel_name TEXT NOT NULL,
     newest_ms   INTEGER,
     newest      INTEGER,
     quality     INTEGER,

@@ -43,6 +43,7 @@ pub(super) struct Series {
     pub(super) interval_ms: u32,
     pub(super) window_ms: i64,
     pub(super) device_name: String,
+    pub(super) channel_name: String,
     /// Newest reading, at the exponent above.
     pub(super) newest: Option<(i64, i64, Quality)>,
     /// Newest good reading.
@@ -100,6 +101,7 @@ impl Series {
         Latest {
             series: self.name.clone(),
             device_name: self.device_name.clone(),
+            channel_name: self.channel_name.clone(),
             unit: self.unit.clone(),
             exponent: self.exponent,
             interval_ms: self.interval_ms,
@@ -289,19 +291,19 @@ impl SeriesTable {
             }
             self.resolved.clear();
         }
-        let device_name = device_name.to_owned();
-        if series.interval_ms != channel.interval_ms || series.device_name != device_name {
-            series.interval_ms = channel.interval_ms;
-            series.device_name = device_name;
-        }
+        series.interval_ms = channel.interval_ms;
+        series.device_name = device_name.to_owned();
+        series.channel_name.clone_from(&channel.name);
         db.prepare_cached(
-            "UPDATE series SET exponent = ?2, interval_ms = ?3, device_name = ?4 WHERE id = ?1",
+            "UPDATE series SET exponent = ?2, interval_ms = ?3, device_name = ?4, channel_name = ?5
+             WHERE id = ?1",
         )?
         .execute(params![
             series.id,
             series.exponent,
             series.interval_ms,
-            series.device_name
+            series.device_name,
+            series.channel_name
         ])?;
         match scale_factor(channel.exponent, series.exponent) {
             Some(factor) => Ok(Resolved::Series { index, factor }),
@@ -323,8 +325,8 @@ impl SeriesTable {
         let window_ms = window_ms(channel.interval_ms);
         db.prepare_cached(
             "INSERT INTO series (greenhouse, device, channel, unit, exponent, first_exponent,
-                 interval_ms, window_ms, device_name)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, ?8)",
+                 interval_ms, window_ms, device_name, channel_name)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
             name.greenhouse.as_str(),
@@ -334,7 +336,8 @@ impl SeriesTable {
             channel.exponent,
             channel.interval_ms,
             window_ms,
-            device_name
+            device_name,
+            channel.name
         ])?;
         Ok(self.add(Series {
             id: db.last_insert_rowid(),
@@ -346,6 +349,7 @@ impl SeriesTable {
             interval_ms: channel.interval_ms,
             window_ms,
             device_name: device_name.to_owned(),
+            channel_name: channel.name.clone(),
             newest: None,
             good: None,
             open: BTreeMap::new(),

@@ -22,6 +22,8 @@ pub struct Latest {
     pub series: SeriesId,
     /// The device's name for people.
     pub device_name: String,
+    /// The channel's name for people; empty where the catalog gives none.
+    pub channel_name: String,
     /// UCUM or SenML unit code.
     pub unit: String,
     /// Value = mantissa × 10^exponent.
@@ -69,6 +71,10 @@ impl Latest {
             data,
         })
     }
+
+    fn has_names_of(&self, series: &Series) -> bool {
+        self.device_name == series.device_name && self.channel_name == series.channel_name
+    }
 }
 
 /// See the module.
@@ -95,7 +101,7 @@ impl Shared {
         for series in changed {
             match latest.get_mut(&series.name) {
                 // In place: this is done for every batch.
-                Some(known) if known.device_name == series.device_name => {
+                Some(known) if known.has_names_of(series) => {
                     known.exponent = series.exponent;
                     known.interval_ms = series.interval_ms;
                     known.newest = series.newest;

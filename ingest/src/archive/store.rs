@@ -236,7 +236,7 @@ fn load_places(db: &Connection) -> Result<BTreeMap<GreenhouseId, Place>, StoreEr
 fn load_series(db: &Connection, state: &mut State) -> Result<(), StoreError> {
     let mut query = db.prepare(
         "SELECT id, greenhouse, device, channel, unit, exponent, first_exponent, interval_ms,
-             window_ms, device_name, newest_ms, newest, quality, good_ms, good
+             window_ms, device_name, newest_ms, newest, quality, good_ms, good, channel_name
          FROM series ORDER BY id",
     )?;
     let mut rows = query.query([])?;
@@ -259,6 +259,7 @@ fn load_series(db: &Connection, state: &mut State) -> Result<(), StoreError> {
             interval_ms: row.get(7)?,
             window_ms: row.get(8)?,
             device_name: row.get(9)?,
+            channel_name: row.get(15)?,
             newest: match newest {
                 (Some(time), Some(value), Some(code)) => {
                     Quality::from_code(code).map(|quality| (time, value, quality))

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use self::raw::RawConfig;
 pub use self::settings::{
     CooperativeSettings, GatewaySettings, LinkSettings, LogSettings, Secret, Settings, TraceFormat,
+    WebhookSettings,
 };
 
 /// Environment variables that override the file: `FURROW__HTTP__LISTEN=127.0.0.1:9090`.

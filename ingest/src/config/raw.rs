@@ -114,6 +114,7 @@ pub(super) struct RawTrace {
 #[serde(default)]
 pub(super) struct RawWebhook {
     pub(super) url: Leaf,
+    pub(super) ca_file: Leaf,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }

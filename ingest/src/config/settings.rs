@@ -11,7 +11,7 @@ use super::Mistake;
 use super::check::{Checker, join};
 use super::raw::{
     Leaf, RawAlert, RawBroker, RawConfig, RawCooperative, RawGateway, RawMqtt, RawServerTls,
-    RawToken,
+    RawToken, RawWebhook,
 };
 use crate::alerting::AlertRule;
 use crate::broker::{PasswordHash, ServerTls, is_loopback};
@@ -42,9 +42,18 @@ pub struct Settings {
     /// Which traces are written, in the syntax of `RUST_LOG`.
     pub trace_filter: String,
     /// Where alerts are posted.
-    pub webhook_url: Option<String>,
+    pub webhook: Option<WebhookSettings>,
     /// Tenants.
     pub cooperatives: Vec<CooperativeSettings>,
+}
+
+/// A receiver of alerts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WebhookSettings {
+    /// Its address, `http://` or `https://`.
+    pub url: String,
+    /// Certificates to trust instead of the system's, as PEM.
+    pub ca_pem: Option<String>,
 }
 
 /// How ingest gets its messages.
@@ -158,8 +167,8 @@ pub(super) fn check(raw: RawConfig) -> Result<Settings, Vec<Mistake>> {
     let trace_format = check_trace_format(c, trace.format);
     let trace_filter = c.text("trace.filter", trace.filter);
     let webhook = c.section("webhook", raw.webhook).unwrap_or_default();
-    c.unknown("webhook", &webhook.unknown, "url");
-    let webhook_url = check_webhook(c, webhook.url);
+    c.unknown("webhook", &webhook.unknown, "url, ca_file");
+    let webhook = check_webhook(c, webhook);
     let cooperatives = c.sections("cooperative", raw.cooperative);
     let cooperatives: Vec<_> = cooperatives
         .into_iter()
@@ -180,7 +189,7 @@ pub(super) fn check(raw: RawConfig) -> Result<Settings, Vec<Mistake>> {
             log: LogSettings { max_bytes },
             trace_format,
             trace_filter: trace_filter.unwrap_or_else(|| DEFAULT_FILTER.to_owned()),
-            webhook_url,
+            webhook,
             cooperatives,
         }),
         _ => Err(checker.mistakes),
@@ -266,7 +275,7 @@ fn check_mqtt(c: &mut Checker, raw: RawMqtt) -> Option<LinkSettings> {
         (password, None) => c.required_text("mqtt.password", password, "password_file = \"…\""),
         (None, file) => {
             let file = c.text("mqtt.password_file", file);
-            file.and_then(|file| read_secret(c, "mqtt.password_file", &file))
+            file.and_then(|file| read_text(c, "mqtt.password_file", &file))
         }
     };
     let ca_file = c.text("mqtt.ca_file", raw.ca_file).map(PathBuf::from);
@@ -307,7 +316,7 @@ fn split_url(url: &str) -> Option<(bool, String, u16)> {
     is_host.then(|| (is_tls, host.to_owned(), port))
 }
 
-fn read_secret(c: &mut Checker, key: &str, path: &str) -> Option<String> {
+fn read_text(c: &mut Checker, key: &str, path: &str) -> Option<String> {
     match std::fs::read_to_string(path) {
         Ok(text) => Some(text.trim_end_matches(['\r', '\n']).to_owned()),
         Err(error) => {
@@ -328,12 +337,21 @@ fn check_trace_format(c: &mut Checker, leaf: Leaf) -> TraceFormat {
     }
 }
 
-fn check_webhook(c: &mut Checker, leaf: Leaf) -> Option<String> {
-    let url = c.text("webhook.url", leaf)?;
-    if !url.starts_with("http://") && !url.starts_with("https://") {
-        c.mistake("webhook.url", "must start with http:// or https://");
+fn check_webhook(c: &mut Checker, raw: RawWebhook) -> Option<WebhookSettings> {
+    let ca_file = c.text("webhook.ca_file", raw.ca_file);
+    let url = c.text("webhook.url", raw.url);
+    match url.as_deref() {
+        None if ca_file.is_some() => c.mistake("webhook.url", "is missing beside ca_file"),
+        Some(url) if url.starts_with("http://") && ca_file.is_some() => {
+            c.mistake("webhook.url", "is plain beside ca_file; use https://");
+        }
+        Some(url) if !url.starts_with("http://") && !url.starts_with("https://") => {
+            c.mistake("webhook.url", "must start with http:// or https://");
+        }
+        None | Some(_) => {}
     }
-    Some(url)
+    let ca_pem = ca_file.and_then(|path| read_text(c, "webhook.ca_file", &path));
+    Some(WebhookSettings { url: url?, ca_pem })
 }
 
 fn check_cooperative(

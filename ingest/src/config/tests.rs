@@ -84,6 +84,7 @@ fn all_mistakes_come_at_once() {
         format = "xml"
         [webhook]
         url = "ftp://x"
+        ca_file = "/nowhere/ca.pem"
         [[cooperative]]
         id = "Hòa Bình"
         [[cooperative.gateway]]
@@ -116,6 +117,7 @@ fn all_mistakes_come_at_once() {
             "log.max_size: \"4 gigabytes\" is not a size (must be a whole number with KiB, MiB, GiB or TiB, e.g. \"4 GiB\")",
             "trace.format: must be \"text\" or \"json\"",
             "webhook.url: must start with http:// or https://",
+            "webhook.ca_file: can't be read: No such file or directory (os error 2)",
             "cooperative[0].id: cooperative id has 'H' at position 0 (must be a-z, 0-9 or '-')",
             "cooperative[0].name: is missing; set it, e.g. \"HTX Hòa Bình\"",
             "cooperative[0].gateway[0].greenhouse: is missing; set it, e.g. \"nha-luoi-1\"",

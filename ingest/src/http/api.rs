@@ -88,6 +88,7 @@ pub(super) async fn channels(house: House, headers: HeaderMap) -> Answer {
             "device": latest.series.device,
             "device_name": latest.device_name,
             "channel": latest.series.channel,
+            "channel_name": latest.channel_name,
             "unit": latest.unit,
             "decimals": latest.decimals(),
             "interval_ms": latest.interval_ms,
@@ -105,6 +106,7 @@ pub(super) async fn latest(house: House, headers: HeaderMap) -> Answer {
         Some(json!({
             "device": latest.series.device,
             "channel": latest.series.channel,
+            "channel_name": latest.channel_name,
             "unit": latest.unit,
             "decimals": latest.decimals(),
             "interval_ms": latest.interval_ms,

@@ -167,7 +167,7 @@ fn the_catalog() -> Arc<Catalog> {
             unit: "Cel".into(),
             exponent: -2,
             interval_ms: 10_000,
-            name: String::new(),
+            name: "Giữa luống".into(),
         }],
         zones: vec![CatalogZone {
             id: "zone-1".parse().unwrap(),
@@ -328,7 +328,8 @@ async fn greenhouses_channels_and_latest_values() {
         "zones": [{ "id": "zone-1", "name": "Luống 1" }] }]);
     site.one("/greenhouses").await.check(200, &houses);
     let channels = json!([{ "device": "sht", "device_name": "Trong nhà",
-        "channel": "air_temperature", "unit": "Cel", "decimals": 2, "interval_ms": 10_000 }]);
+        "channel": "air_temperature", "channel_name": "Giữa luống", "unit": "Cel", "decimals": 2,
+        "interval_ms": 10_000 }]);
     site.one("/greenhouses/house/channels")
         .await
         .check(200, &channels);
@@ -337,7 +338,8 @@ async fn greenhouses_channels_and_latest_values() {
         mantissa: None,
     };
     site.apply("one", vec![samples(30_000, vec![failed])]);
-    let latest = json!([{ "device": "sht", "channel": "air_temperature", "unit": "Cel",
+    let latest = json!([{ "device": "sht", "channel": "air_temperature",
+        "channel_name": "Giữa luống", "unit": "Cel",
         "decimals": 2, "interval_ms": 10_000, "time_ms": 30_000, "value": null,
         "quality": "failed", "last_good": { "time_ms": 20_000, "value": 25.1 } }]);
     site.one("/greenhouses/house/latest")

@@ -330,10 +330,7 @@ fn mqtt_options(options: &LinkOptions) -> Result<MqttOptions, LinkError> {
             source,
         };
         let ca = std::fs::read(path).map_err(certificates)?;
-        // An error says that one is installed already.
-        drop(
-            rumqttc::tokio_rustls::rustls::crypto::aws_lc_rs::default_provider().install_default(),
-        );
+        crate::tls::install_provider();
         let tls = TlsConfiguration::Simple {
             ca,
             alpn: None,

@@ -41,6 +41,7 @@ const channel = (device: string, device_name: string, name: string, unit: string
   device,
   device_name,
   channel: name,
+  channel_name: '',
   unit,
   decimals,
   interval_ms,
@@ -181,9 +182,9 @@ export function latest(house: House, now: number): Latest[] {
       if (at?.quality === 'good') good = at;
     }
     if (last === null) continue;
-    const { device, channel, unit, decimals, interval_ms } = of;
+    const { device, channel, channel_name, unit, decimals, interval_ms } = of;
     found.push({
-      ...{ device, channel, unit, decimals, interval_ms },
+      ...{ device, channel, channel_name, unit, decimals, interval_ms },
       ...last,
       last_good: good && good.value !== null ? { time_ms: good.time_ms, value: good.value } : null,
     });

@@ -7,6 +7,9 @@ use furrow_wire::{
     Axis, Batch, BootId, Catalog, CatalogChannel, CatalogDevice, ClockState, Column, RecordName,
     Sample, Seq, StreamId,
 };
+use rumqttc::tokio_rustls::TlsAcceptor;
+use rumqttc::tokio_rustls::rustls::ServerConfig;
+use rumqttc::tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
@@ -23,7 +26,7 @@ const FAST: Pace = Pace {
 const POSTS_MAX: usize = 64;
 
 /// A receiver that refuses the first two posts and takes the others; tells each.
-async fn receiver() -> (String, mpsc::Receiver<(bool, Value)>) {
+fn receiver() -> (axum::Router, mpsc::Receiver<(bool, Value)>) {
     let (posts, posted) = mpsc::channel(POSTS_MAX);
     let take =
         |State((count, posts)): State<(Arc<std::sync::atomic::AtomicU32>, mpsc::Sender<_>)>,
@@ -42,10 +45,57 @@ async fn receiver() -> (String, mpsc::Receiver<(bool, Value)>) {
     let app = axum::Router::new()
         .route("/hook", axum::routing::post(take))
         .with_state((Arc::default(), posts));
+    (app, posted)
+}
+
+async fn plain(app: axum::Router) -> WebhookSettings {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, app).await });
-    (url, posted)
+    WebhookSettings { url, ca_pem: None }
+}
+
+/// Accepts TLS connections with a certificate of its own making.
+struct TlsListener(tokio::net::TcpListener, TlsAcceptor);
+
+impl axum::serve::Listener for TlsListener {
+    type Io = rumqttc::tokio_rustls::server::TlsStream<tokio::net::TcpStream>;
+    type Addr = std::net::SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        loop {
+            let (stream, from) = self.0.accept().await.unwrap();
+            // A client that does not trust the certificate ends the handshake.
+            if let Ok(stream) = self.1.accept(stream).await {
+                return (stream, from);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<Self::Addr> {
+        self.0.local_addr()
+    }
+}
+
+async fn encrypted(app: axum::Router) -> WebhookSettings {
+    crate::tls::install_provider();
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![certified.cert.der().clone()], key)
+        .unwrap();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!(
+        "https://localhost:{}/hook",
+        listener.local_addr().unwrap().port()
+    );
+    let listener = TlsListener(listener, TlsAcceptor::from(Arc::new(config)));
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    WebhookSettings {
+        url,
+        ca_pem: Some(certified.cert.pem()),
+    }
 }
 
 fn rule() -> AlertRule {
@@ -121,6 +171,46 @@ fn readings(values: &[i64]) -> Change {
 
 #[tokio::test]
 async fn messages_are_sent_in_order_and_again_until_they_are_taken() {
+    let (app, posted) = receiver();
+    check_sending(&plain(app).await, posted).await;
+}
+
+#[tokio::test]
+async fn over_tls_too() {
+    let (app, posted) = receiver();
+    check_sending(&encrypted(app).await, posted).await;
+}
+
+#[tokio::test]
+async fn a_receiver_that_is_not_trusted_gets_nothing() {
+    let (app, mut posted) = receiver();
+    let trusted = encrypted(app.clone()).await;
+    let other = encrypted(app).await;
+    let settings = WebhookSettings {
+        ca_pem: other.ca_pem,
+        ..trusted
+    };
+    let error = post(&Webhook::new(&settings).unwrap(), "{}".to_owned())
+        .await
+        .unwrap_err();
+    assert!(error.contains("certificate"), "{error}");
+    assert!(posted.try_recv().is_err());
+    for (pem, expected) in [
+        ("", "webhook.ca_file holds no certificate"),
+        (
+            "-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n",
+            "webhook.ca_file is not in PEM",
+        ),
+    ] {
+        let settings = WebhookSettings {
+            url: String::new(),
+            ca_pem: Some(pem.to_owned()),
+        };
+        assert_eq!(Webhook::new(&settings).unwrap_err().to_string(), expected);
+    }
+}
+
+async fn check_sending(webhook: &WebhookSettings, mut posted: mpsc::Receiver<(bool, Value)>) {
     let dir = tempfile::tempdir().unwrap();
     let owner: CooperativeId = "one".parse().unwrap();
     let setup = CooperativeSetup {
@@ -129,11 +219,10 @@ async fn messages_are_sent_in_order_and_again_until_they_are_taken() {
     };
     let metrics = Metrics::default();
     let mut archive = Archive::open(dir.path(), &[setup], LiveHub::default(), &metrics).unwrap();
-    let (url, mut posted) = receiver().await;
     let (stop, stopped) = oneshot::channel::<()>();
     let sender = tokio::spawn(run_at(
         FAST,
-        url,
+        Webhook::new(webhook).unwrap(),
         archive.reader(),
         metrics.clone(),
         async {

@@ -8,6 +8,7 @@ const base: Latest = {
   channel: 'air_temperature',
   unit: 'Cel',
   decimals: 2,
+  channel_name: '',
   interval_ms: 10_000,
   time_ms: T,
   value: 31.2,

@@ -4,7 +4,7 @@ import { dictionaries, known } from './dictionary';
 import { inOrder } from './order';
 import { eachLimited } from './pool';
 import { offsetMs } from './server-clock';
-import { alertDetail, alertTitle, deviceName, eventText, openZones } from './text';
+import { alertDetail, alertTitle, channelName, deviceName, eventText, openZones } from './text';
 import type { Alert, Channel, FarmEvent } from './types';
 
 const words = { text: dictionaries.vi, language: 'vi' } as const;
@@ -31,6 +31,7 @@ describe('the dictionary', () => {
   });
 
   test('a name given on the gateway comes before a known one', () => {
+    expect([channelName('air_temperature', 'Giữa luống', words), channelName('air_temperature', '', words), channelName('x9', '', words)]).toEqual(['Giữa luống', 'Nhiệt độ không khí', 'x9']);
     expect([deviceName('sht-inside', 'Giữa nhà', words), deviceName('sht-inside', 'sht-inside', words), deviceName('x9', '', words)]).toEqual([
       'Giữa nhà',
       'Trong nhà lưới',
@@ -49,7 +50,7 @@ test.each([
 });
 
 describe('alerts', () => {
-  const channel: Channel = { device: 'd', device_name: '', channel: 'air_temperature', unit: 'Cel', decimals: 2, interval_ms: 1 };
+  const channel: Channel = { device: 'd', device_name: '', channel: 'air_temperature', channel_name: '', unit: 'Cel', decimals: 2, interval_ms: 1 };
   const alert: Alert = { id: 'a', rule: 'heat', severity: 'warning', device: 'd', channel: 'air_temperature', state: 'firing', started_ms: 0, ended_ms: null, value: 36.24, limit: 35 };
 
   test.each<[Partial<Alert>, string, string]>([

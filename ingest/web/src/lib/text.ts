@@ -10,7 +10,8 @@ export interface Words {
   language: Language;
 }
 
-export const channelName = (channel: string, { text }: Words): string => known(text.channel, channel);
+/** The name given on the gateway if there is one, else that of the quantity, else the id. */
+export const channelName = (channel: string, given: string, { text }: Words): string => given || known(text.channel, channel);
 
 /** The name given on the gateway if there is one, else a known one, else the id. */
 export function deviceName(device: string, given: string | undefined, { text }: Words): string {
@@ -36,7 +37,7 @@ export function openZones(mask: number, zones: readonly Zone[], { text }: Words)
 export function alertTitle(alert: Alert, words: Words): string {
   const rule = known(words.text.alerts.rule, alert.rule);
   if (alert.channel === null) return rule;
-  const channel = channelName(alert.channel, words);
+  const channel = channelName(alert.channel, '', words);
   return rule === alert.rule ? channel : `${rule}: ${lowerFirst(channel)}`;
 }
 

@@ -29,6 +29,8 @@ export interface Channel {
   device: string;
   device_name: string;
   channel: string;
+  /** Given on the gateway; empty where none is. */
+  channel_name: string;
   unit: string;
   decimals: number;
   interval_ms: number;
@@ -45,6 +47,8 @@ export interface LastGood {
 export interface Latest {
   device: string;
   channel: string;
+  /** Given on the gateway; empty where none is. */
+  channel_name: string;
   unit: string;
   decimals: number;
   interval_ms: number;
