@@ -12,6 +12,7 @@ use furrow_sim_bus::socket::Address;
 
 use crate::control::{self, Command};
 use crate::faults::{Fault, FaultOrder};
+use crate::layout::BOARDS_MAX;
 
 /// Simulated chips, a drip controller and a greenhouse, behind a socket.
 #[derive(Debug, Parser)]
@@ -72,6 +73,9 @@ struct Common {
     /// Zones of the drip controller
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=8))]
     zones: u8,
+    /// ADS1115 boards beyond the first, at the same terminals: four each on buses 4 to 8
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=i64::from(BOARDS_MAX)))]
+    boards: u8,
     /// Faults from the beginning: a JSON object a line, as on the control port
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,

@@ -35,6 +35,8 @@ pub struct Setup {
     pub start_mono_ns: u64,
     /// Zones of the drip controller, 1 to 8.
     pub zones: usize,
+    /// ADS1115 boards beyond the first, 0 to 20, for a large site.
+    pub boards: usize,
     /// Whether the machine knows the time of day.
     pub wall_known: bool,
     /// Boot id; `None` draws it from the seed and the start.
@@ -75,13 +77,15 @@ impl World {
         };
         let greenhouse = Greenhouse::new(start, trace);
         let drawn = greenhouse.noise().bits(Purpose::Boot, setup.start_unix_ms);
-        let slots = layout::sockets().into_iter().map(|socket| Slot {
-            name: socket.name,
-            bus: socket.bus,
-            address: socket.address,
-            chip: socket.chip,
-            condition: Condition::default(),
-        });
+        let slots = layout::sockets(setup.boards)
+            .into_iter()
+            .map(|socket| Slot {
+                name: socket.name,
+                bus: socket.bus,
+                address: socket.address,
+                chip: socket.chip,
+                condition: Condition::default(),
+            });
         let mono_ms = i64::try_from(setup.start_mono_ns / 1_000_000).unwrap_or(i64::MAX);
         Self {
             now_ns: setup.start_mono_ns,

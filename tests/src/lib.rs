@@ -13,3 +13,4 @@ pub mod process;
 pub mod replay;
 pub mod site;
 pub mod stack;
+pub mod tls;

@@ -12,6 +12,7 @@ use crate::csv_trace::{Trace, Verdict};
 use crate::delivery::drained_books;
 use crate::site::{Site, SiteConfig};
 use crate::stack::{Cooperative, Ingest};
+use crate::tls::Certificate;
 
 /// How long the archive may lag behind the last acknowledgement.
 const ARCHIVE_PATIENCE: Duration = Duration::from_secs(60);
@@ -44,6 +45,8 @@ pub struct Replay<'a> {
     pub speed: Option<f64>,
     /// What is killed.
     pub kills: Kills,
+    /// The gateway reaches the broker over TLS.
+    pub tls: bool,
     /// Longest real time for the whole.
     pub patience: Duration,
 }
@@ -67,14 +70,20 @@ impl Replay<'_> {
         mut progress: impl FnMut(f64, &str),
     ) -> anyhow::Result<Verdict> {
         let trace = Trace::read(self.file)?;
+        let certificate = self.tls.then(|| Certificate::make(folder)).transpose()?;
+        let extra = certificate.as_ref().map(Certificate::ingest_toml);
         let mut ingest = Ingest::start(
             self.binaries,
             &folder.join("ingest"),
             &[cooperative()],
-            "",
+            &extra.unwrap_or_default(),
             None,
         )?;
-        let mut site = self.open_site(folder, &trace, &ingest)?;
+        let config = SiteConfig {
+            ca_file: certificate.map(|certificate| certificate.certificate),
+            ..site_config(&trace)?
+        };
+        let mut site = self.open_site(folder, config, &ingest)?;
         let bus = RemoteBus::connect(site.bus(), "replay").context("connect to the bus")?;
         let time = Time::hold(&bus.clock(), &trace)?;
         site.start_gateway()?;
@@ -95,7 +104,12 @@ impl Replay<'_> {
         judge(&trace, site, ingest, folder)
     }
 
-    fn open_site(&self, folder: &Path, trace: &Trace, ingest: &Ingest) -> anyhow::Result<Site> {
+    fn open_site(
+        &self,
+        folder: &Path,
+        config: SiteConfig,
+        ingest: &Ingest,
+    ) -> anyhow::Result<Site> {
         let file = self
             .file
             .to_str()
@@ -105,7 +119,6 @@ impl Replay<'_> {
         if let Some(speed) = &speed {
             arguments.extend(["--speed", speed]);
         }
-        let config = site_config(trace)?;
         Site::open(
             self.binaries,
             &folder.join("site"),
@@ -297,5 +310,7 @@ fn site_config(trace: &Trace) -> anyhow::Result<SiteConfig> {
         watering: Vec::new(),
         watering_for: String::new(),
         all_devices: false,
+        more_channels: 0,
+        ca_file: None,
     })
 }

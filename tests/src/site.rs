@@ -16,6 +16,9 @@ use crate::stack::STOP_PATIENCE;
 /// How long the simulator may take to say where it listens: it spins up a day of weather first.
 const READY_PATIENCE: Duration = Duration::from_secs(60);
 
+/// Inputs of a further board that measure something.
+const INPUTS_A_BOARD: u8 = 3;
+
 /// How a greenhouse is watered and sampled.
 #[derive(Debug, Clone)]
 pub struct SiteConfig {
@@ -41,6 +44,18 @@ pub struct SiteConfig {
     pub watering_for: String,
     /// Whether the devices that a recorded trace does not drive are there too.
     pub all_devices: bool,
+    /// Channels on further analog boards, three a board, 0 to 60; the simulator needs as many.
+    pub more_channels: u8,
+    /// Certificate of the broker, for a connection over TLS.
+    pub ca_file: Option<PathBuf>,
+}
+
+impl SiteConfig {
+    /// Boards for [`SiteConfig::more_channels`]: the simulator's `--boards`.
+    #[must_use]
+    pub fn boards(&self) -> u8 {
+        self.more_channels.div_ceil(INPUTS_A_BOARD)
+    }
 }
 
 /// A simulator and a gateway.
@@ -253,7 +268,14 @@ fn gateway_toml(config: &SiteConfig, state: &Path, bus: &str, broker: SocketAddr
         send,
         ..
     } = config;
-    let (host, port) = (broker.ip(), broker.port());
+    let port = broker.port();
+    let (host, tls) = match &config.ca_file {
+        None => (broker.ip().to_string(), String::new()),
+        Some(ca_file) => (
+            crate::tls::NAME.to_owned(),
+            format!("tls = {{ ca_file = {ca_file:?} }}\n"),
+        ),
+    };
     let mut out = format!(
         r#"[gateway]
 cooperative = "{cooperative}"
@@ -268,7 +290,7 @@ host = "{host}"
 port = {port}
 password = "{password}"
 send_interval = "{send}"
-
+{tls}
 [journal]
 commit_interval = "{commit}"
 cap = "256 MiB"
@@ -287,10 +309,21 @@ i2c = 3
 
 "#
     );
+    let more_busses = config.boards().div_ceil(4);
+    for number in 4..4 + more_busses {
+        // Writing to a string can't fail.
+        write!(
+            out,
+            "[[bus]]\nid = \"boards-{number}\"\nkind = \"simulated\"\naddress = \"{bus}\"\n\
+             i2c = {number}\n\n"
+        )
+        .ok();
+    }
     out.push_str(&traced_devices_toml(every));
     if config.all_devices {
         out.push_str(&other_devices_toml(config));
     }
+    out.push_str(&boards_toml(config));
     out
 }
 
@@ -389,6 +422,35 @@ daily_limit = "3h"
             "\n[[zone.schedule]]\nat = \"{at}\"\nfor = \"{watering_for}\"\n"
         )
         .ok();
+    }
+    out
+}
+
+/// The same three terminals on each board: four boards a bus, from bus 4 on.
+fn boards_toml(config: &SiteConfig) -> String {
+    const INPUTS: [&str; INPUTS_A_BOARD as usize] = [
+        "kind = \"pyranometer\"\nvolts_per_unit = 0.002",
+        "kind = \"current-loop\"\nchannel = \"tank_level\"\nunit = \"m\"\nshunt_ohms = 100.0\n\
+         at_4_ma = 0.0\nat_20_ma = 2.5",
+        "kind = \"capacitive-moisture\"\ndry_volts = 2.90\nwet_volts = 1.30",
+    ];
+    let mut out = String::new();
+    for channel in 0..config.more_channels {
+        let (board, input) = (channel / INPUTS_A_BOARD, channel % INPUTS_A_BOARD);
+        // Writing to a string can't fail.
+        if input == 0 {
+            write!(
+                out,
+                "\n[[device]]\nid = \"board-{board}\"\nkind = \"ads1115\"\nbus = \"boards-{}\"\n\
+                 address = {:#x}\nevery = \"{}\"\n",
+                4 + board / 4,
+                0x48 + board % 4,
+                config.every,
+            )
+            .ok();
+        }
+        let kind = INPUTS.get(usize::from(input)).unwrap_or(&"");
+        write!(out, "\n[[device.input]]\ninput = {input}\n{kind}\n").ok();
     }
     out
 }

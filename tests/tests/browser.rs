@@ -36,6 +36,8 @@ fn a_technician_sees_live_values_and_a_chart() {
         watering: vec!["06:00".into()],
         watering_for: "10min".into(),
         all_devices: true,
+        more_channels: 0,
+        ca_file: None,
     };
     let start = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(3);
     let start = start.to_string();

@@ -12,7 +12,7 @@ use furrow_tests::replay::{Kills, Replay};
 const PATIENCE: Duration = Duration::from_secs(240);
 
 #[track_caller]
-fn check_replay(rows: u32, kills: Kills) {
+fn check_replay(rows: u32, kills: Kills, tls: bool) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("trace.csv");
     let trace = Trace::synthetic("2026-03-01T00:00:00Z".parse().unwrap(), rows, 300);
@@ -23,6 +23,7 @@ fn check_replay(rows: u32, kills: Kills) {
         file: &file,
         speed: None,
         kills,
+        tls,
         patience: PATIENCE,
     };
     let verdict = replay.run(folder.path(), |_, _| {}).unwrap();
@@ -39,7 +40,12 @@ fn check_replay(rows: u32, kills: Kills) {
 
 #[test]
 fn a_trace_arrives_whole() {
-    check_replay(300, Kills::default());
+    check_replay(300, Kills::default(), false);
+}
+
+#[test]
+fn a_trace_arrives_whole_over_tls() {
+    check_replay(100, Kills::default(), true);
 }
 
 #[test]
@@ -50,5 +56,6 @@ fn a_trace_arrives_whole_though_ingest_and_gateway_are_killed() {
             ingest: true,
             gateway: true,
         },
+        false,
     );
 }

@@ -29,6 +29,8 @@ fn config() -> SiteConfig {
         watering: Vec::new(),
         watering_for: String::new(),
         all_devices: true,
+        more_channels: 0,
+        ca_file: None,
     }
 }
 

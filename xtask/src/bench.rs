@@ -6,7 +6,9 @@
 mod archive;
 mod figure;
 mod gateway;
+mod mobile;
 mod page;
+mod usage;
 mod wire;
 
 use std::process::ExitCode;
@@ -36,8 +38,10 @@ pub(crate) struct Options {
 enum What {
     /// Bytes on the wire.
     Wire,
-    /// Memory, CPU and bytes written of the gateway.
+    /// Memory, CPU, bytes written and drain of the gateway.
     Gateway,
+    /// Mobile data of the reference greenhouse: 16 minutes.
+    Mobile,
     /// Bytes at rest and the chart's query.
     Archive,
     /// Size of the page.
@@ -48,7 +52,13 @@ enum What {
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let binaries = options.programs.get()?;
     let folder = tempfile::tempdir().context("make a temporary folder")?;
-    let all = [What::Wire, What::Gateway, What::Archive, What::Page];
+    let all = [
+        What::Page,
+        What::Wire,
+        What::Gateway,
+        What::Archive,
+        What::Mobile,
+    ];
     let chosen = if options.what.is_empty() {
         &all[..]
     } else {
@@ -58,6 +68,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         let figures = match what {
             What::Wire => wire::measure(&binaries, &folder.path().join("wire"))?,
             What::Gateway => gateway::measure(&binaries, &folder.path().join("gateway"))?,
+            What::Mobile => mobile::measure(&binaries, &folder.path().join("mobile"))?,
             What::Archive => archive::measure()?,
             What::Page => page::measure()?,
         };

@@ -53,6 +53,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         binaries: &binaries,
         file: &options.file,
         speed: options.speed,
+        tls: false,
         kills: Kills {
             ingest: options.kill_ingest,
             gateway: options.kill_gateway,

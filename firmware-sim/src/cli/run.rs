@@ -131,6 +131,7 @@ fn setup(common: &Common, seed: u64, start_unix_ms: i64, start_mono_ms: u64) -> 
         start_unix_ms,
         start_mono_ns: start_mono_ms.saturating_mul(1_000_000),
         zones: usize::from(common.zones),
+        boards: usize::from(common.boards),
         wall_known: !common.no_wall_clock,
         boot: common.boot,
     }

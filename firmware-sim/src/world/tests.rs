@@ -11,6 +11,7 @@ fn world(seed: u64) -> World {
         start_unix_ms: 1_776_488_400_000,
         start_mono_ns: 0,
         zones: 4,
+        boards: 0,
         wall_known: true,
         boot: None,
     };

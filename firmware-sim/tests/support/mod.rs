@@ -32,6 +32,7 @@ pub fn options(mode: Mode) -> Options {
             start_unix_ms: NOON_MS,
             start_mono_ns: 0,
             zones: 4,
+            boards: 0,
             wall_known: true,
             boot: None,
         },

@@ -293,6 +293,7 @@ impl Bench {
                 start_unix_ms: 1_795_320_000_000,
                 start_mono_ns: 0,
                 zones: 4,
+                boards: 0,
                 wall_known: true,
                 boot: None,
             },

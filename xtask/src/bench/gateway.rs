@@ -1,111 +1,221 @@
-//! Memory, CPU and bytes written of a gateway that samples everything every second.
+//! Memory, CPU and bytes written of a gateway with 64 channels, and how fast a backlog goes.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use furrow_tests::api::Api;
 use furrow_tests::binaries::Binaries;
 use furrow_tests::delivery::read_books;
-use furrow_tests::process::pause;
-use furrow_tests::site::Site;
+use furrow_tests::process::{free_port, pause};
+use furrow_tests::site::{Site, SiteConfig};
 use furrow_tests::stack::Ingest;
+use serde::Deserialize;
+use serde_json::Value;
 
 use super::figure::Figure;
+use super::usage::{Card, Usage};
 use super::wire::{cooperative, site_config};
+use crate::build::root;
 
-const WARM_UP: Duration = Duration::from_secs(10);
-const MEASURE: Duration = Duration::from_secs(40);
-/// Kernel clock ticks a second, fixed on Linux for what `/proc` shows.
-const TICKS: f64 = 100.0;
+/// 14 of the usual devices and these make 64 channels.
+const MORE_CHANNELS: u8 = 50;
+const WARM_UP: Duration = Duration::from_secs(15);
+const MEASURE: Duration = Duration::from_secs(60);
+/// How long the drain of a month may take before it is called stuck.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(600);
+const LOOK: Duration = Duration::from_millis(500);
+const SEND_INTERVAL_S: f64 = 10.0;
 
-/// What `/proc` says of a process.
-struct Usage {
-    cpu_s: f64,
-    rss_mib: f64,
-    written: f64,
+/// What `gateway/benches/backlog.rs` prints.
+#[derive(Debug, Clone, Copy, Deserialize)]
+struct Backlog {
+    readings: f64,
+    bytes: f64,
 }
 
-/// Real time, 1 Hz.
 pub(super) fn measure(binaries: &Binaries, folder: &Path) -> anyhow::Result<Vec<Figure>> {
+    let mut figures = live(binaries, &folder.join("live"))?;
+    figures.extend(memory(binaries, &folder.join("memory"))?);
+    figures.extend(drain(binaries, &folder.join("drain"))?);
+    Ok(figures)
+}
+
+/// Connected, 64 channels at 1 Hz, committed every 10 s.
+fn live(binaries: &Binaries, folder: &Path) -> anyhow::Result<Vec<Figure>> {
     let ingest = Ingest::start(binaries, &folder.join("ingest"), &[cooperative()], "", None)?;
-    let arguments = [
-        "greenhouse",
-        "--seed",
-        "1",
-        "--start",
-        "-1d",
-        "--speed",
-        "1",
-    ];
-    let config = site_config("1s", "10s", "10s");
-    let mut site = Site::open(
-        binaries,
-        &folder.join("site"),
-        config,
-        &arguments,
-        ingest.mqtt(),
-    )?;
+    let card = Card::mount(folder).inspect_err(|error| {
+        crate::say!(
+            "bytes at the block device: NOT MEASURED, no file system of its own: {error:#}"
+        );
+    });
+    let place = card.as_ref().map_or(folder, |card| card.folder());
+    let mut site = open(binaries, &place.join("site"), "1s", "10s", ingest.mqtt())?;
     site.start_gateway()?;
     pause(WARM_UP);
     let id = site.gateway()?.id();
+    let written = |card: &anyhow::Result<Card>| card.as_ref().ok().map(Card::written).transpose();
     let apis = [("hoa-binh".to_owned(), ingest.api("token"))];
     let sites = [site];
-    let (books_before, before) = (read_books(&sites, &apis)?, usage(id)?);
+    let (books_before, bytes_before) = (read_books(&sites, &apis)?, written(&card)?);
+    let before = Usage::of(id)?;
     pause(MEASURE);
-    let (books_after, after) = (read_books(&sites, &apis)?, usage(id)?);
+    let after = Usage::of(id)?;
+    let (books_after, bytes_after) = (read_books(&sites, &apis)?, written(&card)?);
     let [mut site] = sites;
     site.stop()?;
-    let cpu = (after.cpu_s - before.cpu_s) / MEASURE.as_secs_f64() * 100.0;
     #[expect(clippy::cast_precision_loss, reason = "small counts")]
     let readings = (books_after.journalled - books_before.journalled) as f64;
-    let written = (after.written - before.written) / readings;
-    Ok(vec![
-        Figure::plain(
-            "gateway: CPU, 14 channels at 1 Hz, simulated bus",
+    let cpu = (after.cpu_s - before.cpu_s) / MEASURE.as_secs_f64() * 100.0;
+    let mut figures = vec![
+        Figure::at_most(
+            "gateway: CPU, 64 channels at 1 Hz, simulated bus",
             cpu,
             "% of a core",
+            1.0,
         ),
         Figure::plain(
-            "gateway: RSS, 14 channels at 1 Hz, no backlog",
+            "gateway: RSS, 64 channels at 1 Hz, no backlog",
             after.rss_mib,
             "MiB",
         ),
+    ];
+    if let Some((before, after)) = bytes_before.zip(bytes_after) {
+        let name = "gateway: bytes at the block device, 64 channels at 1 Hz";
+        let bytes = (after - before) / readings;
+        figures.push(Figure::at_most(name, bytes, "B/reading", 10.0));
+    }
+    Ok(figures)
+}
+
+/// No link, and a week behind.
+fn memory(binaries: &Binaries, folder: &Path) -> anyhow::Result<Vec<Figure>> {
+    let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
+    let mut site = open(binaries, &folder.join("site"), "1s", "10s", nobody)?;
+    let backlog = make_backlog(site.folder(), 7, 10)?;
+    site.start_gateway()?;
+    pause(WARM_UP);
+    let rss = Usage::of(site.gateway()?.id())?.rss_mib;
+    site.stop()?;
+    let name = "gateway: RSS, 64 channels at 1 Hz, 7 days of backlog";
+    let journal = "gateway: journal, 64 channels at 1 Hz";
+    Ok(vec![
+        Figure::at_most(name, rss, "MiB", 15.0),
+        Figure::plain(journal, backlog.bytes / backlog.readings, "B/reading"),
+    ])
+}
+
+/// A month behind, and then the link is back.
+fn drain(binaries: &Binaries, folder: &Path) -> anyhow::Result<Vec<Figure>> {
+    let ingest = Ingest::start(binaries, &folder.join("ingest"), &[cooperative()], "", None)?;
+    let mut site = open(binaries, &folder.join("site"), "10s", "10s", ingest.mqtt())?;
+    let backlog = make_backlog(site.folder(), 30, 30)?;
+    site.start_gateway()?;
+    let begun = Instant::now();
+    let api = ingest.api("token");
+    let mut late_s: f64 = 0.0;
+    // What is sampled meanwhile waits for its own send interval: a minute's worth at most.
+    let enough = 64.0 * 6.0;
+    loop {
+        pause(LOOK);
+        let answer = site.ask_gateway(&["journal", "--json"])?;
+        let journal: Value = serde_json::from_str(&answer).context("read the journal's summary")?;
+        let waiting = journal.get("waiting_readings").and_then(Value::as_f64);
+        let waiting = waiting.context("no number waiting_readings")?;
+        if begun.elapsed() > WARM_UP {
+            late_s = late_s.max(newest_age_s(&api)? - SEND_INTERVAL_S - 10.0);
+        }
+        if waiting <= enough {
+            break;
+        }
+        let stuck = begun.elapsed() > DRAIN_PATIENCE;
+        anyhow::ensure!(
+            !stuck,
+            "{waiting} readings still wait after {DRAIN_PATIENCE:?}"
+        );
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    site.stop()?;
+    let name = "gateway: backlog of 30 days, 64 channels at 10 s, drained";
+    let live = "gateway: live data behind its send interval meanwhile";
+    Ok(vec![
+        Figure::at_most(name, seconds, "s", 60.0),
+        Figure::at_most(live, late_s, "s", 5.0),
         Figure::plain(
-            "gateway: bytes written, 14 channels at 1 Hz, 10 s commits",
-            written,
-            "B/reading",
+            "gateway: backlog drained",
+            backlog.readings / seconds,
+            "readings/s",
         ),
     ])
 }
 
-fn usage(id: u32) -> anyhow::Result<Usage> {
-    let read = |name: &str| {
-        let path = format!("/proc/{id}/{name}");
-        std::fs::read_to_string(&path).with_context(|| format!("read {path}"))
+/// Age of the newest reading that the API shows.
+fn newest_age_s(api: &Api) -> anyhow::Result<f64> {
+    let latest = api.get("/api/v1/cooperatives/hoa-binh/greenhouses/nha-luoi-1/latest")?;
+    let times = latest.as_array().context("latest is not a list")?.iter();
+    let newest = times.filter_map(|one| one.get("time_ms")?.as_i64()).max();
+    let age_ms = jiff::Timestamp::now().as_millisecond() - newest.unwrap_or(0);
+    #[expect(clippy::cast_precision_loss, reason = "an age in milliseconds")]
+    Ok(age_ms as f64 / 1_000.0)
+}
+
+fn open(
+    binaries: &Binaries,
+    folder: &Path,
+    every: &str,
+    commit: &str,
+    broker: SocketAddr,
+) -> anyhow::Result<Site> {
+    let config = SiteConfig {
+        more_channels: MORE_CHANNELS,
+        ..site_config(every, commit, "10s")
     };
-    let stat = read("stat")?;
-    // The name in parentheses may hold spaces: count from behind it. utime and stime are fields 14
-    // and 15 of proc(5).
-    let behind = stat.rsplit(')').next().unwrap_or_default();
-    let fields: Vec<&str> = behind.split_whitespace().collect();
-    let ticks = |at: usize| -> anyhow::Result<f64> {
-        fields
-            .get(at)
-            .context("short stat")?
-            .parse()
-            .context("read stat")
-    };
-    let number = |text: String, key: &str| -> anyhow::Result<f64> {
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix(key))
-            .context("missing key")?;
-        let word = line.split_whitespace().next().context("missing value")?;
-        word.parse().context("read value")
-    };
-    Ok(Usage {
-        cpu_s: (ticks(11)? + ticks(12)?) / TICKS,
-        rss_mib: number(read("status")?, "VmRSS:")? / 1024.0,
-        written: number(read("io")?, "write_bytes:")?,
-    })
+    let boards = config.boards().to_string();
+    let arguments = [
+        "greenhouse",
+        "--seed",
+        "1",
+        "--boards",
+        &boards,
+        "--speed",
+        "1",
+    ];
+    Site::open(binaries, folder, config, &arguments, broker)
+}
+
+fn make_backlog(site: &Path, days: u32, commit_s: u32) -> anyhow::Result<Backlog> {
+    // Up to just before now: what the gateway samples follows.
+    let end_unix_ms = jiff::Timestamp::now().as_millisecond() - 60_000;
+    let output = Command::new("cargo")
+        .args([
+            "bench",
+            "--quiet",
+            "--locked",
+            "-p",
+            "furrow-gateway",
+            "--bench",
+            "backlog",
+            "--",
+        ])
+        .arg(site.join("gateway.toml"))
+        .args([
+            days.to_string(),
+            commit_s.to_string(),
+            end_unix_ms.to_string(),
+        ])
+        .current_dir(root()?)
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .context("start cargo bench")?;
+    anyhow::ensure!(
+        output.status.success(),
+        "the backlog's maker ended with {}",
+        output.status
+    );
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().find(|line| line.starts_with('{'));
+    serde_json::from_str(line.context("the backlog's maker printed nothing")?)
+        .context("read what the backlog's maker printed")
 }

@@ -87,5 +87,7 @@ pub(super) fn site_config(every: &str, commit: &str, send: &str) -> SiteConfig {
         watering: Vec::new(),
         watering_for: String::new(),
         all_devices: true,
+        more_channels: 0,
+        ca_file: None,
     }
 }

@@ -285,6 +285,8 @@ fn site_configs(cooperatives: &[Cooperative]) -> Vec<SiteConfig> {
                 watering: vec!["06:00".to_owned(), "16:00".to_owned()],
                 watering_for: "15min".to_owned(),
                 all_devices: true,
+                more_channels: 0,
+                ca_file: None,
             },
         )
         .collect()

@@ -1,0 +1,102 @@
+//! Mobile data of the reference greenhouse: what the kernel counts of the gateway's connection.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Context;
+use furrow_tests::binaries::Binaries;
+use furrow_tests::process::pause;
+use furrow_tests::site::{Site, SiteConfig};
+use furrow_tests::stack::Ingest;
+use furrow_tests::tls::Certificate;
+
+use super::figure::Figure;
+use super::usage::command;
+use super::wire::{cooperative, site_config};
+
+/// Two boards' worth makes the reference greenhouse's 16 channels.
+const MORE_CHANNELS: u8 = 2;
+/// The connection is made, the catalog and the birth are over.
+const WARM_UP: Duration = Duration::from_secs(70);
+/// A birth is said every 15 minutes: one falls into the measurement.
+const MEASURE: Duration = Duration::from_secs(15 * 60);
+const MONTH_S: f64 = 30.0 * 24.0 * 3_600.0;
+/// IPv4 header and TCP header with time stamps (RFC 791, RFC 9293, RFC 7323).
+const HEADERS_BYTES: f64 = 20.0 + 32.0;
+
+/// Both directions of a TCP connection.
+#[derive(Debug, Clone, Copy)]
+struct Carried {
+    payload: f64,
+    segments: f64,
+}
+
+/// Real time, TLS, 16 channels at 10 s, committed every 30 s, sent every 60 s.
+pub(super) fn measure(binaries: &Binaries, folder: &Path) -> anyhow::Result<Vec<Figure>> {
+    std::fs::create_dir_all(folder).context("make a folder")?;
+    let certificate = Certificate::make(folder)?;
+    let extra = certificate.ingest_toml();
+    let ingest = Ingest::start(
+        binaries,
+        &folder.join("ingest"),
+        &[cooperative()],
+        &extra,
+        None,
+    )?;
+    let config = SiteConfig {
+        more_channels: MORE_CHANNELS,
+        ca_file: Some(certificate.certificate),
+        ..site_config("10s", "30s", "60s")
+    };
+    let boards = config.boards().to_string();
+    let arguments = [
+        "greenhouse",
+        "--seed",
+        "1",
+        "--boards",
+        &boards,
+        "--speed",
+        "1",
+    ];
+    let mut site = Site::open(
+        binaries,
+        &folder.join("site"),
+        config,
+        &arguments,
+        ingest.mqtt(),
+    )?;
+    site.start_gateway()?;
+    pause(WARM_UP);
+    let port = ingest.mqtt().port();
+    let before = Carried::by(port)?;
+    pause(MEASURE);
+    let after = Carried::by(port)?;
+    site.stop()?;
+    let bytes = after.payload - before.payload + (after.segments - before.segments) * HEADERS_BYTES;
+    let month_mb = bytes / MEASURE.as_secs_f64() * MONTH_S / 1e6;
+    let name = "mobile data of the reference greenhouse, TLS, TCP and IP included";
+    Ok(vec![Figure::at_most(name, month_mb, "MB a month", 35.0)])
+}
+
+impl Carried {
+    /// Of the one connection that was accepted at this port.
+    fn by(port: u16) -> anyhow::Result<Self> {
+        let text = command(
+            "ss",
+            &["-tinH", "state", "established", &format!("sport = :{port}")],
+        )?;
+        let number = |key: &str| -> anyhow::Result<f64> {
+            let word = text
+                .split_whitespace()
+                .find_map(|word| word.strip_prefix(key));
+            let word = word.with_context(|| format!("ss shows no {key} at port {port}"))?;
+            word.parse().context("read what ss shows")
+        };
+        let connections = text.matches("segs_out:").count();
+        anyhow::ensure!(connections == 1, "{connections} connections at port {port}");
+        Ok(Carried {
+            payload: number("bytes_sent:")? + number("bytes_received:")?,
+            segments: number("segs_out:")? + number("segs_in:")?,
+        })
+    }
+}
