@@ -2,19 +2,20 @@
 //!
 //! Two stages: [`raw`] takes whatever is written, [`settings`] turns it into [`Settings`], whose
 //! values make sense, or into all mistakes at once. Nothing behind this module sees a raw value.
-//! It opens no socket and reads no file but the configuration and the password file that it names.
+//! It opens no socket and reads no file but the configuration and the files that it names.
 
 mod check;
 mod raw;
 mod settings;
+mod webhook;
 
 use std::path::{Path, PathBuf};
 
 use self::raw::RawConfig;
 pub use self::settings::{
     CooperativeSettings, GatewaySettings, LinkSettings, LogSettings, Secret, Settings, TraceFormat,
-    WebhookSettings,
 };
+pub use self::webhook::WebhookSettings;
 
 /// Environment variables that override the file: `FURROW__HTTP__LISTEN=127.0.0.1:9090`.
 const ENV_PREFIX: &str = "FURROW";

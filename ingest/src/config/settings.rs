@@ -11,8 +11,9 @@ use super::Mistake;
 use super::check::{Checker, join};
 use super::raw::{
     Leaf, RawAlert, RawBroker, RawConfig, RawCooperative, RawGateway, RawMqtt, RawServerTls,
-    RawToken, RawWebhook,
+    RawToken,
 };
+use super::webhook::{WebhookSettings, check_webhook};
 use crate::alerting::AlertRule;
 use crate::broker::{PasswordHash, ServerTls, is_loopback};
 
@@ -45,15 +46,6 @@ pub struct Settings {
     pub webhook: Option<WebhookSettings>,
     /// Tenants.
     pub cooperatives: Vec<CooperativeSettings>,
-}
-
-/// A receiver of alerts.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WebhookSettings {
-    /// Its address, `http://` or `https://`.
-    pub url: String,
-    /// Certificates to trust instead of the system's, as PEM.
-    pub ca_pem: Option<String>,
 }
 
 /// How ingest gets its messages.
@@ -167,7 +159,6 @@ pub(super) fn check(raw: RawConfig) -> Result<Settings, Vec<Mistake>> {
     let trace_format = check_trace_format(c, trace.format);
     let trace_filter = c.text("trace.filter", trace.filter);
     let webhook = c.section("webhook", raw.webhook).unwrap_or_default();
-    c.unknown("webhook", &webhook.unknown, "url, ca_file");
     let webhook = check_webhook(c, webhook);
     let cooperatives = c.sections("cooperative", raw.cooperative);
     let cooperatives: Vec<_> = cooperatives
@@ -316,7 +307,7 @@ fn split_url(url: &str) -> Option<(bool, String, u16)> {
     is_host.then(|| (is_tls, host.to_owned(), port))
 }
 
-fn read_text(c: &mut Checker, key: &str, path: &str) -> Option<String> {
+pub(super) fn read_text(c: &mut Checker, key: &str, path: &str) -> Option<String> {
     match std::fs::read_to_string(path) {
         Ok(text) => Some(text.trim_end_matches(['\r', '\n']).to_owned()),
         Err(error) => {
@@ -335,23 +326,6 @@ fn check_trace_format(c: &mut Checker, leaf: Leaf) -> TraceFormat {
             TraceFormat::Text
         }
     }
-}
-
-fn check_webhook(c: &mut Checker, raw: RawWebhook) -> Option<WebhookSettings> {
-    let ca_file = c.text("webhook.ca_file", raw.ca_file);
-    let url = c.text("webhook.url", raw.url);
-    match url.as_deref() {
-        None if ca_file.is_some() => c.mistake("webhook.url", "is missing beside ca_file"),
-        Some(url) if url.starts_with("http://") && ca_file.is_some() => {
-            c.mistake("webhook.url", "is plain beside ca_file; use https://");
-        }
-        Some(url) if !url.starts_with("http://") && !url.starts_with("https://") => {
-            c.mistake("webhook.url", "must start with http:// or https://");
-        }
-        None | Some(_) => {}
-    }
-    let ca_pem = ca_file.and_then(|path| read_text(c, "webhook.ca_file", &path));
-    Some(WebhookSettings { url: url?, ca_pem })
 }
 
 fn check_cooperative(
