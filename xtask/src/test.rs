@@ -72,7 +72,7 @@ fn rust() -> anyhow::Result<()> {
     build_all(Profile::Dev)?;
     let mut cargo = Command::new("cargo");
     cargo
-        .args(["test", "--locked", "--workspace"])
+        .args(["test", "--locked", "--workspace", "--no-fail-fast"])
         .current_dir(root()?);
     step("rust: tests", &mut cargo)
 }

@@ -6,10 +6,10 @@
 
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use furrow_kernel_clock::Discipline;
 use furrow_sim_bus::RemoteClock;
 use nix::time::{ClockId, clock_gettime};
 
@@ -48,8 +48,11 @@ enum Kind {
 #[derive(Debug)]
 struct PiClock {
     boot: u64,
-    sync_file: PathBuf,
+    discipline: Asked,
 }
+
+/// How the kernel is asked whether the clock is right; a test answers in its place.
+type Asked = fn() -> io::Result<Discipline>;
 
 /// Work is in hand: simulated time stands still in lock-step. On a Pi it means nothing. Hand it on
 /// with the work, and keep it until the work's result has been dealt with.
@@ -62,11 +65,18 @@ impl FieldClock {
         Self(Kind::Simulated(clock))
     }
 
-    pub(super) fn pi(sync_file: PathBuf) -> io::Result<Self> {
+    pub(super) fn pi() -> io::Result<Self> {
+        Self::pi_asking(furrow_kernel_clock::read)
+    }
+
+    fn pi_asking(discipline: Asked) -> io::Result<Self> {
+        if let Err(error) = discipline() {
+            tracing::warn!(%error, "the kernel can't be asked about its clock: the time is unknown");
+        }
         let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
         let boot = boot_of(&text)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the boot id is no UUID"))?;
-        Ok(Self(Kind::Pi(Arc::new(PiClock { boot, sync_file }))))
+        Ok(Self(Kind::Pi(Arc::new(PiClock { boot, discipline }))))
     }
 
     /// The moment. On a simulated field it is exact while a token is held.
@@ -193,7 +203,8 @@ impl PiClock {
     fn wall(&self) -> Option<i64> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
         let unix_ms = i64::try_from(since.as_millis()).ok()?;
-        (unix_ms >= WALL_LEAST_MS && self.sync_file.exists()).then_some(unix_ms)
+        let is_right = (self.discipline)().is_ok_and(|found| found.is_synchronised);
+        (unix_ms >= WALL_LEAST_MS && is_right).then_some(unix_ms)
     }
 }
 
@@ -231,12 +242,27 @@ mod tests {
 
     #[test]
     fn the_pi_clock_runs_and_knows_the_wall_only_while_synchronised() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = dir.path().join("synchronized");
-        let clock = FieldClock::pi(file.clone()).unwrap();
+        let unknown: [Asked; 2] = [
+            || Err(io::ErrorKind::PermissionDenied.into()),
+            || {
+                Ok(Discipline {
+                    is_synchronised: false,
+                    max_error_us: 5,
+                })
+            },
+        ];
+        for asked in unknown {
+            let clock = FieldClock::pi_asking(asked).unwrap();
+            assert_eq!(clock.now().wall_unix_ms, None);
+        }
+        let clock = FieldClock::pi_asking(|| {
+            Ok(Discipline {
+                is_synchronised: true,
+                max_error_us: 5,
+            })
+        })
+        .unwrap();
         let first = clock.now();
-        assert_eq!(first.wall_unix_ms, None);
-        std::fs::write(&file, "").unwrap();
         let busy = clock.wait_until(first.mono_ns + 2_000_000, clock.busy());
         let second = clock.now();
         drop(busy);

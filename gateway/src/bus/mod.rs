@@ -66,8 +66,7 @@ impl Field {
                 })
             }
             Some(BusKind::Pi) | None => {
-                let file = settings.gateway().clock_sync_file.clone();
-                let clock = FieldClock::pi(file).map_err(FieldError::BootId)?;
+                let clock = FieldClock::pi().map_err(FieldError::BootId)?;
                 Ok(Self {
                     kind: Kind::Pi,
                     clock,

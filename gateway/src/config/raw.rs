@@ -37,7 +37,6 @@ pub(super) struct RawGateway {
     pub(super) greenhouse_name: Option<Leaf>,
     pub(super) timezone: Option<Leaf>,
     pub(super) state_dir: Option<Leaf>,
-    pub(super) clock_sync_file: Option<Leaf>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }

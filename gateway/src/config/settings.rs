@@ -106,8 +106,6 @@ pub struct GatewaySettings {
     pub time_zone: TimeZone,
     /// Where the journal, the control socket and locks are.
     pub state_dir: PathBuf,
-    /// Exists while the system's clock is synchronised (Pi only).
-    pub clock_sync_file: PathBuf,
 }
 
 /// The link to the broker.

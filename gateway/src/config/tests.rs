@@ -133,7 +133,7 @@ max_run = "5h"
 "#,
         &[
             "gateway.colour: unknown key; remove it or correct its spelling (known here: \
-             cooperative, id, greenhouse, greenhouse_name, timezone, state_dir, clock_sync_file)",
+             cooperative, id, greenhouse, greenhouse_name, timezone, state_dir)",
             "gateway.cooperative: cooperative id has 'H' at position 0 (must be a-z, 0-9 or '-'); \
              write for example \"hoa-binh\"",
             "gateway.greenhouse: is missing; add it, for example greenhouse = \"nha-luoi-1\"",

@@ -24,8 +24,6 @@ type ReadText<'a> = &'a dyn Fn(&Path) -> io::Result<String>;
 
 /// Most buses: a Pi 5 has seven I2C controllers.
 const BUSES_MAX: usize = 8;
-/// Exists while systemd-timesyncd has the clock right.
-const CLOCK_SYNC_FILE: &str = "/run/systemd/timesync/synchronized";
 
 impl Settings {
     /// Checks everything; all mistakes come together.
@@ -82,8 +80,7 @@ fn gateway(raw: Option<&RawGateway>, found: &mut Mistakes) -> Option<GatewaySett
         return None;
     };
     let mut section = Section::new("gateway", found);
-    let known =
-        "cooperative, id, greenhouse, greenhouse_name, timezone, state_dir, clock_sync_file";
+    let known = "cooperative, id, greenhouse, greenhouse_name, timezone, state_dir";
     section.refuse_unknown(&raw.unknown, known);
     let cooperative: Option<CooperativeId> =
         section.parsed("cooperative", raw.cooperative.as_ref(), "hoa-binh");
@@ -104,11 +101,6 @@ fn gateway(raw: Option<&RawGateway>, found: &mut Mistakes) -> Option<GatewaySett
         raw.state_dir.as_ref(),
         "/var/lib/furrow-gateway",
     );
-    let clock_sync_file = section.text_or(
-        "clock_sync_file",
-        raw.clock_sync_file.as_ref(),
-        CLOCK_SYNC_FILE,
-    );
     Some(GatewaySettings {
         cooperative: cooperative?,
         id: id?,
@@ -116,7 +108,6 @@ fn gateway(raw: Option<&RawGateway>, found: &mut Mistakes) -> Option<GatewaySett
         greenhouse_name: greenhouse_name?,
         time_zone: time_zone?,
         state_dir: PathBuf::from(state_dir?),
-        clock_sync_file: PathBuf::from(clock_sync_file?),
     })
 }
 
