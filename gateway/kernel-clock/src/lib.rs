@@ -29,7 +29,10 @@ pub fn read() -> io::Result<Discipline> {
     if state < 0 {
         return Err(io::Error::last_os_error());
     }
-    #[allow(clippy::useless_conversion, reason = "a C long has 32 bits on a 32-bit Pi")]
+    #[allow(
+        clippy::useless_conversion,
+        reason = "a C long has 32 bits on a 32-bit Pi"
+    )]
     let max_error_us = i64::from(asked.maxerror);
     Ok(discipline(asked.status, max_error_us))
 }

@@ -49,6 +49,7 @@ pub(super) struct RawMqtt {
     pub(super) password: Option<Leaf>,
     pub(super) password_file: Option<Leaf>,
     pub(super) send_interval: Option<Leaf>,
+    pub(super) live_packets: Option<Leaf>,
     pub(super) tls: Option<RawTls>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,

@@ -121,6 +121,8 @@ pub struct MqttSettings {
     pub password: Secret,
     /// How often a batch is sent while there is a link.
     pub send_interval: Duration,
+    /// Of the outbox's window, the packets that a backlog can't take: 1 to 31.
+    pub live_packets: usize,
     /// PEM certificates that the broker's is checked against; `None` is plain TCP.
     pub ca_pem: Option<String>,
 }

@@ -45,6 +45,9 @@ pub struct Target {
     pub ca_pem: Option<String>,
     /// Cooperative and gateway; its kind does not matter.
     pub topic: Topic,
+    /// The latest moment that is known to have passed, Unix milliseconds, for a Pi whose clock has
+    /// not been set yet.
+    pub known_unix_ms: Option<i64>,
 }
 
 /// A connection that is subscribed.
@@ -91,7 +94,7 @@ impl Session {
         events: mpsc::Sender<LinkEvent>,
         drop_connection: Arc<Notify>,
     ) -> Result<Self, TlsError> {
-        let transport = tls::transport(target.ca_pem.as_deref())?;
+        let transport = tls::transport(target.ca_pem.as_deref(), target.known_unix_ms)?;
         Ok(Session {
             target,
             transport,

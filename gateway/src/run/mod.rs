@@ -38,7 +38,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use furrow_gateway_core::FieldMs;
 use furrow_gateway_core::clock::Clock;
-use furrow_gateway_core::outbox::{LIVE_PLACES, Options, Outbox};
+use furrow_gateway_core::outbox::{Options, Outbox};
 use furrow_gateway_core::recovery::Recovered;
 use furrow_journal::FileDisk;
 use furrow_wire::{BootId, StreamId, Topic, TopicKind};
@@ -80,7 +80,6 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let control = Control::listen(&settings.gateway().control_socket())
         .context("listen at the control socket")?;
     let (devices, results) = Devices::start(&settings, &field)?;
-    let link = Link::start(target(&settings))?;
     let now = clock.now();
     let at = FieldMs(now.mono_ms());
     let boot = BootId(now.boot);
@@ -93,6 +92,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         damaged,
         ..
     } = recovered;
+    let known_unix_ms = state.last_wall.map(|wall| wall.unix_ms);
+    let link = Link::start(target(&settings, known_unix_ms))?;
     let mut core_clock = Clock::new(
         boot,
         at,
@@ -145,7 +146,7 @@ fn open_journal(
     let send_interval = settings.mqtt().send_interval.as_millis();
     let outbox = Outbox::new(Options {
         send_interval_ms: u64::try_from(send_interval).unwrap_or(u64::MAX),
-        live_places: LIVE_PLACES,
+        live_places: settings.mqtt().live_packets,
         seed: rand::rng().random(),
     });
     let disk = FileDisk::open(&folder).with_context(|| format!("open {}", folder.display()))?;
@@ -179,7 +180,7 @@ async fn open_field(settings: &Arc<Settings>) -> anyhow::Result<Field> {
     Ok(opened.await.context("open the field")??)
 }
 
-fn target(settings: &Settings) -> Target {
+fn target(settings: &Settings, known_unix_ms: Option<i64>) -> Target {
     let mqtt = settings.mqtt();
     Target {
         host: mqtt.host.clone(),
@@ -192,5 +193,6 @@ fn target(settings: &Settings) -> Target {
             gateway: settings.gateway().id.clone(),
             kind: TopicKind::State,
         },
+        known_unix_ms,
     }
 }

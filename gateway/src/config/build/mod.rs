@@ -8,6 +8,7 @@ mod zones;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use furrow_gateway_core::outbox::{LIVE_PLACES, WINDOW};
 use furrow_wire::{CooperativeId, GatewayId};
 use jiff::tz::TimeZone;
 
@@ -139,7 +140,8 @@ fn mqtt(
         return None;
     };
     let mut section = Section::new("mqtt", found);
-    let known = "host, port, username, password, password_file, send_interval, tls";
+    let known = "host, port, username, password, password_file, send_interval, live_packets, \
+                 tls";
     section.refuse_unknown(&raw.unknown, known);
     let host = section.text("host", raw.host.as_ref(), "ingest.example");
     let port = match raw.port.as_ref() {
@@ -155,6 +157,7 @@ fn mqtt(
         range,
         Some("60s"),
     );
+    let live_packets = live_packets(&mut section, raw);
     let ca_pem = match &raw.tls {
         None => Some(None),
         Some(tls) => {
@@ -171,8 +174,18 @@ fn mqtt(
         username: username?,
         password: password?,
         send_interval: send_interval?,
+        live_packets: live_packets?,
         ca_pem: ca_pem?,
     })
+}
+
+fn live_packets(section: &mut Section<'_>, raw: &RawMqtt) -> Option<usize> {
+    if raw.live_packets.is_none() {
+        return Some(LIVE_PLACES);
+    }
+    let most = i64::try_from(WINDOW - 1).ok()?;
+    let number = section.whole("live_packets", raw.live_packets.as_ref(), &(1..=most), "8")?;
+    usize::try_from(number).ok()
 }
 
 fn password(section: &mut Section<'_>, raw: &RawMqtt, read: ReadText<'_>) -> Option<Secret> {
