@@ -17,6 +17,8 @@ pub(super) struct Usage {
     pub(super) cpu_s: f64,
     /// Memory, in MiB.
     pub(super) rss_mib: f64,
+    /// The most memory it ever had, in MiB.
+    pub(super) rss_most_mib: f64,
 }
 
 impl Usage {
@@ -35,12 +37,16 @@ impl Usage {
             field.parse().context("read stat")
         };
         let status = read("status")?;
-        let rss = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let rss = rss.and_then(|rest| rest.split_whitespace().next());
-        let rss_kib: f64 = rss.context("no VmRSS")?.parse().context("read VmRSS")?;
+        let mib = |key: &str| -> anyhow::Result<f64> {
+            let rest = status.lines().find_map(|line| line.strip_prefix(key));
+            let word = rest.and_then(|rest| rest.split_whitespace().next());
+            let kib: f64 = word.with_context(|| format!("no {key}"))?.parse()?;
+            Ok(kib / 1024.0)
+        };
         Ok(Usage {
             cpu_s: (ticks(11)? + ticks(12)?) / TICKS,
-            rss_mib: rss_kib / 1024.0,
+            rss_mib: mib("VmRSS:")?,
+            rss_most_mib: mib("VmHWM:")?,
         })
     }
 }
