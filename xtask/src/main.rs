@@ -3,6 +3,7 @@
 mod bench;
 mod build;
 mod demo;
+mod model;
 mod needs;
 mod replay;
 mod test;
@@ -31,6 +32,8 @@ enum Task {
     ///
     /// Exits 0 only if every value arrived at its time, equal within the sensor's resolution, once.
     Replay(replay::Options),
+    /// Every state that the delivery protocol can reach within bounds: nothing lost, nothing twice.
+    Model(model::Options),
     /// The budgets as figures: one line each, with `ok` or `short`.
     Bench(bench::Options),
 }
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Replay(options) => replay::run(&options),
+        Task::Model(options) => Ok(model::run(&options)),
         Task::Bench(options) => bench::run(&options),
     };
     match result {
