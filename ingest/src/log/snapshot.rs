@@ -88,32 +88,37 @@ pub fn load(dir: &Path) -> Result<Option<Snapshot>, SnapshotError> {
             });
         }
     };
-    let damaged = |reason: String| SnapshotError::Damaged {
-        path: path.clone(),
-        reason,
-    };
+    decode(&bytes)
+        .map(Some)
+        .map_err(|reason| SnapshotError::Damaged { path, reason })
+}
+
+/// Reads a snapshot's bytes.
+///
+/// # Errors
+/// In words: what is wrong with them.
+pub fn decode(bytes: &[u8]) -> Result<Snapshot, String> {
     let Some((crc, body)) = bytes.split_first_chunk::<4>() else {
-        return Err(damaged("it is cut short".to_owned()));
+        return Err("it is cut short".to_owned());
     };
     if crc32c::crc32c(body) != u32::from_le_bytes(*crc) {
-        return Err(damaged("its checksum does not match".to_owned()));
+        return Err("its checksum does not match".to_owned());
     }
-    let stored: Stored =
-        serde_json::from_slice(body).map_err(|error| damaged(error.to_string()))?;
+    let stored: Stored = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     if stored.version != VERSION {
-        return Err(damaged(format!(
+        return Err(format!(
             "it is of version {} (this is {VERSION})",
             stored.version
-        )));
+        ));
     }
-    Ok(Some(Snapshot {
+    Ok(Snapshot {
         position: Position {
             segment: stored.segment,
             offset: stored.offset,
         },
         tracker: stored.streams.into_iter().collect(),
         eras: stored.eras,
-    }))
+    })
 }
 
 /// Replaces the snapshot of a directory. When this returns it is durable.
@@ -121,6 +126,26 @@ pub fn load(dir: &Path) -> Result<Option<Snapshot>, SnapshotError> {
 /// # Errors
 /// [`SnapshotError::Io`]; the old one is still there then.
 pub fn store(dir: &Path, snapshot: &Snapshot) -> Result<(), SnapshotError> {
+    let bytes = encode(snapshot);
+    let path = dir.join(FILE);
+    let new = dir.join(format!("{FILE}.new"));
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&new)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&new, &path)?;
+        File::open(dir)?.sync_all()
+    };
+    write().map_err(|source| SnapshotError::Io {
+        action: "replace",
+        path: path.clone(),
+        source,
+    })
+}
+
+/// A snapshot's bytes.
+#[must_use]
+pub fn encode(snapshot: &Snapshot) -> Vec<u8> {
     let streams = snapshot
         .tracker
         .iter()
@@ -133,26 +158,8 @@ pub fn store(dir: &Path, snapshot: &Snapshot) -> Result<(), SnapshotError> {
         eras: snapshot.eras.clone(),
         streams,
     };
-    let body = encode(&stored);
-    let path = dir.join(FILE);
-    let new = dir.join(format!("{FILE}.new"));
-    let write = || -> io::Result<()> {
-        let mut file = File::create(&new)?;
-        file.write_all(&crc32c::crc32c(&body).to_le_bytes())?;
-        file.write_all(&body)?;
-        file.sync_all()?;
-        std::fs::rename(&new, &path)?;
-        File::open(dir)?.sync_all()
-    };
-    write().map_err(|source| SnapshotError::Io {
-        action: "replace",
-        path: path.clone(),
-        source,
-    })
-}
-
-fn encode(stored: &Stored) -> Vec<u8> {
-    serde_json::to_vec(stored).expect("numbers and ids always serialise")
+    let body = serde_json::to_vec(&stored).expect("numbers and ids always serialise");
+    [&crc32c::crc32c(&body).to_le_bytes(), body.as_slice()].concat()
 }
 
 #[cfg(test)]
