@@ -117,8 +117,8 @@ impl Recovery {
         let waiting: BTreeSet<BootId> = self.outbox.held_boots().into_iter().collect();
         self.held.retain(|boot, _| waiting.contains(boot));
         let from_batch = last_wall(&self.last_timed);
-        let last_wall = self.state.last_wall.max_by_time(from_batch);
-        self.state.last_wall = last_wall;
+        self.state.handle_wall(from_batch);
+        let last_wall = self.state.last_wall;
         Recovered {
             outbox: self.outbox,
             state: self.state,
@@ -215,19 +215,6 @@ impl Recovery {
             before,
         });
         held.last_mono_ms = held.last_mono_ms.max(batch.to_mono_ms);
-    }
-}
-
-trait MaxByTime {
-    fn max_by_time(self, other: Self) -> Self;
-}
-
-impl MaxByTime for Option<LastWall> {
-    fn max_by_time(self, other: Self) -> Self {
-        match (self, other) {
-            (Some(a), Some(b)) => Some(if a.unix_ms >= b.unix_ms { a } else { b }),
-            (a, b) => a.or(b),
-        }
     }
 }
 

@@ -146,7 +146,7 @@ impl Records {
             catalog,
             axes: cut.axes,
         };
-        self.state.last_wall = clock.wall(cut.to).or(self.state.last_wall);
+        self.state.handle_wall(clock.wall(cut.to));
         match encode_batch(&batch) {
             Ok(body) => {
                 let kind = RecordKind::Batch;
@@ -231,6 +231,20 @@ impl Records {
         entries.push(Entry::State);
         self.enqueue(items, entries, vec![Done::Evicted(segment)]);
         self.urgent.extend(self.unsent.drain(before..));
+    }
+
+    /// Wall time went back: a restart has to know what was given out before.
+    pub fn handle_stepped_back(&mut self) {
+        let items = vec![self.state_item()];
+        self.enqueue(items, vec![Entry::State], Vec::new());
+    }
+
+    /// How far ticks are moved off the grid: a restart must not move them by as much again.
+    pub fn keep_phase(&mut self, phase_ms: i64) {
+        if self.state.phase_ms != phase_ms {
+            self.state.phase_ms = phase_ms;
+            self.handle_stepped_back();
+        }
     }
 
     /// Makes the irrigation core's state durable; gives the ticket that [`Done::Persisted`] names.

@@ -152,8 +152,8 @@ impl Book {
             LossReason::Damaged => Point::LostDamaged,
             LossReason::DiskFull => Point::LostDiskFull,
         });
-        let flipped = self.excuses.card_flipped;
-        if loss.reason == LossReason::Damaged && !flipped {
+        let broken = self.excuses.card_flipped || self.excuses.card_lied;
+        if loss.reason == LossReason::Damaged && !broken {
             self.fail(
                 "loss has a cause",
                 format!("{loss:?}, but nothing is damaged"),

@@ -126,7 +126,7 @@ impl Process {
             held.contains_key(&field.boot),
         );
         let adopted = clock.handle_clock(field.mono, field.unix_ms);
-        let clean_stop_before = state.clean_stop;
+        let (clean_stop_before, phase_ms) = (state.clean_stop, state.phase_ms);
         let mut records = Records::new(StreamId(stream), state);
         for loss in &damaged {
             records.loss(loss);
@@ -136,7 +136,8 @@ impl Process {
             records.mapping(&mapping);
         }
         let offset_ms = clock.offset_ms();
-        let mut schedule = Schedule::new(&INTERVALS_MS, field.mono, offset_ms, frontier_ms);
+        let mut schedule = Schedule::new(&INTERVALS_MS, field.mono, offset_ms, frontier_ms)
+            .after_phase(phase_ms);
         let catalog = records.catalog(&catalog(version));
         let fill = store.fill();
         for device in 0..INTERVALS_MS.len() {
@@ -374,6 +375,7 @@ impl Process {
                 self.commit_at = next_aligned(after, COMMIT_MS, self.clock.offset_ms());
             }
             self.records.set_marks(&self.outbox.streams());
+            self.records.keep_phase(self.schedule.phase_ms());
             self.records.batch(cut, self.catalog, &mut self.clock);
             any = true;
         }
@@ -401,6 +403,9 @@ impl Process {
         }
         self.schedule
             .handle_clock(field.mono, adopted.offset_ms, adopted.before_ms);
+        if adopted.offset_ms < adopted.before_ms {
+            self.records.handle_stepped_back();
+        }
         let after = field.mono.max(self.batch.from()).plus(1);
         self.commit_at = next_aligned(after, COMMIT_MS, Some(adopted.offset_ms));
     }

@@ -124,6 +124,8 @@ struct Server {
     archive: Option<Archive>,
     backup: Option<(SimDisk, Archive)>,
     lies_since: Option<usize>,
+    /// A fault may have taken what was acknowledged; known after the next start.
+    doubtful: bool,
 }
 
 /// See the module.
@@ -179,6 +181,7 @@ impl World {
                 archive: Some(Archive::new(disk)),
                 backup: None,
                 lies_since: None,
+                doubtful: false,
             },
             broker: Broker::default(),
             book: Book::default(),
@@ -542,7 +545,7 @@ impl World {
 
     /// What ingest has acknowledged must be on its disk now, not later.
     fn audit(&mut self) {
-        let honest = self.server.lies_since.is_none();
+        let honest = !self.server.doubtful;
         if let Some(process) = &self.server.process
             && honest
             && !self.server.disk.is_off()
@@ -665,8 +668,9 @@ impl World {
         if started.new_era {
             self.book.reached.note(Point::NewEra);
         }
-        if self.book.excuses.ingest_lost {
+        if self.server.doubtful {
             self.book.handle_ingest_lost(&started.tracker, &key());
+            self.server.doubtful = self.server.lies_since.is_some();
         } else {
             self.book.check_acked(&started.tracker, &key());
         }

@@ -101,6 +101,7 @@ impl World {
                 if flip(&self.server.disk, &mut self.rng) {
                     self.book.reached.note(Point::IngestFlip);
                     self.book.excuses.ingest_lost = true;
+                    self.server.doubtful = true;
                 }
             }
             Fault::IngestFull => {
@@ -115,6 +116,7 @@ impl World {
                 }
                 self.book.reached.note(Point::IngestLies);
                 self.book.excuses.ingest_lost = true;
+                self.server.doubtful = true;
                 self.server.disk.lie_about_syncs(true);
                 let transactions = match &self.server.process {
                     Some(process) => process.archive().transactions(),
@@ -239,6 +241,7 @@ impl World {
         };
         self.book.reached.note(Point::IngestRestored);
         self.book.excuses.ingest_lost = true;
+        self.server.doubtful = true;
         self.broker.disconnect_ingest();
         drop(self.take_archive());
         self.server.lies_since = None;
