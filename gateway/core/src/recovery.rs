@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use furrow_wire::{
-    BootId, ClockMapping, Loss, RecordKind, RecordName, Seq, StreamId, decode_batch,
+    BootId, ClockMapping, Events, Loss, RecordKind, RecordName, Seq, StreamId, decode_batch,
 };
 
 use crate::evict;
@@ -188,7 +188,8 @@ impl Recovery {
                     self.losses.push(loss);
                 }
             }
-            Some(RecordKind::Catalog | RecordKind::Events) | None => {}
+            Some(RecordKind::Events) => self.handle_events(stored),
+            Some(RecordKind::Catalog) | None => {}
         }
         let held = stored.held.filter(|boot| !self.mappings.contains_key(boot));
         let (name, readings) = (stored.record.name, stored.readings);
@@ -206,15 +207,28 @@ impl Recovery {
             self.last_timed.extend_from_slice(stored.record.body);
             return;
         };
-        let Ok(batch) = decode_batch(stored.record.body) else {
-            return;
-        };
+        if let Ok(batch) = decode_batch(stored.record.body) {
+            self.hold(boot, batch.to_mono_ms);
+        }
+    }
+
+    /// A boot may leave events and no batch: they wait for its mapping as well.
+    fn handle_events(&mut self, stored: &Stored<'_>) {
+        if let Some(boot) = stored.held
+            && let Ok(events) = Events::decode(stored.record.body)
+        {
+            let times = events.events.iter().map(|event| event.at_mono_ms);
+            self.hold(boot, times.max().unwrap_or(0));
+        }
+    }
+
+    fn hold(&mut self, boot: BootId, mono_ms: u64) {
         let before = last_wall(&self.last_timed);
         let held = self.held.entry(boot).or_insert(HeldBoot {
             last_mono_ms: 0,
             before,
         });
-        held.last_mono_ms = held.last_mono_ms.max(batch.to_mono_ms);
+        held.last_mono_ms = held.last_mono_ms.max(mono_ms);
     }
 }
 

@@ -155,6 +155,11 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
     /// # Errors
     /// When something can't be made durable: no segment is let go then.
     pub fn checkpoint(&mut self) -> Result<(), CheckpointError> {
+        // The marks count a group as soon as it is decided on: a restart would take what the archive
+        // has still to get for known.
+        if self.group.is_some() {
+            return Err(CheckpointError::Behind);
+        }
         self.derived.make_durable()?;
         let position = self.position;
         let snapshot = Snapshot {
@@ -327,6 +332,9 @@ pub enum CheckpointError {
     /// The archive.
     #[error("archive can't be made durable")]
     Archive(#[from] ArchiveError),
+    /// The archive has not taken what was decided on.
+    #[error("archive is behind the marks")]
+    Behind,
     /// The snapshot.
     #[error("marks can't be stored")]
     Snapshot(#[from] SnapshotError),
@@ -411,7 +419,7 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
                     std::thread::park_timeout(RETRY);
                 }
             }
-            if self.has_passed_a_segment() && last_checkpoint.elapsed() >= CHECKPOINT_EVERY {
+            if self.has_passed_a_segment() && self.group.is_none() && last_checkpoint.elapsed() >= CHECKPOINT_EVERY {
                 last_checkpoint = Instant::now();
                 self.try_checkpoint();
             }

@@ -100,6 +100,16 @@ impl Archive {
         lost
     }
 
+    /// For a trace.
+    pub(crate) fn summary(&self) -> String {
+        format!(
+            "archive at {:?}, {} of {} transactions durable",
+            self.position,
+            self.durable,
+            self.transactions.len()
+        )
+    }
+
     /// A liar's: nothing of what it said is durable.
     pub(crate) fn forget_durable(&mut self, transactions: usize) {
         self.durable = self.durable.min(transactions);

@@ -152,7 +152,10 @@ impl Book {
             LossReason::Damaged => Point::LostDamaged,
             LossReason::DiskFull => Point::LostDiskFull,
         });
-        let broken = self.excuses.card_flipped || self.excuses.card_lied;
+        // A restored ingest may ask for what was acknowledged and is no longer held: gone as well.
+        let broken = self.excuses.card_flipped
+            || self.excuses.card_lied
+            || self.excuses.ingest_lost;
         if loss.reason == LossReason::Damaged && !broken {
             self.fail(
                 "loss has a cause",

@@ -184,8 +184,10 @@ impl Process {
         self.consumer.derived_mut()
     }
 
-    pub(crate) fn position(&self) -> Position {
-        self.consumer.position()
+    /// For a trace.
+    pub(crate) fn summary(&self) -> String {
+        let (read, marks) = (self.consumer.position(), self.checkpoint);
+        format!("log read to {read}, marks of {marks}, {}", self.archive().summary())
     }
 
     /// What is held, committed or not.

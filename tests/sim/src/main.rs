@@ -10,7 +10,7 @@ use clap::Parser;
 use furrow_delivery_sim::{Broken, Reached, Run, World};
 
 /// Seeds that failed are listed up to this many.
-const FAILURES_MAX: usize = 10;
+const FAILURES_MAX: usize = 200;
 
 /// Simulates delivery under faults.
 #[derive(Debug, Parser)]

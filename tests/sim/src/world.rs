@@ -577,6 +577,11 @@ impl World {
         }
         if checkpoint && process.checkpoint() {
             self.book.reached.note(Point::Checkpoint);
+            self.say(|world| {
+                let process = world.server.process.as_ref();
+                let summary = process.map(ingest::Process::summary);
+                format!("checkpoint: {}", summary.unwrap_or_default())
+            });
         }
     }
 
@@ -630,6 +635,7 @@ impl World {
         if lost > 0 {
             self.book.reached.note(Point::ArchiveRolledBack);
         }
+        self.say(|_| format!("archive loses {lost} transactions: {}", archive.summary()));
         self.server.archive = Some(archive);
     }
 
@@ -660,7 +666,7 @@ impl World {
                 return;
             }
         };
-        self.say(|_| "ingest starts".to_owned());
+        self.say(|_| format!("ingest starts: {}", started.process.summary()));
         if started.marks_lost {
             self.book.reached.note(Point::MarksLost);
             self.book.excuses.marks_lost = true;
@@ -680,9 +686,11 @@ impl World {
 
     fn summary(&self) -> String {
         let gateway = self.site.process.as_ref().map(gateway::Process::summary);
+        let ingest = self.server.process.as_ref().map(ingest::Process::summary);
         format!(
-            "{}, broker {} waiting",
+            "{}, {}, broker {} waiting",
             gateway.unwrap_or_else(|| "gateway down".to_owned()),
+            ingest.unwrap_or_else(|| "ingest down".to_owned()),
             self.broker.waiting()
         )
     }
