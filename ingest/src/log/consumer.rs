@@ -20,7 +20,7 @@ use super::front::offer_of;
 use super::recover::follow_state;
 use super::snapshot::{Snapshot, SnapshotError};
 use super::{Eras, Log};
-use crate::archive::{ArchiveError, Change, LogEntry};
+use crate::archive::{ArchiveError, Change, LogEntry, LogPosition};
 use crate::decode::{Decoder, split};
 use crate::http::Fleet;
 use crate::metrics::{Counter, Gauge, Metrics};
@@ -93,6 +93,7 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
             position,
             tracker,
             eras,
+            archives: _,
         } = snapshot;
         let figures = Figures::new(&setup.metrics);
         let (eras, checkpoint) = (Eras::new(eras), position);
@@ -166,6 +167,7 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
             position,
             tracker: self.tracker.clone(),
             eras: self.eras.to_stored(),
+            archives: self.archives(),
         };
         self.derived.store_marks(&snapshot)?;
         self.checkpoint = position;
@@ -319,6 +321,19 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
                 changes
             }
         }
+    }
+
+    /// How far each cooperative's archive is.
+    fn archives(&self) -> BTreeMap<CooperativeId, LogPosition> {
+        let known: BTreeSet<&CooperativeId> = self
+            .tracker
+            .iter()
+            .map(|(key, _, _)| &key.cooperative)
+            .collect();
+        known
+            .into_iter()
+            .filter_map(|id| Some((id.clone(), self.derived.position(id)?)))
+            .collect()
     }
 
     fn has_passed_a_segment(&self) -> bool {

@@ -1,7 +1,7 @@
 //! What is known at the start: the marks of the last checkpoint, and those at the end of the log.
 
 use furrow_ingest_core::Tracker;
-use furrow_journal::Disk;
+use furrow_journal::{Disk, Position};
 use furrow_wire::{CooperativeId, GatewayState, decode_packet};
 
 use super::derived::Derived;
@@ -15,7 +15,9 @@ use crate::decode::split;
 ///
 /// A file that can't be read is not a reason to stay down: what the log still holds is known, and the
 /// archive tells readings that come again by series and time. Nor is a log that ends before what was
-/// stored: a new era begins then.
+/// stored: a new era begins then. Nor an archive that is behind where it was at the checkpoint, since it
+/// was replaced by an older copy: what was held of its cooperative is forgotten, so that gateways offer
+/// again what they hold, and the log is read from its beginning.
 ///
 /// # Errors
 /// When the beginning of a new era can't be stored.
@@ -42,6 +44,13 @@ pub fn recover<D: Disk, S: Derived>(
         is_replaced |= eras.begin_if_behind(end, derived.position(cooperative));
     }
     snapshot.eras = eras.to_stored();
+    for (cooperative, position) in &snapshot.archives {
+        if derived.position(cooperative) < Some(*position) {
+            tracing::error!(%cooperative, "archive is older than the marks: they are forgotten");
+            snapshot.tracker.forget(cooperative);
+            snapshot.position = Position::default();
+        }
+    }
     if is_replaced {
         tracing::error!(%end, "log ends before what is stored: it was replaced or lost its end");
         snapshot.position = snapshot.position.min(end);

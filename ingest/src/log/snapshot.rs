@@ -3,14 +3,17 @@
 //! With it, and the log behind its position, the marks can be rebuilt; so the log before it may go.
 //! Catalogs, mappings and parked records are in the archive, written before the snapshot is.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use furrow_ingest_core::{GatewayKey, Remembered, Tracker};
 use furrow_journal::Position;
-use furrow_wire::StreamId;
+use furrow_wire::{CooperativeId, StreamId};
 use serde::{Deserialize, Serialize};
+
+use crate::archive::LogPosition;
 
 const FILE: &str = "marks.json";
 const VERSION: u32 = 1;
@@ -24,6 +27,9 @@ pub struct Snapshot {
     pub tracker: Tracker,
     /// How often the log was found to be another one than before; see [`super::Eras`].
     pub eras: Vec<Era>,
+    /// How far each cooperative's archive was, durably. One that is found behind it was replaced by an
+    /// older copy, or its disk lied.
+    pub archives: BTreeMap<CooperativeId, LogPosition>,
 }
 
 /// From `from` on, archive positions count as of this era.
@@ -68,6 +74,9 @@ struct Stored {
     offset: u32,
     eras: Vec<Era>,
     streams: Vec<(GatewayKey, StreamId, Remembered)>,
+    /// Segment and offset. Absent in files of an older program.
+    #[serde(default)]
+    archives: BTreeMap<CooperativeId, (u64, u32)>,
 }
 
 /// Reads the snapshot of a directory; `None` if there never was one.
@@ -118,6 +127,11 @@ pub fn decode(bytes: &[u8]) -> Result<Snapshot, String> {
         },
         tracker: stored.streams.into_iter().collect(),
         eras: stored.eras,
+        archives: stored
+            .archives
+            .into_iter()
+            .map(|(id, (segment, offset))| (id, LogPosition { segment, offset }))
+            .collect(),
     })
 }
 
@@ -157,6 +171,11 @@ pub fn encode(snapshot: &Snapshot) -> Vec<u8> {
         offset: snapshot.position.offset,
         eras: snapshot.eras.clone(),
         streams,
+        archives: snapshot
+            .archives
+            .iter()
+            .map(|(id, at)| (id.clone(), (at.segment, at.offset)))
+            .collect(),
     };
     let body = serde_json::to_vec(&stored).expect("numbers and ids always serialise");
     [&crc32c::crc32c(&body).to_le_bytes(), body.as_slice()].concat()
@@ -195,6 +214,7 @@ mod tests {
             position,
             tracker,
             eras,
+            archives: [("a".parse().unwrap(), LogPosition::default())].into(),
         }
     }
 

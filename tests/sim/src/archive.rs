@@ -110,6 +110,17 @@ impl Archive {
         )
     }
 
+    /// The latest transaction, for a trace.
+    pub(crate) fn last(&self) -> String {
+        let entries = self.transactions.last().into_iter().flatten();
+        let texts = entries.map(|entry| {
+            let at = entry.position;
+            let names = entry.changes.iter().map(name_of).collect::<Vec<_>>();
+            format!("{}:{} {}", at.segment, at.offset, names.join(" "))
+        });
+        texts.collect::<Vec<_>>().join(", ")
+    }
+
     /// A liar's: nothing of what it said is durable.
     pub(crate) fn forget_durable(&mut self, transactions: usize) {
         self.durable = self.durable.min(transactions);
@@ -247,5 +258,22 @@ impl Tables {
                 }
             }
         }
+    }
+}
+
+/// What a change is about, for a trace.
+fn name_of(change: &Change) -> String {
+    match change {
+        Change::Readings(readings) => readings.record.to_string(),
+        Change::Events { record, .. } => format!("{record} events"),
+        Change::Loss { record, loss, .. } => format!(
+            "{record} loss of {}:{} to {}",
+            loss.stream, loss.from_seq, loss.to_seq
+        ),
+        Change::Catalog { hash, .. } => format!("catalog {hash}"),
+        Change::Mapping { mapping, .. } => format!("mapping of {}", mapping.boot),
+        Change::DeadLetter { record, reason, .. } => format!("{record:?} refused: {reason}"),
+        Change::Parked(parked) => format!("{} parked", parked.record),
+        Change::Unparked { record } => format!("{record} unparked"),
     }
 }

@@ -55,6 +55,10 @@ struct Record {
     ever_acked: bool,
     /// A loss that is durable tells of it.
     told: Option<LossReason>,
+    /// The gateway could not read it back and is about to say so.
+    unreadable: bool,
+    /// Its segment went before the loss that tells of it was durable: there was no space for both.
+    unsaid: bool,
     /// A fault destroyed it that nobody can do anything about.
     waived: bool,
 }
@@ -119,6 +123,8 @@ impl Book {
             acked: false,
             ever_acked: false,
             told: None,
+            unreadable: false,
+            unsaid: false,
             waived: false,
         });
         if known.bytes != bytes {
@@ -213,7 +219,7 @@ impl Book {
             if !owed || record.told.is_some() || here.contains(name) {
                 continue;
             }
-            if excuses.card_lied {
+            if excuses.card_lied || record.unsaid {
                 // A liar: what it said is durable and nobody has acknowledged may be gone.
                 record.waived = true;
             } else if excuses.card_flipped && record.commit == last_commit {
@@ -266,12 +272,41 @@ impl Book {
         };
         let owed = names.iter().find(|name| {
             self.records.get(name).is_some_and(|record| {
-                !record.ever_acked && record.told.is_none() && !record.waived && !elsewhere(name)
+                !record.ever_acked
+                    && record.told.is_none()
+                    && !record.waived
+                    && !record.unreadable
+                    && !record.unsaid
+                    && !elsewhere(name)
             })
         });
         if let Some(name) = owed {
             let text = format!("segment {segment} with {name}, which nobody acknowledged");
             self.fail("released only when acknowledged", text);
+        }
+    }
+
+    /// Records can't be read back.
+    pub(crate) fn handle_unreadable(&mut self, stream: StreamId, from: Seq, to: Seq) {
+        if self.excuses.card_flipped || self.excuses.card_lied || self.excuses.ingest_lost {
+            let name = |seq| RecordName { stream, seq };
+            for (_, record) in self.records.range_mut(name(from)..=name(to)) {
+                record.unreadable = true;
+            }
+        }
+    }
+
+    /// The disk has too little space to tell first: a segment goes at once. A power cut before the
+    /// telling is durable loses both, and ingest shows a gap.
+    pub(crate) fn handle_unsaid(&mut self, segment: u64) {
+        if !self.excuses.card_full {
+            self.fail("loss is told first", format!("segment {segment} goes unsaid"));
+        }
+        self.reached.note(Point::Unsaid);
+        for name in self.segments.get(&segment).into_iter().flatten() {
+            if let Some(record) = self.records.get_mut(name) {
+                record.unsaid = true;
+            }
         }
     }
 
@@ -358,7 +393,8 @@ impl Book {
     /// At the end: everything that is owed is stored, or said to be lost.
     pub(crate) fn check_end(&mut self, tables: &Tables, tracker: &Tracker, key: &GatewayKey) {
         let held = held(tracker, key);
-        let damaged = self.excuses.card_flipped || self.excuses.ingest_lost;
+        let damaged =
+            self.excuses.card_flipped || self.excuses.card_lied || self.excuses.ingest_lost;
         let mut gap_points = 0;
         let mut lost = None;
         for (name, record) in &self.records {
@@ -371,13 +407,14 @@ impl Book {
             if told && (record.kind == Some(RecordKind::Batch) || self.excuses.card_flipped) {
                 continue;
             }
-            if damaged && !held(name) {
+            if (damaged || record.unsaid) && !held(name) {
                 // Gone on both sides: shown, since ingest does not claim to have it.
                 gap_points += 1;
                 continue;
             }
-            if self.excuses.card_flipped && tables.parked.contains_key(name) {
-                // Its catalog was damaged: kept, shown as parked.
+            if damaged && tables.parked.contains_key(name) {
+                // An older configuration's catalog or a mapping is gone on both sides: the record is
+                // kept and shown as parked.
                 continue;
             }
             lost.get_or_insert((*name, record.kind, held(name)));

@@ -90,6 +90,7 @@ pub(crate) struct Process {
     /// Nothing new begins.
     stopping: bool,
     commits: u64,
+    version: u64,
     next_value: i64,
 }
 
@@ -164,6 +165,7 @@ impl Process {
             published: VecDeque::new(),
             stopping: false,
             commits: last_commit,
+            version,
             next_value: 0,
         };
         process.estimate_earlier_boots(field, book);
@@ -242,7 +244,7 @@ impl Process {
     }
 
     /// What the journal thread does with what waits: writes with one sync, then reads.
-    pub(crate) fn journal(&mut self, book: &mut Book) {
+    pub(crate) fn journal(&mut self, card: &SimDisk, book: &mut Book) {
         let mut reads = Vec::new();
         for request in std::mem::take(&mut self.requests) {
             match request {
@@ -266,6 +268,10 @@ impl Process {
             let trouble = trouble.map(|trouble| (self.commits, Answer::Trouble(trouble)));
             self.answers.extend(trouble);
         }
+        if card.is_off() {
+            // Nobody reads any more.
+            return;
+        }
         for request in reads {
             let answer = match request {
                 Request::Pack(offer) => Answer::Packed(self.store.pack(&offer)),
@@ -283,9 +289,9 @@ impl Process {
                 Answer::Wrote(outcome, fill) => self.wrote(outcome, fill, commit, field, book),
                 Answer::Trouble(trouble) => {
                     self.trouble = Some(trouble);
-                    self.make_space(trouble);
+                    self.make_space(trouble, book);
                 }
-                Answer::Packed(packed) => self.packed(packed, field),
+                Answer::Packed(packed) => self.packed(packed, field, book),
                 Answer::Scanned(segment, found) => self.scanned(segment, found, book),
             }
         }
@@ -491,6 +497,10 @@ impl Process {
         }
         self.outbox.handle_segments(&fill.segments);
         self.fill = fill;
+        if self.records.lacks_catalog(&self.fill.segments) {
+            book.reached.note(Point::CatalogAgain);
+            self.records.catalog(&catalog(self.version));
+        }
         let due = evict::is_due(
             self.fill.live_bytes,
             JOURNAL.segment_bytes,
@@ -501,7 +511,7 @@ impl Process {
         }
     }
 
-    fn packed(&mut self, packed: Packed, field: Field) {
+    fn packed(&mut self, packed: Packed, field: Field, book: &mut Book) {
         let (Packed::Packet { id, .. } | Packed::Unreadable { id, .. }) = packed;
         let Some(at) = self.offers.iter().position(|offer| offer.id == id) else {
             return;
@@ -520,6 +530,7 @@ impl Process {
                 }
             }
             Packed::Unreadable { id, from, to } => {
+                book.handle_unreadable(offer.stream, from, to);
                 self.outbox.handle_unreadable(id, from, to);
                 let text = "found damaged when it was to be sent".to_owned();
                 self.records
@@ -528,11 +539,12 @@ impl Process {
         }
     }
 
-    fn make_space(&mut self, trouble: Trouble) {
+    fn make_space(&mut self, trouble: Trouble, book: &mut Book) {
         match (trouble, self.eviction) {
             (Trouble::Disk, _) | (_, Eviction::Reading(_)) => {}
             (Trouble::Full | Trouble::DiskFull, Eviction::None) => self.evict(),
             (Trouble::Full | Trouble::DiskFull, Eviction::Writing(segment)) => {
+                book.handle_unsaid(segment);
                 self.blocked.push_back(Request::Release(segment));
             }
         }

@@ -96,8 +96,12 @@ points! {
     MappedLater => "state: earlier boot mapped by an estimate",
     /// The journal reached its cap.
     Evicted => "state: segment given up at the cap",
+    /// A segment went before its loss was told, for want of any space.
+    Unsaid => "state: segment went before it was told",
     /// Events, catalogs or mappings were written again before their segment went.
     Copied => "state: records written again before their segment went",
+    /// The catalog was written again because its segment went.
+    CatalogAgain => "state: catalog written again",
     /// Batches were told as lost for lack of space.
     LostAtCap => "state: batches told as lost, cap",
     /// Batches were told as lost because the disk was full.

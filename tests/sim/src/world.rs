@@ -369,12 +369,13 @@ impl World {
         let field = self.field();
         let lagging = self.chance(15);
         let deaf = self.chance(10);
+        let card = self.site.card.clone();
         let Some(process) = &mut self.site.process else {
             return false;
         };
         let rebuild = process.turn(field, &mut self.book);
         if !lagging {
-            process.journal(&mut self.book);
+            process.journal(&card, &mut self.book);
         }
         if !deaf {
             process.hear(field, &mut self.book);
@@ -443,7 +444,7 @@ impl World {
                 process.handle_puback(id, link);
             }
         }
-        if self.broker.acks.len() > 1 && self.chance(10) {
+        if self.broker.acks.len() > 1 && self.chance(20) {
             self.book.reached.note(Point::AckReordered);
             self.broker.acks.swap(0, 1);
         }
@@ -563,7 +564,11 @@ impl World {
         };
         let before = process.archive().tables.unparked;
         for _ in 0..rounds {
-            process.consume();
+            if process.consume()
+                && let Some(log) = self.log
+            {
+                log(&format!("          stored {}", process.archive().last()));
+            }
         }
         let tables = &process.archive().tables;
         self.book

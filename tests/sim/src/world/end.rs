@@ -70,7 +70,11 @@ impl World {
 
     fn drain(&mut self) {
         if let Some(process) = &mut self.server.process {
-            while process.consume() {}
+            while process.consume() {
+                if let Some(log) = self.log {
+                    log(&format!("          stored {}", process.archive().last()));
+                }
+            }
         }
     }
 

@@ -163,6 +163,7 @@ impl World {
     /// As asked: everything is committed, and the state says so.
     fn stop_gateway(&mut self) {
         let field = self.field();
+        let card = self.site.card.clone();
         let Some(process) = &mut self.site.process else {
             return;
         };
@@ -170,7 +171,7 @@ impl World {
         for part in 0..2 {
             for _ in 0..4 {
                 process.turn(field, &mut self.book);
-                process.journal(&mut self.book);
+                process.journal(&card, &mut self.book);
                 process.hear(field, &mut self.book);
             }
             if part == 0 {
