@@ -39,20 +39,28 @@ pub fn recover<D: Disk, S: Derived>(
         }
     };
     let mut eras = Eras::new(std::mem::take(&mut snapshot.eras));
-    let mut is_replaced = snapshot.position > end;
+    let mut is_behind = false;
+    for (cooperative, position) in &std::mem::take(&mut snapshot.archives) {
+        if derived.position(cooperative) < Some(*position) {
+            tracing::error!(%cooperative, "archive is older than the marks: they are forgotten");
+            snapshot.tracker.forget(cooperative);
+            is_behind = true;
+        }
+    }
+    // Without the eras nobody can say which entries of the log an archive has.
+    let mut positions = cooperatives.iter().filter_map(|id| derived.position(id));
+    is_behind |= positions.any(|at| !eras.know(at));
+    if is_behind {
+        eras.begin_over(cooperatives.iter().filter_map(|id| derived.position(id)));
+        snapshot.position = Position::default();
+    }
+    let mut is_replaced = is_behind || snapshot.position > end;
     for cooperative in cooperatives {
         is_replaced |= eras.begin_if_behind(end, derived.position(cooperative));
     }
     snapshot.eras = eras.to_stored();
-    for (cooperative, position) in &snapshot.archives {
-        if derived.position(cooperative) < Some(*position) {
-            tracing::error!(%cooperative, "archive is older than the marks: they are forgotten");
-            snapshot.tracker.forget(cooperative);
-            snapshot.position = Position::default();
-        }
-    }
     if is_replaced {
-        tracing::error!(%end, "log ends before what is stored: it was replaced or lost its end");
+        tracing::error!(%end, is_behind, "log and archive do not fit: one was replaced or lost its end");
         snapshot.position = snapshot.position.min(end);
         derived.store_marks(&snapshot)?;
     }

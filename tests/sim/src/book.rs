@@ -404,7 +404,7 @@ impl Book {
             let told = tables.losses.values().any(|loss| {
                 loss.stream == name.stream && loss.from_seq <= name.seq && name.seq <= loss.to_seq
             });
-            if told && (record.kind == Some(RecordKind::Batch) || self.excuses.card_flipped) {
+            if told && (record.kind == Some(RecordKind::Batch) || damaged) {
                 continue;
             }
             if (damaged || record.unsaid) && !held(name) {
