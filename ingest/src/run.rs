@@ -22,6 +22,7 @@ use crate::config::{LinkSettings, Secret, Settings};
 use crate::decode::Decoder;
 use crate::http::{self, CooperativeAccess, Fleet, HttpSetup, TokenAccess};
 use crate::log::consumer::{Consumer, ConsumerSetup, ConsumerThread};
+use crate::log::derived::DataDir;
 use crate::log::front::FrontSetup;
 use crate::log::recover::{recover, replay};
 use crate::log::{Log, writer};
@@ -94,17 +95,18 @@ impl Service {
         let log = Log::open(&settings.data_dir, settings.log.max_bytes);
         let log = Arc::new(log.context("can't open the log")?);
         let cooperatives: Vec<_> = settings.cooperatives.iter().map(|c| c.id.clone()).collect();
-        let snapshot = recover(&settings.data_dir, &log, &archive, &cooperatives)
-            .context("can't store the marks")?;
-        let tracker = replay(&log, &snapshot);
         let decoder = restored_decoder(&settings, &archive)?;
         let webhook = settings.webhook.as_ref().map(Webhook::new).transpose()?;
+        let path = settings.data_dir.clone();
+        let mut derived = DataDir { archive, path };
+        let snapshot =
+            recover(&log, &mut derived, &cooperatives).context("can't store the marks")?;
+        let tracker = replay(&log, &snapshot);
         let setup = ConsumerSetup {
-            data_dir: settings.data_dir.clone(),
             fleet: fleet.clone(),
             metrics: metrics.clone(),
         };
-        let consumer = Consumer::new(Arc::clone(&log), archive, decoder, snapshot, setup);
+        let consumer = Consumer::new(Arc::clone(&log), derived, decoder, snapshot, setup);
         let consumer = ConsumerThread::start(consumer).context("can't start the log's consumer")?;
 
         let listener = tokio::net::TcpListener::bind(settings.http_listen)

@@ -13,6 +13,7 @@ use furrow_ingest::decode::Decoder;
 use furrow_ingest::http::Fleet;
 use furrow_ingest::log::Log;
 use furrow_ingest::log::consumer::{Consumer, ConsumerSetup};
+use furrow_ingest::log::derived::DataDir;
 use furrow_ingest::log::entry::EntryKind;
 use furrow_ingest::log::front::{Front, FrontSetup, Incoming};
 use furrow_ingest::log::recover::{recover, replay};
@@ -42,8 +43,6 @@ impl Ingest {
         let (fleet, live, metrics) = (Fleet::default(), LiveHub::default(), Metrics::default());
         let archive = open_archive(data_dir, &live);
         let id = key("gw-01").cooperative;
-        let snapshot = recover(data_dir, &log, &archive, std::slice::from_ref(&id)).unwrap();
-        let tracker = replay(&log, &snapshot);
         let mut decoder = Decoder::new([(key("gw-01"), "nha-luoi-1".parse().unwrap())]);
         for (_, _, body) in archive.catalogs(&id).unwrap() {
             decoder.restore_catalog(&key("gw-01"), &body);
@@ -51,12 +50,15 @@ impl Ingest {
         for parked in archive.parked(&id).unwrap() {
             decoder.restore_parked(&key("gw-01"), parked);
         }
+        let path = data_dir.to_owned();
+        let mut derived = DataDir { archive, path };
+        let snapshot = recover(&log, &mut derived, std::slice::from_ref(&id)).unwrap();
+        let tracker = replay(&log, &snapshot);
         let setup = ConsumerSetup {
-            data_dir: data_dir.to_owned(),
             fleet: fleet.clone(),
             metrics: metrics.clone(),
         };
-        let consumer = Consumer::new(Arc::clone(&log), archive, decoder, snapshot, setup);
+        let consumer = Consumer::new(Arc::clone(&log), derived, decoder, snapshot, setup);
         let gateways = [(key("gw-01"), "nha-luoi-1".parse().unwrap())].into();
         let setup = FrontSetup {
             gateways,
@@ -102,7 +104,7 @@ impl Ingest {
     }
 
     fn stored(&self) -> (u64, u64) {
-        stored(self.consumer.archive())
+        stored(&self.consumer.derived().archive)
     }
 }
 
@@ -268,7 +270,7 @@ fn losses_close_gaps_and_garbage_is_kept_for_people() {
     ingest.drain();
     assert_eq!(ingest.stored(), (4 * READINGS, 0));
     assert_eq!((status(&ingest).parked, status(&ingest).dead), (0, 2));
-    let gaps = ingest.consumer.archive().reader();
+    let gaps = ingest.consumer.derived().archive.reader();
     let gaps = gaps
         .gaps(&key("gw-01").cooperative, &"nha-luoi-1".parse().unwrap())
         .unwrap();

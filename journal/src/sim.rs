@@ -26,7 +26,8 @@ pub enum Survival {
     },
 }
 
-/// A simulated disk. Clones are the same disk, so a test keeps one while a journal owns another.
+/// A simulated disk. Clones are the same disk, so a test keeps one while a journal owns another;
+/// [`SimDisk::image`] gives one of its own.
 #[derive(Debug, Clone, Default)]
 pub struct SimDisk {
     inner: Arc<Mutex<Inner>>,
@@ -73,6 +74,22 @@ impl SimDisk {
     /// The next `count` syncs of names fail.
     pub fn fail_name_syncs(&self, count: u32) {
         self.inner().failing_name_syncs = count;
+    }
+
+    /// From now on syncs succeed and make nothing durable, or are honest again: the next honest one
+    /// makes durable what the lies left.
+    pub fn lie_about_syncs(&self, lying: bool) {
+        self.inner().lying = lying;
+    }
+
+    /// A disk of its own with what is on this one now, as it would be after a copy. Written and not
+    /// synced is so on both.
+    #[must_use]
+    pub fn image(&self) -> Self {
+        let inner = self.inner().clone();
+        Self {
+            inner: Arc::new(Mutex::new(inner)),
+        }
     }
 
     /// The next `count` writes fail half-way.
@@ -215,6 +232,9 @@ impl Disk for SimDisk {
         let mut inner = self.inner();
         inner.step()?;
         let id = inner.id(name)?;
+        if inner.lying {
+            return Ok(());
+        }
         let failing = inner.failing_syncs > 0;
         inner.failing_syncs = inner.failing_syncs.saturating_sub(1);
         let unsynced = std::mem::take(&mut inner.unsynced);
@@ -230,6 +250,10 @@ impl Disk for SimDisk {
     fn sync_and_forget(&mut self, name: &str) -> io::Result<()> {
         let synced = self.sync(name);
         let mut inner = self.inner();
+        if inner.lying {
+            // The liar's own cache is all that can be read.
+            return synced;
+        }
         let file = inner.file_mut(name)?;
         file.cache.clone_from(&file.durable);
         synced
@@ -241,6 +265,9 @@ impl Disk for SimDisk {
         if inner.failing_name_syncs > 0 {
             inner.failing_name_syncs -= 1;
             return Err(io::Error::other("simulated sync error"));
+        }
+        if inner.lying {
+            return Ok(());
         }
         inner.durable_names = inner.names.clone();
         inner.unsynced_names.clear();
@@ -271,7 +298,7 @@ impl Disk for SimDisk {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Inner {
     files: Vec<SimFile>,
     names: BTreeMap<String, usize>,
@@ -284,18 +311,19 @@ struct Inner {
     failing_syncs: u32,
     failing_name_syncs: u32,
     failing_writes: u32,
+    lying: bool,
     capacity: Option<u64>,
 }
 
 /// A file's contents; which name it has is the directory's affair.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct SimFile {
     cache: Vec<u8>,
     durable: Vec<u8>,
     unreadable: Vec<(u64, u64)>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Unsynced {
     id: usize,
     start: usize,

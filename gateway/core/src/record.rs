@@ -92,6 +92,15 @@ impl Recorder {
         self.stream
     }
 
+    /// The name of the next record.
+    #[must_use]
+    pub fn next_name(&self) -> RecordName {
+        RecordName {
+            stream: self.stream,
+            seq: self.next,
+        }
+    }
+
     /// Encodes a record under the next name. The name is used up only on success.
     ///
     /// # Errors
@@ -104,10 +113,7 @@ impl Recorder {
         held: Option<BootId>,
         urgency: Urgency,
     ) -> Result<Recorded, RecordError> {
-        let name = RecordName {
-            stream: self.stream,
-            seq: self.next,
-        };
+        let name = self.next_name();
         let record = Record { name, kind, body }.encode()?;
         self.next = self.next.next();
         let payload = with_trailer(&record, readings, held);

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use furrow_wire::{
-    BootId, ClockMapping, Loss, RecordKind, RecordName, Seq, StreamId, decode_batch,
+    BootId, ClockMapping, Events, Loss, RecordKind, RecordName, Seq, StreamId, decode_batch,
 };
 
 use crate::evict;
@@ -121,8 +121,8 @@ impl Recovery {
         let waiting: BTreeSet<BootId> = self.outbox.held_boots().into_iter().collect();
         self.held.retain(|boot, _| waiting.contains(boot));
         let from_batch = last_wall(&self.last_timed);
-        let last_wall = self.state.last_wall.max_by_time(from_batch);
-        self.state.last_wall = last_wall;
+        self.state.handle_wall(from_batch);
+        let last_wall = self.state.last_wall;
         Recovered {
             outbox: self.outbox,
             state: self.state,
@@ -192,7 +192,8 @@ impl Recovery {
                     self.losses.push(loss);
                 }
             }
-            Some(RecordKind::Catalog | RecordKind::Events) | None => {}
+            Some(RecordKind::Events) => self.handle_events(stored),
+            Some(RecordKind::Catalog) | None => {}
         }
         let held = stored.held.filter(|boot| !self.mappings.contains_key(boot));
         let (name, readings) = (stored.record.name, stored.readings);
@@ -210,28 +211,28 @@ impl Recovery {
             self.last_timed.extend_from_slice(stored.record.body);
             return;
         };
-        let Ok(batch) = decode_batch(stored.record.body) else {
-            return;
-        };
+        if let Ok(batch) = decode_batch(stored.record.body) {
+            self.hold(boot, batch.to_mono_ms);
+        }
+    }
+
+    /// A boot may leave events and no batch: they wait for its mapping as well.
+    fn handle_events(&mut self, stored: &Stored<'_>) {
+        if let Some(boot) = stored.held
+            && let Ok(events) = Events::decode(stored.record.body)
+        {
+            let times = events.events.iter().map(|event| event.at_mono_ms);
+            self.hold(boot, times.max().unwrap_or(0));
+        }
+    }
+
+    fn hold(&mut self, boot: BootId, mono_ms: u64) {
         let before = last_wall(&self.last_timed);
         let held = self.held.entry(boot).or_insert(HeldBoot {
             last_mono_ms: 0,
             before,
         });
-        held.last_mono_ms = held.last_mono_ms.max(batch.to_mono_ms);
-    }
-}
-
-trait MaxByTime {
-    fn max_by_time(self, other: Self) -> Self;
-}
-
-impl MaxByTime for Option<LastWall> {
-    fn max_by_time(self, other: Self) -> Self {
-        match (self, other) {
-            (Some(a), Some(b)) => Some(if a.unix_ms >= b.unix_ms { a } else { b }),
-            (a, b) => a.or(b),
-        }
+        held.last_mono_ms = held.last_mono_ms.max(mono_ms);
     }
 }
 

@@ -83,6 +83,23 @@ impl Schedule {
         schedule
     }
 
+    /// Ticks were moved off the grid by up to `phase_ms` before: the next step back goes on from
+    /// there, since ticks of that phase may lie in its overlap.
+    #[must_use]
+    pub fn after_phase(mut self, phase_ms: i64) -> Self {
+        for entry in &mut self.entries {
+            entry.phase_used = entry.phase_used.max(phase_ms);
+        }
+        self
+    }
+
+    /// The farthest that ticks were moved off the grid by the latest step back, in milliseconds.
+    #[must_use]
+    pub fn phase_ms(&self) -> i64 {
+        let phases = self.entries.iter().map(|entry| entry.phase_used);
+        phases.max().unwrap_or(0)
+    }
+
     /// Wall time became known or was stepped: Unix milliseconds = monotonic + `offset_ms`.
     ///
     /// `before_ms` is the offset by which readings given out so far get their wall time: that of

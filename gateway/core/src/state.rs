@@ -20,8 +20,10 @@ pub struct LocalState {
     pub lost_readings: u64,
     /// Whether the process that wrote it ended as it should, and nothing came after.
     pub clean_stop: bool,
-    /// The latest wall time known, Unix milliseconds, with the boot it was known in.
+    /// The latest wall time that any batch reached, Unix milliseconds, with the boot it was known in.
     pub last_wall: Option<LastWall>,
+    /// How far ticks were last moved off the grid after wall time went back, milliseconds.
+    pub phase_ms: i64,
     /// Per stream the seq up to which ingest has acknowledged everything that is held.
     pub marks: Vec<(StreamId, u64)>,
     /// What the irrigation core keeps: budgets, open runs, lockouts. Opaque here.
@@ -40,6 +42,13 @@ pub struct LastWall {
 }
 
 impl LocalState {
+    /// A batch ended at this wall time. Only the latest counts: wall time may have gone back, and
+    /// what was given out before must not be given out again.
+    pub fn handle_wall(&mut self, wall: Option<LastWall>) {
+        let latest = |known: LastWall| wall.is_none_or(|wall| known.unix_ms >= wall.unix_ms);
+        self.last_wall = self.last_wall.filter(|known| latest(*known)).or(wall);
+    }
+
     /// The entry's bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
@@ -70,6 +79,7 @@ mod tests {
                 mono_ms: 4,
                 unix_ms: 5,
             }),
+            phase_ms: 2,
             marks: vec![(StreamId(1), 9)],
             irrigation: Some(serde_json::json!({ "budget": 1 })),
         };

@@ -210,6 +210,9 @@ impl Gateway {
                 }
                 self.delivery.outbox.handle_segments(&fill.segments);
                 self.fill = fill;
+                if self.records.lacks_catalog(&self.fill.segments) {
+                    self.records.catalog(&report::catalog(&self.settings));
+                }
                 self.make_space_if_due();
             }
             JournalAnswer::Trouble(trouble) => {

@@ -102,7 +102,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     );
     let adopted = core_clock.handle_clock(at, now.wall_unix_ms);
     let stream = StreamId(rand::rng().random());
-    let clean_stop = state.clean_stop;
+    let (clean_stop, phase_ms) = (state.clean_stop, state.phase_ms);
     let watering = Watering::new(&settings, state.irrigation.clone(), now);
     let mut records = Records::new(stream, state);
     for loss in &damaged {
@@ -111,7 +111,13 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     if let Some(mapping) = adopted.and_then(|adopted| adopted.mapping) {
         records.mapping(&mapping);
     }
-    let sampling = Sampling::new(&settings, at, core_clock.offset_ms(), frontier_ms);
+    let sampling = Sampling::new(
+        &settings,
+        at,
+        core_clock.offset_ms(),
+        frontier_ms,
+        phase_ms,
+    );
     let fill = store.fill();
     let parts = Parts {
         clock: core_clock,

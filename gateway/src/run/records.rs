@@ -14,7 +14,7 @@ use furrow_gateway_core::state::{LocalState, MAX_MARKS};
 use furrow_wire::event::MAX_EVENTS;
 use furrow_wire::{
     Batch, BootId, Catalog, CatalogHash, ClockMapping, Event, Events, Loss, LossReason, RecordKind,
-    StreamId, encode_batch,
+    RecordName, StreamId, encode_batch,
 };
 
 use super::journal_thread::{JournalThread, Request, SendError};
@@ -51,6 +51,8 @@ pub struct Records {
     unsent: VecDeque<Write>,
     /// A segment is being given up.
     evicting: bool,
+    /// The latest catalog, and the segment that holds it once it is durable.
+    catalog: Option<(RecordName, Option<u64>)>,
     next_ticket: u64,
     /// Batches that were dropped because nothing could be written, not yet journalled as lost: in
     /// stretches, of which there are at most as many as events were recorded meanwhile.
@@ -88,6 +90,7 @@ impl Records {
             urgent: VecDeque::new(),
             unsent: VecDeque::new(),
             evicting: false,
+            catalog: None,
             next_ticket: 0,
             dropped: Vec::new(),
             unencodable: 0,
@@ -146,7 +149,7 @@ impl Records {
             catalog,
             axes: cut.axes,
         };
-        self.state.last_wall = clock.wall(cut.to).or(self.state.last_wall);
+        self.state.handle_wall(clock.wall(cut.to));
         match encode_batch(&batch) {
             Ok(body) => {
                 let kind = RecordKind::Batch;
@@ -186,6 +189,7 @@ impl Records {
     pub fn catalog(&mut self, catalog: &Catalog) -> CatalogHash {
         let body = catalog.encode();
         let hash = Catalog::hash(&body);
+        self.catalog = Some((self.recorder.next_name(), None));
         self.write(
             RecordKind::Catalog,
             body,
@@ -195,6 +199,14 @@ impl Records {
             Vec::new(),
         );
         hash
+    }
+
+    /// Whether the journal, which has these segments, holds the latest catalog no more. It has to be
+    /// written again then: an ingest that was restored from a backup could not read a batch without.
+    #[must_use]
+    pub fn lacks_catalog(&self, segments: &[u64]) -> bool {
+        let held_in = self.catalog.and_then(|(_, segment)| segment);
+        held_in.is_some_and(|segment| !segments.contains(&segment))
     }
 
     /// Wall time for a boot.
@@ -231,6 +243,20 @@ impl Records {
         entries.push(Entry::State);
         self.enqueue(items, entries, vec![Done::Evicted(segment)]);
         self.urgent.extend(self.unsent.drain(before..));
+    }
+
+    /// Wall time went back: a restart has to know what was given out before.
+    pub fn handle_stepped_back(&mut self) {
+        let items = vec![self.state_item()];
+        self.enqueue(items, vec![Entry::State], Vec::new());
+    }
+
+    /// How far ticks are moved off the grid: a restart must not move them by as much again.
+    pub fn keep_phase(&mut self, phase_ms: i64) {
+        if self.state.phase_ms != phase_ms {
+            self.state.phase_ms = phase_ms;
+            self.handle_stepped_back();
+        }
     }
 
     /// Makes the irrigation core's state durable; gives the ticket that [`Done::Persisted`] names.
@@ -296,6 +322,7 @@ impl Records {
             return Vec::new();
         };
         let mut done = Vec::new();
+        self.find_catalog(&pending, places);
         for (entry, place) in pending.entries.into_iter().zip(places) {
             match entry {
                 Entry::Record(Recorded {
@@ -370,6 +397,23 @@ impl Records {
                     reason: LossReason::DiskFull,
                     text: String::new(),
                 }),
+            }
+        }
+    }
+
+    /// The segment in which the latest catalog stands now.
+    fn find_catalog(&mut self, pending: &Pending, places: &[Place]) {
+        let Some((catalog, segment)) = &mut self.catalog else {
+            return;
+        };
+        for (entry, place) in pending.entries.iter().zip(places) {
+            let name = match entry {
+                Entry::Record(record) => record.name,
+                Entry::Copy(found) => found.name,
+                Entry::State => continue,
+            };
+            if name == *catalog {
+                *segment = Some(place.segment);
             }
         }
     }

@@ -47,6 +47,7 @@ impl Sampling {
         now: FieldMs,
         offset_ms: Option<i64>,
         frontier_ms: Option<i64>,
+        phase_ms: i64,
     ) -> Self {
         let every = |device: usize| {
             let device = settings.devices().get(device);
@@ -70,7 +71,8 @@ impl Sampling {
         });
         let commit_interval_ms = u64::from(millis(settings.journal().commit_interval));
         Sampling {
-            schedule: Schedule::new(&intervals, now, offset_ms, frontier_ms),
+            schedule: Schedule::new(&intervals, now, offset_ms, frontier_ms)
+                .after_phase(phase_ms),
             batch: BatchBuilder::new(&of_channels, now),
             devices: devices.collect(),
             checks: checks.collect(),
@@ -191,6 +193,12 @@ impl Sampling {
             self.plan_commit(now, offset_ms);
         }
         cut
+    }
+
+    /// How far ticks were moved off the grid, milliseconds.
+    #[must_use]
+    pub fn phase_ms(&self) -> i64 {
+        self.schedule.phase_ms()
     }
 
     /// Cuts what there is: the process is about to end.

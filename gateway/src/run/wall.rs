@@ -13,6 +13,7 @@ impl Gateway {
         let mut any = false;
         while let Some(cut) = self.sampling.poll_cut(at, self.clock.offset_ms()) {
             self.records.set_marks(&self.delivery.outbox.streams());
+            self.records.keep_phase(self.sampling.phase_ms());
             self.records.batch(cut, self.catalog, &mut self.clock);
             any = true;
         }
@@ -36,6 +37,9 @@ impl Gateway {
             self.records.mapping(mapping);
         }
         self.sampling.handle_clock(at, adopted);
+        if adopted.offset_ms < adopted.before_ms {
+            self.records.handle_stepped_back();
+        }
     }
 
     /// Earlier boots that never learnt the time get their mapping as soon as this one knows it.

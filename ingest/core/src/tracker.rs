@@ -203,6 +203,12 @@ impl Tracker {
         known.map_or(Seq(0), |known| known.track.mark())
     }
 
+    /// Forgets what is held of a cooperative: what was stored of it is not there any more.
+    pub fn forget(&mut self, cooperative: &CooperativeId) {
+        self.gateways
+            .retain(|key, _| key.cooperative != *cooperative);
+    }
+
     /// Everything, for a snapshot.
     pub fn iter(&self) -> impl Iterator<Item = (&GatewayKey, StreamId, &Remembered)> {
         self.gateways.iter().flat_map(|(key, streams)| {

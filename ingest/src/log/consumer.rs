@@ -5,7 +5,6 @@
 //! go once the archive's files and a snapshot of the marks are durable.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -15,12 +14,13 @@ use furrow_ingest_core::{GatewayKey, Tracker, Verdict};
 use furrow_journal::{Disk, Entry, Position};
 use furrow_wire::{CooperativeId, decode_packet};
 
+use super::derived::{DataDir, Derived};
 use super::entry::{EntryKind, LogRecord};
 use super::front::offer_of;
 use super::recover::follow_state;
-use super::snapshot::{self, Snapshot, SnapshotError};
+use super::snapshot::{Snapshot, SnapshotError};
 use super::{Eras, Log};
-use crate::archive::{Archive, ArchiveError, Change, LogEntry};
+use crate::archive::{ArchiveError, Change, LogEntry, LogPosition};
 use crate::decode::{Decoder, split};
 use crate::http::Fleet;
 use crate::metrics::{Counter, Gauge, Metrics};
@@ -39,8 +39,6 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 /// What it needs to know of its surroundings.
 #[derive(Debug, Clone)]
 pub struct ConsumerSetup {
-    /// Where the snapshot is.
-    pub data_dir: PathBuf,
     /// Where the state of gateways is shown.
     pub fleet: Fleet,
     /// Figures.
@@ -49,9 +47,9 @@ pub struct ConsumerSetup {
 
 /// The reader of the log.
 #[derive(Debug)]
-pub struct Consumer<D: Disk> {
+pub struct Consumer<D: Disk, S: Derived = DataDir> {
     log: Arc<Log<D>>,
-    archive: Archive,
+    derived: S,
     tracker: Tracker,
     decoder: Decoder,
     eras: Eras,
@@ -80,13 +78,13 @@ struct Figures {
     log_bytes: Gauge,
 }
 
-impl<D: Disk> Consumer<D> {
+impl<D: Disk, S: Derived> Consumer<D, S> {
     /// Goes on at the snapshot's position, with marks of that position and a decoder as the archive
     /// knows it.
     #[must_use]
     pub fn new(
         log: Arc<Log<D>>,
-        archive: Archive,
+        derived: S,
         decoder: Decoder,
         snapshot: Snapshot,
         setup: ConsumerSetup,
@@ -95,12 +93,13 @@ impl<D: Disk> Consumer<D> {
             position,
             tracker,
             eras,
+            archives: _,
         } = snapshot;
         let figures = Figures::new(&setup.metrics);
         let (eras, checkpoint) = (Eras::new(eras), position);
         Self {
             log,
-            archive,
+            derived,
             tracker,
             decoder,
             eras,
@@ -129,7 +128,7 @@ impl<D: Disk> Consumer<D> {
         };
         let mut count = 0;
         while let Some((cooperative, entries)) = group.entries.first_key_value() {
-            match self.archive.apply(cooperative, entries) {
+            match self.derived.apply(cooperative, entries) {
                 // It was removed from the configuration: its entries have nowhere to go.
                 Ok(_) | Err(ArchiveError::UnknownCooperative(_)) => {}
                 Err(error) => return Err(error),
@@ -157,14 +156,20 @@ impl<D: Disk> Consumer<D> {
     /// # Errors
     /// When something can't be made durable: no segment is let go then.
     pub fn checkpoint(&mut self) -> Result<(), CheckpointError> {
-        self.archive.make_durable()?;
+        // The marks count a group as soon as it is decided on: a restart would take what the archive
+        // has still to get for known.
+        if self.group.is_some() {
+            return Err(CheckpointError::Behind);
+        }
+        self.derived.make_durable()?;
         let position = self.position;
         let snapshot = Snapshot {
             position,
             tracker: self.tracker.clone(),
             eras: self.eras.to_stored(),
+            archives: self.archives(),
         };
-        snapshot::store(&self.setup.data_dir, &snapshot)?;
+        self.derived.store_marks(&snapshot)?;
         self.checkpoint = position;
         let mut journal = self.log.journal();
         for segment in journal.segments() {
@@ -182,10 +187,21 @@ impl<D: Disk> Consumer<D> {
         self.position
     }
 
-    /// The archive that it fills.
+    /// What it fills.
     #[must_use]
-    pub fn archive(&self) -> &Archive {
-        &self.archive
+    pub fn derived(&self) -> &S {
+        &self.derived
+    }
+
+    /// The same, to be changed.
+    pub fn derived_mut(&mut self) -> &mut S {
+        &mut self.derived
+    }
+
+    /// What it filled, at its end.
+    #[must_use]
+    pub fn into_derived(self) -> S {
+        self.derived
     }
 
     /// What is held, as far as it has read.
@@ -243,7 +259,7 @@ impl<D: Disk> Consumer<D> {
             let cooperative = record.gateway.cooperative.clone();
             let position = self.eras.archive_position(entry.position);
             let is_applied = self
-                .archive
+                .derived
                 .position(&cooperative)
                 .is_some_and(|applied| position <= applied);
             let changes = self.changes(&record, is_applied);
@@ -307,6 +323,19 @@ impl<D: Disk> Consumer<D> {
         }
     }
 
+    /// How far each cooperative's archive is.
+    fn archives(&self) -> BTreeMap<CooperativeId, LogPosition> {
+        let known: BTreeSet<&CooperativeId> = self
+            .tracker
+            .iter()
+            .map(|(key, _, _)| &key.cooperative)
+            .collect();
+        known
+            .into_iter()
+            .filter_map(|id| Some((id.clone(), self.derived.position(id)?)))
+            .collect()
+    }
+
     fn has_passed_a_segment(&self) -> bool {
         self.position.segment > self.checkpoint.segment
     }
@@ -318,6 +347,9 @@ pub enum CheckpointError {
     /// The archive.
     #[error("archive can't be made durable")]
     Archive(#[from] ArchiveError),
+    /// The archive has not taken what was decided on.
+    #[error("archive is behind the marks")]
+    Behind,
     /// The snapshot.
     #[error("marks can't be stored")]
     Snapshot(#[from] SnapshotError),
@@ -346,9 +378,10 @@ impl ConsumerThread {
     ///
     /// # Errors
     /// When there is no thread to be had.
-    pub fn start<D>(mut consumer: Consumer<D>) -> std::io::Result<Self>
+    pub fn start<D, S>(mut consumer: Consumer<D, S>) -> std::io::Result<Self>
     where
         D: Disk + Send + std::fmt::Debug + 'static,
+        S: Derived + Send + 'static,
     {
         let stop = Arc::new(AtomicBool::new(false));
         let wake = Box::new(Arc::clone(&consumer.log));
@@ -375,7 +408,7 @@ impl ConsumerThread {
     }
 }
 
-impl<D: Disk> Consumer<D> {
+impl<D: Disk, S: Derived> Consumer<D, S> {
     fn run(&mut self, stop: &AtomicBool) {
         let mut last_checkpoint = Instant::now();
         let mut is_failing = false;
@@ -401,7 +434,7 @@ impl<D: Disk> Consumer<D> {
                     std::thread::park_timeout(RETRY);
                 }
             }
-            if self.has_passed_a_segment() && last_checkpoint.elapsed() >= CHECKPOINT_EVERY {
+            if self.has_passed_a_segment() && self.group.is_none() && last_checkpoint.elapsed() >= CHECKPOINT_EVERY {
                 last_checkpoint = Instant::now();
                 self.try_checkpoint();
             }

@@ -42,6 +42,25 @@ impl Eras {
         }
     }
 
+    /// Whether an archive's position is of an era that is known here.
+    #[must_use]
+    pub fn know(&self, archive: LogPosition) -> bool {
+        let latest = self.0.iter().map(|era| era.number).max().unwrap_or(0);
+        archive.segment >> SEGMENT_BITS <= u64::from(latest)
+    }
+
+    /// Begins a new era at the beginning of the log: some archive lost what it had applied of it, so
+    /// all of it is to be applied again, and each archive tells what it has.
+    pub fn begin_over(&mut self, archives: impl Iterator<Item = LogPosition>) {
+        let of_archives = archives.map(|at| u32::try_from(at.segment >> SEGMENT_BITS).unwrap_or(0));
+        let latest = of_archives.chain(self.0.iter().map(|era| era.number)).max();
+        self.0 = vec![Era {
+            segment: 0,
+            offset: 0,
+            number: latest.unwrap_or(0).saturating_add(1),
+        }];
+    }
+
     /// Begins a new era if an archive is at or behind what the log will write next. Says whether it did.
     pub fn begin_if_behind(&mut self, end: Position, archive: Option<LogPosition>) -> bool {
         let Some(archive) = archive else {

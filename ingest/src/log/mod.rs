@@ -6,6 +6,7 @@
 //! | [`front`] | what is appended, and what is acknowledged once it is durable |
 //! | [`writer`] | the thread around it: group commits, retries |
 //! | [`consumer`] | reading back in order, into the archive; letting segments go |
+//! | [`derived`] | the seam to what is filled |
 //! | [`recover`] | what is known at the start |
 //! | [`snapshot`] | the marks in a file, so that the log before it may go |
 //!
@@ -13,6 +14,7 @@
 //! committed, so the archive is never ahead of the log.
 
 pub mod consumer;
+pub mod derived;
 pub mod entry;
 mod eras;
 pub mod front;

@@ -1,34 +1,33 @@
 //! What is known at the start: the marks of the last checkpoint, and those at the end of the log.
 
-use std::path::Path;
-
 use furrow_ingest_core::Tracker;
-use furrow_journal::Disk;
+use furrow_journal::{Disk, Position};
 use furrow_wire::{CooperativeId, GatewayState, decode_packet};
 
+use super::derived::Derived;
 use super::entry::{EntryKind, LogRecord};
 use super::front::offer_of;
-use super::snapshot::{self, Snapshot, SnapshotError};
+use super::snapshot::{Snapshot, SnapshotError};
 use super::{Eras, Log};
-use crate::archive::Archive;
 use crate::decode::split;
 
-/// The last checkpoint of a data directory, made to fit the log.
+/// The last checkpoint, made to fit the log.
 ///
 /// A file that can't be read is not a reason to stay down: what the log still holds is known, and the
 /// archive tells readings that come again by series and time. Nor is a log that ends before what was
-/// stored: a new era begins then.
+/// stored: a new era begins then. Nor an archive that is behind where it was at the checkpoint, since it
+/// was replaced by an older copy: what was held of its cooperative is forgotten, so that gateways offer
+/// again what they hold, and the log is read from its beginning.
 ///
 /// # Errors
 /// When the beginning of a new era can't be stored.
-pub fn recover<D: Disk>(
-    data_dir: &Path,
+pub fn recover<D: Disk, S: Derived>(
     log: &Log<D>,
-    archive: &Archive,
+    derived: &mut S,
     cooperatives: &[CooperativeId],
 ) -> Result<Snapshot, SnapshotError> {
     let end = log.committed();
-    let mut snapshot = match snapshot::load(data_dir) {
+    let mut snapshot = match derived.load_marks() {
         Ok(snapshot) => snapshot.unwrap_or_default(),
         Err(error) => {
             let error: &(dyn std::error::Error + 'static) = &error;
@@ -40,15 +39,30 @@ pub fn recover<D: Disk>(
         }
     };
     let mut eras = Eras::new(std::mem::take(&mut snapshot.eras));
-    let mut is_replaced = snapshot.position > end;
+    let mut is_behind = false;
+    for (cooperative, position) in &std::mem::take(&mut snapshot.archives) {
+        if derived.position(cooperative) < Some(*position) {
+            tracing::error!(%cooperative, "archive is older than the marks: they are forgotten");
+            snapshot.tracker.forget(cooperative);
+            is_behind = true;
+        }
+    }
+    // Without the eras nobody can say which entries of the log an archive has.
+    let mut positions = cooperatives.iter().filter_map(|id| derived.position(id));
+    is_behind |= positions.any(|at| !eras.know(at));
+    if is_behind {
+        eras.begin_over(cooperatives.iter().filter_map(|id| derived.position(id)));
+        snapshot.position = Position::default();
+    }
+    let mut is_replaced = is_behind || snapshot.position > end;
     for cooperative in cooperatives {
-        is_replaced |= eras.begin_if_behind(end, archive.position(cooperative));
+        is_replaced |= eras.begin_if_behind(end, derived.position(cooperative));
     }
     snapshot.eras = eras.to_stored();
     if is_replaced {
-        tracing::error!(%end, "log ends before what is stored: it was replaced or lost its end");
+        tracing::error!(%end, is_behind, "log and archive do not fit: one was replaced or lost its end");
         snapshot.position = snapshot.position.min(end);
-        snapshot::store(data_dir, &snapshot)?;
+        derived.store_marks(&snapshot)?;
     }
     Ok(snapshot)
 }

@@ -3,14 +3,17 @@
 //! With it, and the log behind its position, the marks can be rebuilt; so the log before it may go.
 //! Catalogs, mappings and parked records are in the archive, written before the snapshot is.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use furrow_ingest_core::{GatewayKey, Remembered, Tracker};
 use furrow_journal::Position;
-use furrow_wire::StreamId;
+use furrow_wire::{CooperativeId, StreamId};
 use serde::{Deserialize, Serialize};
+
+use crate::archive::LogPosition;
 
 const FILE: &str = "marks.json";
 const VERSION: u32 = 1;
@@ -24,6 +27,9 @@ pub struct Snapshot {
     pub tracker: Tracker,
     /// How often the log was found to be another one than before; see [`super::Eras`].
     pub eras: Vec<Era>,
+    /// How far each cooperative's archive was, durably. One that is found behind it was replaced by an
+    /// older copy, or its disk lied.
+    pub archives: BTreeMap<CooperativeId, LogPosition>,
 }
 
 /// From `from` on, archive positions count as of this era.
@@ -68,6 +74,9 @@ struct Stored {
     offset: u32,
     eras: Vec<Era>,
     streams: Vec<(GatewayKey, StreamId, Remembered)>,
+    /// Segment and offset. Absent in files of an older program.
+    #[serde(default)]
+    archives: BTreeMap<CooperativeId, (u64, u32)>,
 }
 
 /// Reads the snapshot of a directory; `None` if there never was one.
@@ -88,32 +97,42 @@ pub fn load(dir: &Path) -> Result<Option<Snapshot>, SnapshotError> {
             });
         }
     };
-    let damaged = |reason: String| SnapshotError::Damaged {
-        path: path.clone(),
-        reason,
-    };
+    decode(&bytes)
+        .map(Some)
+        .map_err(|reason| SnapshotError::Damaged { path, reason })
+}
+
+/// Reads a snapshot's bytes.
+///
+/// # Errors
+/// In words: what is wrong with them.
+pub fn decode(bytes: &[u8]) -> Result<Snapshot, String> {
     let Some((crc, body)) = bytes.split_first_chunk::<4>() else {
-        return Err(damaged("it is cut short".to_owned()));
+        return Err("it is cut short".to_owned());
     };
     if crc32c::crc32c(body) != u32::from_le_bytes(*crc) {
-        return Err(damaged("its checksum does not match".to_owned()));
+        return Err("its checksum does not match".to_owned());
     }
-    let stored: Stored =
-        serde_json::from_slice(body).map_err(|error| damaged(error.to_string()))?;
+    let stored: Stored = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     if stored.version != VERSION {
-        return Err(damaged(format!(
+        return Err(format!(
             "it is of version {} (this is {VERSION})",
             stored.version
-        )));
+        ));
     }
-    Ok(Some(Snapshot {
+    Ok(Snapshot {
         position: Position {
             segment: stored.segment,
             offset: stored.offset,
         },
         tracker: stored.streams.into_iter().collect(),
         eras: stored.eras,
-    }))
+        archives: stored
+            .archives
+            .into_iter()
+            .map(|(id, (segment, offset))| (id, LogPosition { segment, offset }))
+            .collect(),
+    })
 }
 
 /// Replaces the snapshot of a directory. When this returns it is durable.
@@ -121,25 +140,12 @@ pub fn load(dir: &Path) -> Result<Option<Snapshot>, SnapshotError> {
 /// # Errors
 /// [`SnapshotError::Io`]; the old one is still there then.
 pub fn store(dir: &Path, snapshot: &Snapshot) -> Result<(), SnapshotError> {
-    let streams = snapshot
-        .tracker
-        .iter()
-        .map(|(key, stream, known)| (key.clone(), stream, known.clone()))
-        .collect();
-    let stored = Stored {
-        version: VERSION,
-        segment: snapshot.position.segment,
-        offset: snapshot.position.offset,
-        eras: snapshot.eras.clone(),
-        streams,
-    };
-    let body = encode(&stored);
+    let bytes = encode(snapshot);
     let path = dir.join(FILE);
     let new = dir.join(format!("{FILE}.new"));
     let write = || -> io::Result<()> {
         let mut file = File::create(&new)?;
-        file.write_all(&crc32c::crc32c(&body).to_le_bytes())?;
-        file.write_all(&body)?;
+        file.write_all(&bytes)?;
         file.sync_all()?;
         std::fs::rename(&new, &path)?;
         File::open(dir)?.sync_all()
@@ -151,8 +157,28 @@ pub fn store(dir: &Path, snapshot: &Snapshot) -> Result<(), SnapshotError> {
     })
 }
 
-fn encode(stored: &Stored) -> Vec<u8> {
-    serde_json::to_vec(stored).expect("numbers and ids always serialise")
+/// A snapshot's bytes.
+#[must_use]
+pub fn encode(snapshot: &Snapshot) -> Vec<u8> {
+    let streams = snapshot
+        .tracker
+        .iter()
+        .map(|(key, stream, known)| (key.clone(), stream, known.clone()))
+        .collect();
+    let stored = Stored {
+        version: VERSION,
+        segment: snapshot.position.segment,
+        offset: snapshot.position.offset,
+        eras: snapshot.eras.clone(),
+        streams,
+        archives: snapshot
+            .archives
+            .iter()
+            .map(|(id, at)| (id.clone(), (at.segment, at.offset)))
+            .collect(),
+    };
+    let body = serde_json::to_vec(&stored).expect("numbers and ids always serialise");
+    [&crc32c::crc32c(&body).to_le_bytes(), body.as_slice()].concat()
 }
 
 #[cfg(test)]
@@ -188,6 +214,7 @@ mod tests {
             position,
             tracker,
             eras,
+            archives: [("a".parse().unwrap(), LogPosition::default())].into(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! The thread in front of the log: takes messages, commits them in groups, confirms and acknowledges.
 //!
+//! [`Intake`] is what it does with a group, without thread, queue and clock; the rest waits.
+//!
 //! It never waits for the broker: what can't be handed over at once is kept and tried again. When the
 //! log takes no more (disk full, disk broken, archive too far behind) it stops taking messages, so
 //! nothing is confirmed and gateways hold; it tries again by itself.
@@ -77,16 +79,10 @@ where
     let (sender, messages) = mpsc::channel(QUEUE_MESSAGES);
     let metrics = setup.metrics.clone();
     let writer = Writer {
-        front: Front::new(log, tracker, setup),
-        link,
+        intake: Intake::new(Front::new(log, tracker, setup), link, &metrics),
         messages,
-        waiting: VecDeque::new(),
-        taken: Vec::new(),
-        unconfirmed: VecDeque::new(),
         began: Instant::now(),
-        is_stalled: false,
         is_closed: false,
-        figures: Figures::new(&metrics),
     };
     // Only for its timer: the thread sleeps until a message comes or an acknowledgement is due.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -99,21 +95,28 @@ where
 }
 
 struct Writer<D: Disk, L: Link> {
+    intake: Intake<D, L>,
+    messages: mpsc::Receiver<Delivery<L::Receipt>>,
+    began: Instant,
+    is_closed: bool,
+}
+
+/// Messages on their way into the log, and what is said once they are durable.
+#[derive(Debug)]
+pub struct Intake<D: Disk, L: Link> {
     front: Front<D>,
     link: L,
-    messages: mpsc::Receiver<Delivery<L::Receipt>>,
     /// Received, not yet in the log. At most [`GROUP_MESSAGES`].
     waiting: VecDeque<Delivery<L::Receipt>>,
     /// In the log, not yet committed.
     taken: Vec<L::Receipt>,
     /// Committed, not yet told to the broker. At most [`MAX_UNCONFIRMED`] before no more are taken.
     unconfirmed: VecDeque<L::Receipt>,
-    began: Instant,
     is_stalled: bool,
-    is_closed: bool,
     figures: Figures,
 }
 
+#[derive(Debug)]
 struct Figures {
     commits: Counter,
     stalls: Counter,
@@ -126,43 +129,33 @@ impl<D: Disk, L: Link> Writer<D, L> {
     fn run(mut self, runtime: &tokio::runtime::Runtime) {
         loop {
             // 1. Messages, or time to do something.
-            if self.can_receive() {
+            if self.intake.can_receive() {
                 runtime.block_on(self.receive());
             } else {
                 runtime.block_on(tokio::time::sleep(RETRY));
             }
-            // 2. Into the log, and onto the disk.
-            let stored = self.take().and_then(|()| self.front.commit());
-            self.note(stored.as_ref().err());
-            // 3. To the broker: what is durable is confirmed.
-            if stored.is_ok() {
-                if !self.taken.is_empty() {
-                    self.figures.commits.increment();
-                }
-                self.unconfirmed.extend(self.taken.drain(..));
-            }
-            self.confirm();
-            // 4. To the gateways: what is held.
-            self.acknowledge();
-            // 5. The end, with everything taken on the disk, or with nothing to be hoped for.
-            let is_done = self.waiting.is_empty() && self.taken.is_empty();
-            if self.is_closed && (is_done || self.is_stalled) {
+            // 2. To the log, the broker and the gateways.
+            let now_ms = if self.is_closed {
+                // At the end nobody waits for the rest of a second.
+                u64::MAX
+            } else {
+                self.now_ms()
+            };
+            self.intake.turn(now_ms, unix_ms());
+            // 3. The end, with everything taken on the disk, or with nothing to be hoped for.
+            if self.is_closed && (self.intake.is_done() || self.intake.is_stalled) {
                 return;
             }
         }
     }
 
-    fn can_receive(&self) -> bool {
-        !self.is_stalled && self.unconfirmed.len() < MAX_UNCONFIRMED
-    }
-
     async fn receive(&mut self) {
         let mut group = Vec::new();
-        let due_ms = self.front.poll_timeout();
+        let due_ms = self.intake.front.poll_timeout();
         let until_due =
             due_ms.map(|due| Duration::from_millis(due.saturating_sub(self.now_ms()) + 1));
         let wait = until_due.map_or(IDLE, |due| due.min(IDLE));
-        let room = GROUP_MESSAGES - self.waiting.len().min(GROUP_MESSAGES - 1);
+        let room = GROUP_MESSAGES - self.intake.waiting.len().min(GROUP_MESSAGES - 1);
         let first = tokio::time::timeout(wait, self.messages.recv_many(&mut group, room)).await;
         self.is_closed = first == Ok(0);
         let window = tokio::time::sleep(GROUP_WINDOW);
@@ -174,12 +167,76 @@ impl<D: Disk, L: Link> Writer<D, L> {
                 () = &mut window => break,
             }
         }
+        self.intake.push(group);
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
+impl<D: Disk, L: Link> Intake<D, L> {
+    /// Puts messages into the log behind `front` and answers over `link`.
+    #[must_use]
+    pub fn new(front: Front<D>, link: L, metrics: &Metrics) -> Self {
+        Self {
+            front,
+            link,
+            waiting: VecDeque::new(),
+            taken: Vec::new(),
+            unconfirmed: VecDeque::new(),
+            is_stalled: false,
+            figures: Figures::new(metrics),
+        }
+    }
+
+    /// Whether more messages should be handed over.
+    #[must_use]
+    pub fn can_receive(&self) -> bool {
+        !self.is_stalled && self.unconfirmed.len() < MAX_UNCONFIRMED
+    }
+
+    /// Hands messages over, in the order in which they came.
+    pub fn push(&mut self, group: impl IntoIterator<Item = Delivery<L::Receipt>>) {
         self.waiting.extend(group);
     }
 
+    /// Does what there is to do. `now_ms` is monotonic, `unix_ms` ingest's clock.
+    pub fn turn(&mut self, now_ms: u64, unix_ms: i64) {
+        // 1. Into the log, and onto the disk.
+        let stored = self.take(now_ms).and_then(|()| self.front.commit());
+        self.note(stored.as_ref().err());
+        // 2. To the broker: what is durable is confirmed.
+        if stored.is_ok() {
+            if !self.taken.is_empty() {
+                self.figures.commits.increment();
+            }
+            self.unconfirmed.extend(self.taken.drain(..));
+        }
+        self.confirm();
+        // 3. To the gateways: what is held.
+        self.acknowledge(now_ms, unix_ms);
+    }
+
+    /// Whether everything handed over is on the disk.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.waiting.is_empty() && self.taken.is_empty()
+    }
+
+    /// The decisions in front of the log.
+    #[must_use]
+    pub fn front(&self) -> &Front<D> {
+        &self.front
+    }
+
+    /// The way back.
+    pub fn link(&mut self) -> &mut L {
+        &mut self.link
+    }
+
     /// Puts what waits into the log, in order, as far as the log takes it.
-    fn take(&mut self) -> Result<(), JournalError> {
-        let now_ms = self.now_ms();
+    fn take(&mut self, now_ms: u64) -> Result<(), JournalError> {
         while let Some(delivery) = self.waiting.front() {
             match self.front.handle_incoming(&delivery.incoming, now_ms) {
                 Ok(()) => {}
@@ -217,18 +274,13 @@ impl<D: Disk, L: Link> Writer<D, L> {
         self.figures.unconfirmed.set(self.unconfirmed.len() as u64);
     }
 
-    fn acknowledge(&mut self) {
-        // At the end nobody waits for the rest of a second.
-        let now_ms = if self.is_closed {
-            u64::MAX
-        } else {
-            self.now_ms()
-        };
-        for (due, acks) in self.front.poll_acks(now_ms, unix_ms()) {
+    fn acknowledge(&mut self, now_ms: u64, unix_ms: i64) {
+        for (due, acks) in self.front.poll_acks(now_ms, unix_ms) {
             let sent = acks
                 .iter()
                 .all(|ack| self.link.acknowledge(&due.gateway, ack));
-            if !sent && !self.is_closed {
+            // At the end of time there is no later.
+            if !sent && now_ms < u64::MAX {
                 self.front.handle_unsent(due, now_ms);
             }
         }
@@ -249,10 +301,6 @@ impl<D: Disk, L: Link> Writer<D, L> {
         }
         self.is_stalled = error.is_some();
         self.figures.is_stalled.set(u64::from(self.is_stalled));
-    }
-
-    fn now_ms(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 }
 

@@ -1,0 +1,78 @@
+//! What is derived from the log, and the marks beside it: a seam, so that a test can cut its power.
+
+use std::path::PathBuf;
+
+use furrow_wire::CooperativeId;
+
+use super::snapshot::{self, Snapshot, SnapshotError};
+use crate::archive::{Applied, Archive, ArchiveError, LogEntry, LogPosition};
+
+/// Where the log's consumer puts things. What was applied is applied once: its position is stored
+/// with it.
+pub trait Derived {
+    /// The last applied entry of a cooperative.
+    fn position(&self, cooperative: &CooperativeId) -> Option<LogPosition>;
+
+    /// Applies entries of one cooperative, in log order, all or none.
+    ///
+    /// # Errors
+    /// When it can't be written: call again.
+    fn apply(
+        &mut self,
+        cooperative: &CooperativeId,
+        entries: &[LogEntry],
+    ) -> Result<Applied, ArchiveError>;
+
+    /// Puts everything applied on the disk.
+    ///
+    /// # Errors
+    /// When it can't: release nothing.
+    fn make_durable(&mut self) -> Result<(), ArchiveError>;
+
+    /// The stored marks; `None` if there never were any.
+    ///
+    /// # Errors
+    /// [`SnapshotError`] when they can't be read or are damaged.
+    fn load_marks(&self) -> Result<Option<Snapshot>, SnapshotError>;
+
+    /// Replaces the stored marks; durable when this returns.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`]; the old ones are still there then.
+    fn store_marks(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError>;
+}
+
+/// The archive of a data directory, and the file of marks in it.
+#[derive(Debug)]
+pub struct DataDir {
+    /// The archive.
+    pub archive: Archive,
+    /// Where the marks are.
+    pub path: PathBuf,
+}
+
+impl Derived for DataDir {
+    fn position(&self, cooperative: &CooperativeId) -> Option<LogPosition> {
+        self.archive.position(cooperative)
+    }
+
+    fn apply(
+        &mut self,
+        cooperative: &CooperativeId,
+        entries: &[LogEntry],
+    ) -> Result<Applied, ArchiveError> {
+        self.archive.apply(cooperative, entries)
+    }
+
+    fn make_durable(&mut self) -> Result<(), ArchiveError> {
+        self.archive.make_durable()
+    }
+
+    fn load_marks(&self) -> Result<Option<Snapshot>, SnapshotError> {
+        snapshot::load(&self.path)
+    }
+
+    fn store_marks(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
+        snapshot::store(&self.path, snapshot)
+    }
+}
