@@ -26,6 +26,7 @@ use crate::log::front::FrontSetup;
 use crate::log::recover::{recover, replay};
 use crate::log::{Log, writer};
 use crate::metrics::Metrics;
+use crate::rerun;
 use crate::subscriber::{self, CLIENT_ID, LinkOptions, Stage};
 
 /// Folder of the cooperatives' files within the data directory.
@@ -51,6 +52,7 @@ pub struct Service {
     metrics: Metrics,
     stage: watch::Sender<Stage>,
     link: tokio::task::JoinHandle<()>,
+    reruns: tokio::task::JoinHandle<()>,
     http: tokio::task::JoinHandle<std::io::Result<()>>,
     webhook: Option<tokio::task::JoinHandle<()>>,
     writer: std::thread::JoinHandle<()>,
@@ -123,6 +125,13 @@ impl Service {
         let (messages, writer) =
             writer::start(log, tracker, front, link).context("can't start the log's writer")?;
         let (stage, stages) = watch::channel(Stage::Running);
+        let reruns = rerun::run(
+            settings.data_dir.clone(),
+            reader.clone(),
+            messages.clone(),
+            until(&stage, Stage::Draining),
+        );
+        let reruns = tokio::spawn(reruns);
         let link = tokio::spawn(subscriber.run(messages, stages));
 
         let router = http::router(HttpSetup {
@@ -152,6 +161,7 @@ impl Service {
             metrics,
             stage,
             link,
+            reruns,
             http,
             webhook,
             writer,
@@ -210,6 +220,7 @@ impl Service {
         }
         self.stage.send_replace(Stage::Ended);
         join("broker link", self.link).await;
+        join("reruns", self.reruns).await;
         let consumer = self.consumer;
         let drained = tokio::task::spawn_blocking(move || consumer.stop(DRAIN_CONSUMER)).await;
         if drained.is_err() {

@@ -6,12 +6,14 @@
 //! | [`front`] | what is appended, and what is acknowledged once it is durable |
 //! | [`writer`] | the thread around it: group commits, retries |
 //! | [`consumer`] | reading back in order, into the archive; letting segments go |
+//! | `cards` | signs of a card that was replaced or cloned |
 //! | [`recover`] | what is known at the start |
 //! | [`snapshot`] | the marks in a file, so that the log before it may go |
 //!
 //! The writer and the consumer meet in [`Log`] and nowhere else. The consumer never sees what is not
 //! committed, so the archive is never ahead of the log.
 
+mod cards;
 pub mod consumer;
 pub mod entry;
 mod eras;

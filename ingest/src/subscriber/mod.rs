@@ -258,7 +258,7 @@ impl Subscriber {
             bytes: publish.payload.clone(),
             received_unix_ms: unix_ms(),
         };
-        let receipt = Receipt {
+        let receipt = Receipt::Broker {
             publish,
             connection,
         };
