@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use furrow_ingest_core::GatewayKey;
+use furrow_ingest_core::{GatewayKey, Tracker};
+use furrow_journal::FileDisk;
 use furrow_wire::GreenhouseId;
 use tokio::sync::watch;
 
@@ -93,21 +94,8 @@ impl Service {
             .with_context(|| format!("can't create {}", settings.data_dir.display()))?;
         let archive = open_archive(&settings, &live, &metrics)?;
         let reader = archive.reader();
-        let log = Log::open(&settings.data_dir, settings.log.max_bytes);
-        let log = Arc::new(log.context("can't open the log")?);
-        let cooperatives: Vec<_> = settings.cooperatives.iter().map(|c| c.id.clone()).collect();
-        let snapshot = recover(&settings.data_dir, &log, &archive, &cooperatives)
-            .context("can't store the marks")?;
-        let tracker = replay(&log, &snapshot);
-        let decoder = restored_decoder(&settings, &archive)?;
         let webhook = settings.webhook.as_ref().map(Webhook::new).transpose()?;
-        let setup = ConsumerSetup {
-            data_dir: settings.data_dir.clone(),
-            fleet: fleet.clone(),
-            metrics: metrics.clone(),
-        };
-        let consumer = Consumer::new(Arc::clone(&log), archive, decoder, snapshot, setup);
-        let consumer = ConsumerThread::start(consumer).context("can't start the log's consumer")?;
+        let (log, tracker, consumer) = start_consumer(&settings, archive, &fleet, &metrics)?;
 
         let listener = tokio::net::TcpListener::bind(settings.http_listen)
             .await
@@ -285,6 +273,30 @@ pub fn open_archive(
         .collect();
     let dir = settings.data_dir.join(ARCHIVE_FOLDER);
     Archive::open(&dir, &cooperatives, live.clone(), metrics).context("can't open the archive")
+}
+
+/// Opens the log, makes the marks fit it, and starts to read it back.
+fn start_consumer(
+    settings: &Settings,
+    archive: Archive,
+    fleet: &Fleet,
+    metrics: &Metrics,
+) -> anyhow::Result<(Arc<Log<FileDisk>>, Tracker, ConsumerThread)> {
+    let log = Log::open(&settings.data_dir, settings.log.max_bytes);
+    let log = Arc::new(log.context("can't open the log")?);
+    let cooperatives: Vec<_> = settings.cooperatives.iter().map(|c| c.id.clone()).collect();
+    let snapshot = recover(&settings.data_dir, &log, &archive, &cooperatives)
+        .context("can't store the marks")?;
+    let tracker = replay(&log, &snapshot);
+    let decoder = restored_decoder(settings, &archive)?;
+    let setup = ConsumerSetup {
+        data_dir: settings.data_dir.clone(),
+        fleet: fleet.clone(),
+        metrics: metrics.clone(),
+    };
+    let consumer = Consumer::new(Arc::clone(&log), archive, decoder, snapshot, setup);
+    let consumer = ConsumerThread::start(consumer).context("can't start the log's consumer")?;
+    Ok((log, tracker, consumer))
 }
 
 /// A decoder that knows what the archive knows.

@@ -22,7 +22,7 @@ pub enum Receipt {
     /// To the broker.
     Broker {
         /// The message.
-        publish: Publish,
+        publish: Box<Publish>,
         /// Number of the connection it came by. Packet ids mean nothing on another one.
         connection: u64,
     },

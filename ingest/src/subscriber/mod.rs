@@ -259,7 +259,7 @@ impl Subscriber {
             received_unix_ms: unix_ms(),
         };
         let receipt = Receipt::Broker {
-            publish,
+            publish: Box::new(publish),
             connection,
         };
         // Waits when the log takes no more: then nothing else is to be read either. An error says
