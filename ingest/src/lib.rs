@@ -3,11 +3,13 @@
 pub mod alerting;
 pub mod archive;
 pub mod broker;
+pub mod cli;
 pub mod config;
 pub mod decode;
 pub mod http;
 pub mod log;
 pub mod metrics;
+pub mod rerun;
 pub mod run;
 pub mod subscriber;
 mod tls;

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use furrow_ingest_core::GatewayKey;
+use furrow_ingest_core::{GatewayKey, Tracker};
+use furrow_journal::FileDisk;
 use furrow_wire::GreenhouseId;
 use tokio::sync::watch;
 
@@ -27,6 +28,7 @@ use crate::log::front::FrontSetup;
 use crate::log::recover::{recover, replay};
 use crate::log::{Log, writer};
 use crate::metrics::Metrics;
+use crate::rerun;
 use crate::subscriber::{self, CLIENT_ID, LinkOptions, Stage};
 
 /// Folder of the cooperatives' files within the data directory.
@@ -52,6 +54,7 @@ pub struct Service {
     metrics: Metrics,
     stage: watch::Sender<Stage>,
     link: tokio::task::JoinHandle<()>,
+    reruns: tokio::task::JoinHandle<()>,
     http: tokio::task::JoinHandle<std::io::Result<()>>,
     webhook: Option<tokio::task::JoinHandle<()>>,
     writer: std::thread::JoinHandle<()>,
@@ -92,22 +95,8 @@ impl Service {
             .with_context(|| format!("can't create {}", settings.data_dir.display()))?;
         let archive = open_archive(&settings, &live, &metrics)?;
         let reader = archive.reader();
-        let log = Log::open(&settings.data_dir, settings.log.max_bytes);
-        let log = Arc::new(log.context("can't open the log")?);
-        let cooperatives: Vec<_> = settings.cooperatives.iter().map(|c| c.id.clone()).collect();
-        let decoder = restored_decoder(&settings, &archive)?;
         let webhook = settings.webhook.as_ref().map(Webhook::new).transpose()?;
-        let path = settings.data_dir.clone();
-        let mut derived = DataDir { archive, path };
-        let snapshot =
-            recover(&log, &mut derived, &cooperatives).context("can't store the marks")?;
-        let tracker = replay(&log, &snapshot);
-        let setup = ConsumerSetup {
-            fleet: fleet.clone(),
-            metrics: metrics.clone(),
-        };
-        let consumer = Consumer::new(Arc::clone(&log), derived, decoder, snapshot, setup);
-        let consumer = ConsumerThread::start(consumer).context("can't start the log's consumer")?;
+        let (log, tracker, consumer) = start_consumer(&settings, archive, &fleet, &metrics)?;
 
         let listener = tokio::net::TcpListener::bind(settings.http_listen)
             .await
@@ -125,6 +114,13 @@ impl Service {
         let (messages, writer) =
             writer::start(log, tracker, front, link).context("can't start the log's writer")?;
         let (stage, stages) = watch::channel(Stage::Running);
+        let reruns = rerun::run(
+            settings.data_dir.clone(),
+            reader.clone(),
+            messages.clone(),
+            until(&stage, Stage::Draining),
+        );
+        let reruns = tokio::spawn(reruns);
         let link = tokio::spawn(subscriber.run(messages, stages));
 
         let router = http::router(HttpSetup {
@@ -154,6 +150,7 @@ impl Service {
             metrics,
             stage,
             link,
+            reruns,
             http,
             webhook,
             writer,
@@ -212,6 +209,7 @@ impl Service {
         }
         self.stage.send_replace(Stage::Ended);
         join("broker link", self.link).await;
+        join("reruns", self.reruns).await;
         let consumer = self.consumer;
         let drained = tokio::task::spawn_blocking(move || consumer.stop(DRAIN_CONSUMER)).await;
         if drained.is_err() {
@@ -276,6 +274,30 @@ pub fn open_archive(
         .collect();
     let dir = settings.data_dir.join(ARCHIVE_FOLDER);
     Archive::open(&dir, &cooperatives, live.clone(), metrics).context("can't open the archive")
+}
+
+/// Opens the log, makes the marks fit it, and starts to read it back.
+fn start_consumer(
+    settings: &Settings,
+    archive: Archive,
+    fleet: &Fleet,
+    metrics: &Metrics,
+) -> anyhow::Result<(Arc<Log<FileDisk>>, Tracker, ConsumerThread)> {
+    let log = Log::open(&settings.data_dir, settings.log.max_bytes);
+    let log = Arc::new(log.context("can't open the log")?);
+    let cooperatives: Vec<_> = settings.cooperatives.iter().map(|c| c.id.clone()).collect();
+    let decoder = restored_decoder(settings, &archive)?;
+    let path = settings.data_dir.clone();
+    let mut derived = DataDir { archive, path };
+    let snapshot = recover(&log, &mut derived, &cooperatives).context("can't store the marks")?;
+    let tracker = replay(&log, &snapshot);
+    let setup = ConsumerSetup {
+        fleet: fleet.clone(),
+        metrics: metrics.clone(),
+    };
+    let consumer = Consumer::new(Arc::clone(&log), derived, decoder, snapshot, setup);
+    let consumer = ConsumerThread::start(consumer).context("can't start the log's consumer")?;
+    Ok((log, tracker, consumer))
 }
 
 /// A decoder that knows what the archive knows.

@@ -33,6 +33,11 @@ fn output(command: &mut Command) -> (Option<i32>, String, String) {
 }
 
 fn write_config(dir: &Path, broker_port: u16) {
+    write_config_of(dir, broker_port, "nha-luoi-1");
+}
+
+/// With the gateway in this greenhouse.
+fn write_config_of(dir: &Path, broker_port: u16, greenhouse: &str) {
     let text = format!(
         r#"
         data_dir = "{}"
@@ -45,7 +50,7 @@ fn write_config(dir: &Path, broker_port: u16) {
         name = "HTX Hòa Bình"
         [[cooperative.gateway]]
         id = "gw-01"
-        greenhouse = "nha-luoi-1"
+        greenhouse = "{greenhouse}"
         password = "secret"
         "#,
         dir.join("data").display()
@@ -160,4 +165,80 @@ async fn killed_at_any_moment_it_stores_everything_once() {
         .filter(|line| line.contains("\"gateway\":\"gw-01\""))
         .count();
     assert!(records >= 160, "{records}");
+}
+
+/// What a command prints, of which success is expected.
+fn printed(dir: &Path, arguments: &[&str]) -> String {
+    let (code, stdout, stderr) = output(command(dir).args(arguments));
+    assert_eq!(code, Some(0), "{arguments:?}: {stderr}");
+    stdout
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refused_records_are_listed_shown_and_run_again_by_the_running_ingest() {
+    let dir = tempfile::tempdir().unwrap();
+    write_config_of(dir.path(), 0, "nha-luoi-9");
+    let source = Source::new(7);
+    let (mut child, port) = start(dir.path());
+    write_config_of(dir.path(), port, "nha-luoi-9");
+    let mut gateway = Gateway::connect(port);
+    gateway
+        .publish("batch", false, source.packet([1, 2, 3, 9]))
+        .await;
+    gateway.wait_for_mark(&source, 3).await;
+    signal(&child, Signal::SIGTERM);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+
+    let list = printed(dir.path(), &["dead", "list"]);
+    assert_eq!(list.lines().count(), 4, "{list}");
+    assert!(
+        list.contains(
+            "catalog names greenhouse nha-luoi-1, but the gateway is assigned to nha-luoi-9"
+        ),
+        "{list}"
+    );
+    let shown = printed(
+        dir.path(),
+        &["dead", "show", "--cooperative", "hoa-binh", "2"],
+    );
+    assert!(shown.contains("\"kind\": \"batch\""), "{shown}");
+    assert!(shown.contains("\"can_be_run_again\": true"), "{shown}");
+    let hex: String = source
+        .record(2)
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect();
+    assert!(shown.contains(&hex), "{shown}");
+    let (code, _, stderr) =
+        output(command(dir.path()).args(["dead", "show", "--cooperative", "hoa-binh", "99"]));
+    assert_eq!(code, Some(1));
+    assert!(
+        stderr.contains("hoa-binh has no dead letter 99"),
+        "{stderr}"
+    );
+    let gaps = printed(dir.path(), &["gaps", "--cooperative", "hoa-binh", "--json"]);
+    assert!(gaps.contains("\"from_seq\":4,"), "{gaps}");
+    assert!(gaps.contains("\"to_seq\":8"), "{gaps}");
+    assert!(gaps.contains("\"reason\":\"waiting\""), "{gaps}");
+
+    // The configuration is put right, and what was refused is run again.
+    write_config(dir.path(), port);
+    (child, _) = start(dir.path());
+    let retry = ["dead", "retry", "--cooperative", "hoa-binh", "--all"];
+    assert_eq!(printed(dir.path(), &retry), "4 to be run again, 4 done\n");
+    assert_eq!(printed(dir.path(), &retry), "0 to be run again, 0 done\n");
+    assert_eq!(printed(dir.path(), &["dead", "list"]), "");
+    assert_eq!(printed(dir.path(), &["parked"]), "");
+    gateway.publish("batch", false, source.packet(4..=8)).await;
+    gateway.wait_for_mark(&source, 9).await;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    (child, _) = start(dir.path());
+    signal(&child, Signal::SIGTERM);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(stored_in(dir.path()), (8 * READINGS, 0));
+    assert_eq!(
+        printed(dir.path(), &["gaps"]),
+        "nothing is missing and nothing is lost\n"
+    );
 }

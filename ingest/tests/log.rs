@@ -8,13 +8,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use furrow_ingest::archive::LiveHub;
+use furrow_ingest::archive::{DeadLetter, LiveHub};
 use furrow_ingest::decode::Decoder;
-use furrow_ingest::http::Fleet;
+use furrow_ingest::http::{CardStatus, Fleet, SetBackStatus};
 use furrow_ingest::log::Log;
 use furrow_ingest::log::consumer::{Consumer, ConsumerSetup};
 use furrow_ingest::log::derived::DataDir;
-use furrow_ingest::log::entry::EntryKind;
+use furrow_ingest::log::entry::{EntryKind, Rerun};
 use furrow_ingest::log::front::{Front, FrontSetup, Incoming};
 use furrow_ingest::log::recover::{recover, replay};
 use furrow_ingest::metrics::Metrics;
@@ -33,6 +33,12 @@ struct Ingest {
 
 impl Ingest {
     fn start(disk: &SimDisk, data_dir: &Path) -> Self {
+        let decoder = Decoder::new([(key("gw-01"), "nha-luoi-1".parse().unwrap())]);
+        Self::start_with(disk, data_dir, decoder)
+    }
+
+    /// With a configuration or a program of its own.
+    fn start_with(disk: &SimDisk, data_dir: &Path, mut decoder: Decoder) -> Self {
         let options = Options {
             segment_bytes: 16 * 1024,
             cap_bytes: 8 * 16 * 1024,
@@ -43,7 +49,6 @@ impl Ingest {
         let (fleet, live, metrics) = (Fleet::default(), LiveHub::default(), Metrics::default());
         let archive = open_archive(data_dir, &live);
         let id = key("gw-01").cooperative;
-        let mut decoder = Decoder::new([(key("gw-01"), "nha-luoi-1".parse().unwrap())]);
         for (_, _, body) in archive.catalogs(&id).unwrap() {
             decoder.restore_catalog(&key("gw-01"), &body);
         }
@@ -105,6 +110,40 @@ impl Ingest {
 
     fn stored(&self) -> (u64, u64) {
         stored(&self.consumer.derived().archive)
+    }
+
+    /// First seq, last seq and reason of everything that is not there.
+    fn gaps(&self) -> Vec<(u64, u64, String)> {
+        let reader = self.consumer.derived().archive.reader();
+        let rows = reader.gaps(&key("gw-01").cooperative, None).unwrap();
+        let of = rows.into_iter();
+        of.map(|row| (row.from_seq, row.to_seq, row.reason))
+            .collect()
+    }
+
+    fn dead(&self) -> Vec<DeadLetter> {
+        let reader = self.consumer.derived().archive.reader();
+        let id = key("gw-01").cooperative;
+        reader.dead_letters(&id, None, i64::MIN, 100).unwrap()
+    }
+
+    /// Has dead letters run again, all in one group of the log.
+    fn rerun(&mut self, letters: &[DeadLetter]) {
+        for letter in letters {
+            let rerun = Rerun {
+                id: letter.id,
+                received_unix_ms: letter.received_unix_ms,
+                bytes: letter.bytes.clone().unwrap(),
+            };
+            self.send(EntryKind::Rerun, rerun.encode()).unwrap();
+        }
+        self.front.commit().unwrap();
+        self.drain();
+    }
+
+    fn card(&self) -> CardStatus {
+        let key = key("gw-01");
+        self.fleet.get(&key.cooperative, &key.gateway).card
     }
 }
 
@@ -272,7 +311,10 @@ fn losses_close_gaps_and_garbage_is_kept_for_people() {
     assert_eq!((status(&ingest).parked, status(&ingest).dead), (0, 2));
     let gaps = ingest.consumer.derived().archive.reader();
     let gaps = gaps
-        .gaps(&key("gw-01").cooperative, &"nha-luoi-1".parse().unwrap())
+        .gaps(
+            &key("gw-01").cooperative,
+            Some(&"nha-luoi-1".parse().unwrap()),
+        )
         .unwrap();
     assert_eq!(gaps.len(), 1);
 }
@@ -417,4 +459,216 @@ fn a_power_cut_at_any_step_loses_nothing_acknowledged_and_stores_nothing_twice()
         assert_eq!(ingest.consumer.tracker(), ingest.front.tracker());
         steps
     }
+}
+
+fn gap(from: u64, to: u64, reason: &str) -> (u64, u64, String) {
+    (from, to, reason.to_owned())
+}
+
+#[test]
+fn what_is_missing_is_listed_until_it_comes_or_is_told_lost() {
+    let (disk, dir) = (SimDisk::new(), tempfile::tempdir().unwrap());
+    let source = Source::new(7);
+    let mut ingest = Ingest::start(&disk, dir.path());
+    ingest.offer(source.packet(1..=4)).unwrap();
+    ingest.offer(source.packet([12])).unwrap();
+    ingest.front.commit().unwrap();
+    ingest.drain();
+    assert_eq!(ingest.gaps(), [gap(5, 11, "waiting")]);
+    // Its card no longer begins where it did.
+    ingest.send(EntryKind::State, source.state(8, 12)).unwrap();
+    ingest.front.commit().unwrap();
+    ingest.drain();
+    let expected = [gap(5, 7, "missing"), gap(8, 11, "waiting")];
+    assert_eq!(ingest.gaps(), expected);
+    // Killed without a snapshot, it reads the log again and comes to the same.
+    drop(ingest);
+    disk.restart(Survival::Nothing);
+    let mut ingest = Ingest::start(&disk, dir.path());
+    ingest.drain();
+    assert_eq!(ingest.gaps(), expected);
+    ingest.offer(source.packet(8..=10)).unwrap();
+    ingest.front.commit().unwrap();
+    ingest.drain();
+    assert_eq!(
+        ingest.gaps(),
+        [gap(5, 7, "missing"), gap(11, 11, "waiting")]
+    );
+    // With a snapshot and an empty log behind it.
+    ingest.consumer.checkpoint().unwrap();
+    drop(ingest);
+    let mut ingest = Ingest::start(&disk, dir.path());
+    ingest.offer(source.packet([11])).unwrap();
+    ingest.offer(source.loss(13, 5, 7)).unwrap();
+    ingest.front.commit().unwrap();
+    assert_eq!(ingest.acks(), [ack(&[mark(7, 13, &[])])]);
+    ingest.drain();
+    assert_eq!(ingest.gaps(), [gap(5, 7, "cap_reached")]);
+}
+
+#[test]
+fn dead_letters_that_are_run_again_are_stored_once() {
+    let (disk, dir) = (SimDisk::new(), tempfile::tempdir().unwrap());
+    let source = Source::new(7);
+    let wrong = || Decoder::new([(key("gw-01"), "nha-luoi-9".parse().unwrap())]);
+    let mut ingest = Ingest::start_with(&disk, dir.path(), wrong());
+    ingest.offer(source.packet(1..=5)).unwrap();
+    ingest.front.commit().unwrap();
+    ingest.drain();
+    assert_eq!(ingest.stored(), (0, 0));
+    let dead = ingest.dead();
+    assert_eq!(dead.len(), 5);
+    let whose = "catalog names greenhouse nha-luoi-1, but the gateway is assigned to nha-luoi-9";
+    assert_eq!(dead[0].reason, whose);
+
+    // Nothing has changed: refused again, and still only once each.
+    ingest.rerun(&dead);
+    let again = ingest.dead();
+    assert_eq!(again.len(), 5);
+    assert_eq!(again[0].reason, whose);
+    assert_eq!(again[0].bytes, dead[0].bytes);
+    drop(ingest);
+
+    // The configuration is put right. Killed after the log's sync, it is done at the next start.
+    let mut ingest = Ingest::start(&disk, dir.path());
+    for letter in &again {
+        let rerun = Rerun {
+            id: letter.id,
+            received_unix_ms: letter.received_unix_ms,
+            bytes: letter.bytes.clone().unwrap(),
+        };
+        ingest.send(EntryKind::Rerun, rerun.encode()).unwrap();
+    }
+    ingest.front.commit().unwrap();
+    drop(ingest);
+    disk.restart(Survival::Nothing);
+    let mut ingest = Ingest::start(&disk, dir.path());
+    // Asked for once more, because nobody could say that it was taken.
+    ingest.rerun(&again);
+    ingest.rerun(&again);
+    assert_eq!(ingest.dead(), []);
+    assert_eq!(ingest.stored(), (4 * READINGS, 0));
+    // And read once more from the log, after a kill without a snapshot.
+    drop(ingest);
+    disk.restart(Survival::Nothing);
+    let mut ingest = Ingest::start(&disk, dir.path());
+    ingest.drain();
+    assert_eq!(
+        (ingest.stored(), ingest.dead()),
+        ((4 * READINGS, 0), vec![])
+    );
+}
+
+#[test]
+fn a_dead_letter_is_not_taken_for_another_that_got_its_number() {
+    let (disk, dir) = (SimDisk::new(), tempfile::tempdir().unwrap());
+    let source = Source::new(7);
+    let wrong = Decoder::new([(key("gw-01"), "nha-luoi-9".parse().unwrap())]);
+    let mut ingest = Ingest::start_with(&disk, dir.path(), wrong);
+    ingest.offer(source.packet(1..=2)).unwrap();
+    ingest.front.commit().unwrap();
+    ingest.drain();
+    let mut dead = ingest.dead();
+    dead[0].bytes = dead[1].bytes.clone();
+    ingest.rerun(&dead[..1]);
+    assert_eq!(ingest.dead().len(), 2);
+}
+
+#[test]
+fn parked_records_come_out_when_a_newer_program_starts() {
+    let (disk, dir) = (SimDisk::new(), tempfile::tempdir().unwrap());
+    let source = Source::new(7);
+    let older = Decoder::new([(key("gw-01"), "nha-luoi-1".parse().unwrap())]).of_body_version(0);
+    let mut ingest = Ingest::start_with(&disk, dir.path(), older);
+    ingest.offer(source.packet(1..=4)).unwrap();
+    ingest.front.commit().unwrap();
+    assert_eq!(ingest.acks(), [ack(&[mark(7, 4, &[])])]);
+    ingest.drain();
+    ingest.consumer.checkpoint().unwrap();
+    let reader = ingest.consumer.derived().archive.reader();
+    let parked = reader.parked(&key("gw-01").cooperative).unwrap();
+    assert_eq!((ingest.stored(), parked.len()), ((0, 0), 4));
+    drop(ingest);
+    let mut ingest = Ingest::start(&disk, dir.path());
+    ingest.offer(source.packet([5])).unwrap();
+    ingest.front.commit().unwrap();
+    ingest.drain();
+    let parked = reader.parked(&key("gw-01").cooperative).unwrap();
+    assert_eq!((ingest.stored(), parked.len()), ((4 * READINGS, 0), 0));
+}
+
+#[test]
+fn two_contents_under_one_name_are_both_kept_and_never_mixed() {
+    let (disk, dir) = (SimDisk::new(), tempfile::tempdir().unwrap());
+    let source = Source::new(7);
+    let mut clone = Source::new(7);
+    clone.offset_minutes = 3;
+    let mut ingest = Ingest::start(&disk, dir.path());
+    ingest.offer(source.packet(1..=4)).unwrap();
+    for _ in 0..3 {
+        // Its catalog is the same, byte for byte: a repetition.
+        ingest.offer(clone.packet([1, 3])).unwrap();
+    }
+    ingest.front.commit().unwrap();
+    assert_eq!(ingest.acks(), [ack(&[mark(7, 4, &[])])]);
+    ingest.drain();
+    let kept = |ingest: &Ingest| {
+        let dead = ingest.dead();
+        assert_eq!(dead.len(), 1);
+        assert_eq!(dead[0].bytes, Some(clone.record(3)));
+        assert_eq!(
+            dead[0].reason,
+            "its name is taken by other bytes: two gateways write one stream"
+        );
+        assert_eq!(ingest.stored(), (3 * READINGS, 0));
+    };
+    kept(&ingest);
+    assert_eq!(ingest.card().conflicting_records, 1);
+    for checkpoint in [false, true] {
+        if checkpoint {
+            ingest.consumer.checkpoint().unwrap();
+        }
+        drop(ingest);
+        disk.restart(Survival::Nothing);
+        ingest = Ingest::start(&disk, dir.path());
+        ingest.offer(clone.packet([3])).unwrap();
+        ingest.offer(source.packet([3])).unwrap();
+        ingest.front.commit().unwrap();
+        ingest.drain();
+        kept(&ingest);
+    }
+}
+
+#[test]
+fn a_card_that_went_back_in_time_and_a_clone_are_shown() {
+    let (disk, dir) = (SimDisk::new(), tempfile::tempdir().unwrap());
+    let (source, next) = (Source::new(7), Source::new(8));
+    let mut ingest = Ingest::start(&disk, dir.path());
+    ingest.offer(source.packet(1..=9)).unwrap();
+    ingest.send(EntryKind::State, source.state(1, 9)).unwrap();
+    assert_eq!(ingest.card(), CardStatus::default());
+    // An old message of the stream that is written.
+    ingest.send(EntryKind::State, source.state(1, 4)).unwrap();
+    assert_eq!(ingest.card(), CardStatus::default());
+    let birth = |boot, held: &[(&Source, u64)]| kit::birth(boot, held);
+    let back = birth(2, &[(&source, 4), (&next, 1)]);
+    ingest.send(EntryKind::State, back).unwrap();
+    let set_back = vec![SetBackStatus {
+        stream: "0000000000000007".to_owned(),
+        held_last: 4,
+        stored_last: 9,
+    }];
+    let expected = CardStatus {
+        set_back,
+        ..CardStatus::default()
+    };
+    assert_eq!(ingest.card(), expected);
+    // The card it was copied from is still in use.
+    let other = birth(1, &[(&source, 9)]);
+    ingest.send(EntryKind::State, other).unwrap();
+    let seen = ingest.card().clones_seen_ms;
+    assert_eq!(seen, Some(kit::START_MS + 3_600_000));
+    ingest.front.commit().unwrap();
+    ingest.drain();
+    assert_eq!(ingest.stored(), (8 * READINGS, 0));
 }

@@ -4,11 +4,16 @@
 //! No clock, file, socket or thread: time is an argument, effects are return values.
 
 mod acks;
+mod missing;
+mod seen;
 mod stream;
 mod tracker;
 
 pub use acks::{ACK_AFTER_MS, ACK_AFTER_PACKETS, AckSchedule, AckScope, DueAck};
+pub use missing::Missing;
+pub use seen::MAX_SEEN;
 pub use stream::{MAX_KNOWN_GAPS, SeqRange, StreamTrack, Verdict};
 pub use tracker::{
-    FORGET_AFTER_MS, Gap, GatewayKey, MAX_STREAMS_PER_GATEWAY, Offer, Outcome, Remembered, Tracker,
+    FORGET_AFTER_MS, Gap, GatewayKey, MAX_STREAMS_PER_GATEWAY, Offer, Offered, Outcome, Remembered,
+    SetBack, Taken, Tracker,
 };

@@ -48,6 +48,12 @@ impl StreamTrack {
         &self.ranges
     }
 
+    /// The last seq that is held, or known lost; 0: none.
+    #[must_use]
+    pub fn last(&self) -> Seq {
+        Seq(self.ranges.last().map_or(self.mark, |range| range.1))
+    }
+
     /// What is known lost, as far as it is remembered.
     #[must_use]
     pub fn gaps(&self) -> &[SeqRange] {

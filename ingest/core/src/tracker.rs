@@ -10,6 +10,8 @@ use std::fmt;
 use furrow_wire::{CooperativeId, GatewayId, HeldStream, RecordName, Seq, StreamId, StreamMarks};
 use serde::{Deserialize, Serialize};
 
+use crate::missing::{Missing, Word, revised};
+use crate::seen::Seen;
 use crate::stream::{SeqRange, StreamTrack, Verdict};
 
 /// Streams remembered per gateway. A stream is drawn at each start of a gateway's process, so this
@@ -35,6 +37,39 @@ pub struct Offer {
     pub name: RecordName,
     /// For a loss: which seqs of which stream will never come.
     pub lost: Option<(StreamId, SeqRange)>,
+}
+
+/// An offer, and what its bytes look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offered {
+    /// What is offered.
+    pub offer: Offer,
+    /// CRC-32C of the encoded record, header included.
+    pub checksum: u32,
+}
+
+/// What becomes of a record of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// Not held yet: store it.
+    New,
+    /// Held already, with the same bytes as far as is remembered: store nothing.
+    Duplicate,
+    /// Beyond what can be held: store nothing, acknowledge nothing.
+    Beyond,
+    /// Its name is held with other bytes: keep it aside, it is not what is held.
+    Conflict,
+}
+
+/// A stream of which a gateway holds less than it has delivered: its journal went back in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SetBack {
+    /// Which.
+    pub stream: StreamId,
+    /// The last record that the gateway holds, by its word.
+    pub held_last: u64,
+    /// The last record that it delivered.
+    pub stored_last: u64,
 }
 
 /// Seqs of one stream that will never come.
@@ -68,6 +103,11 @@ pub struct Remembered {
     pub track: StreamTrack,
     /// Receive time of the first state that did not name it, Unix milliseconds.
     pub unheld_since_ms: Option<i64>,
+    /// What is missing of it. Sorted.
+    #[serde(default)]
+    missing: Vec<Missing>,
+    #[serde(default)]
+    seen: Seen,
 }
 
 impl fmt::Display for GatewayKey {
@@ -125,6 +165,102 @@ impl Tracker {
         outcome(Verdict::New, gaps)
     }
 
+    /// Whether [`Tracker::apply_packet`] would change anything: if not, the packet need not be logged.
+    #[must_use]
+    pub fn has_news(&self, key: &GatewayKey, records: &[Offered]) -> bool {
+        records.iter().any(|record| match self.taken(key, record) {
+            Taken::New | Taken::Conflict => true,
+            Taken::Duplicate | Taken::Beyond => false,
+        })
+    }
+
+    /// What [`Tracker::apply_packet`] would do with one record.
+    #[must_use]
+    pub fn taken(&self, key: &GatewayKey, record: &Offered) -> Taken {
+        let name = record.offer.name;
+        match self.verdict(key, &record.offer) {
+            Verdict::New => Taken::New,
+            Verdict::Beyond => Taken::Beyond,
+            Verdict::Duplicate => {
+                let streams = self.gateways.get(key);
+                let known = streams.and_then(|streams| streams.get(&name.stream));
+                let conflicts =
+                    known.is_some_and(|known| known.seen.conflicts(name.seq, record.checksum));
+                if conflicts {
+                    Taken::Conflict
+                } else {
+                    Taken::Duplicate
+                }
+            }
+        }
+    }
+
+    /// Takes the records of a packet, in order.
+    pub fn apply_packet(
+        &mut self,
+        key: &GatewayKey,
+        records: &[Offered],
+        received_ms: i64,
+    ) -> Vec<Taken> {
+        let mut touched = BTreeSet::new();
+        let mut all = Vec::with_capacity(records.len());
+        for record in records {
+            let taken = self.taken(key, record);
+            self.apply(key, &record.offer);
+            let name = record.offer.name;
+            let streams = self.gateways.entry(key.clone()).or_default();
+            match taken {
+                Taken::New | Taken::Conflict => {
+                    let known = stream_of(streams, name.stream);
+                    known.seen.note(name.seq, record.checksum);
+                }
+                Taken::Duplicate | Taken::Beyond => {}
+            }
+            touched.insert(name.stream);
+            touched.extend(record.offer.lost.map(|(stream, _)| stream));
+            all.push(taken);
+        }
+        if let Some(streams) = self.gateways.get_mut(key) {
+            for stream in touched {
+                if let Some(known) = streams.get_mut(&stream) {
+                    known.revise(Word::None, received_ms);
+                }
+            }
+        }
+        all
+    }
+
+    /// What is missing of a gateway's streams; nothing for a stream of which everything has come.
+    #[must_use]
+    pub fn missing_of(&self, key: &GatewayKey) -> BTreeMap<StreamId, Vec<Missing>> {
+        let streams = self.gateways.get(key).into_iter().flatten();
+        streams
+            .filter(|(_, known)| !known.missing.is_empty())
+            .map(|(stream, known)| (*stream, known.missing.clone()))
+            .collect()
+    }
+
+    /// Streams that end, on the gateway's card, before what it has delivered: the card was replaced by
+    /// an older image, or cloned. `held` is oldest first; the newest stream is still written, so an old
+    /// message may truly name less of it.
+    #[must_use]
+    pub fn set_back(&self, key: &GatewayKey, held: &[HeldStream]) -> Vec<SetBack> {
+        let finished = held.split_last().map_or(held, |(_, finished)| finished);
+        let streams = self.gateways.get(key);
+        finished
+            .iter()
+            .filter_map(|entry| {
+                let known = streams?.get(&entry.stream)?;
+                let stored_last = known.track.last().0;
+                (entry.last < stored_last).then_some(SetBack {
+                    stream: entry.stream,
+                    held_last: entry.last,
+                    stored_last,
+                })
+            })
+            .collect()
+    }
+
     /// Whether [`Tracker::handle_state`] would change anything: if not, the state need not be logged.
     #[must_use]
     pub fn is_moved_by(&self, key: &GatewayKey, held: &[HeldStream], received_ms: i64) -> bool {
@@ -139,7 +275,9 @@ impl Tracker {
     pub fn handle_state(&mut self, key: &GatewayKey, held: &[HeldStream], received_ms: i64) {
         let streams = self.gateways.entry(key.clone()).or_default();
         for entry in held {
-            stream_of(streams, entry.stream).unheld_since_ms = None;
+            let known = stream_of(streams, entry.stream);
+            known.unheld_since_ms = None;
+            known.revise(Word::HoldsFrom(entry.first), received_ms);
         }
         let named: BTreeSet<StreamId> = held.iter().map(|entry| entry.stream).collect();
         streams.retain(|stream, known| {
@@ -147,6 +285,7 @@ impl Tracker {
                 return true;
             }
             let since = *known.unheld_since_ms.get_or_insert(received_ms);
+            known.revise(Word::HoldsNothing, received_ms);
             received_ms.saturating_sub(since) < FORGET_AFTER_MS
         });
         if streams.is_empty() {
@@ -216,6 +355,20 @@ impl Tracker {
                 .iter()
                 .map(move |(stream, known)| (key, *stream, known))
         })
+    }
+}
+
+impl Remembered {
+    fn revise(&mut self, word: Word, now_ms: i64) {
+        // The usual case: everything has come, and the gateway's word changes nothing.
+        let is_whole = self.missing.is_empty() && self.track.ranges().is_empty();
+        let first = match word {
+            Word::HoldsFrom(first) => first,
+            Word::None | Word::HoldsNothing => 1,
+        };
+        if !is_whole || first > self.track.mark().0.saturating_add(1) {
+            self.missing = revised(&self.track, &self.missing, word, now_ms);
+        }
     }
 }
 

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use furrow_ingest_core::Missing;
 use furrow_wire::{
     Batch, BootId, Catalog, CatalogHash, ClockMapping, Events, GatewayId, GreenhouseId, Loss,
-    RecordName,
+    RecordName, StreamId,
 };
 
 /// Place of an entry in ingest's log. Ordered like the log.
@@ -98,6 +99,27 @@ pub enum Change {
     Unparked {
         /// Which.
         record: RecordName,
+    },
+    /// What is missing of a stream, in place of what was.
+    Missing {
+        /// Whose stream.
+        gateway: GatewayId,
+        /// Where it stands.
+        greenhouse: GreenhouseId,
+        /// Which.
+        stream: StreamId,
+        /// All of it; empty when everything has come.
+        missing: Vec<Missing>,
+    },
+    /// A dead letter that was run again. If it is still there, with these bytes, it goes and the changes
+    /// are applied; if not, this was done before, and nothing is.
+    Rerun {
+        /// Its number.
+        id: i64,
+        /// Its bytes.
+        bytes: Bytes,
+        /// What its record changes.
+        changes: Vec<Change>,
     },
 }
 

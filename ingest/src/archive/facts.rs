@@ -1,22 +1,20 @@
-//! What is stored about a cooperative beside its readings: events, gaps, refused and waiting records,
+//! What is stored about a cooperative beside its readings: which table each change goes to; events,
 //! catalogs and clock mappings. All of it is small, and applying it twice changes nothing.
 
 use bytes::Bytes;
 use furrow_wire::{
-    BootId, Catalog, CatalogHash, ClockMapping, ClockState, Events, GatewayId, GreenhouseId, Loss,
-    LossReason, RecordName, Seq, StreamId,
+    BootId, Catalog, CatalogHash, ClockMapping, ClockState, Events, GatewayId, GreenhouseId,
+    RecordName,
 };
 use rusqlite::{Connection, params};
 use serde_json::json;
 
 use super::StoreError;
-use super::change::{Applied, Change, ParkReason, ParkedRecord};
+use super::change::{Applied, Change};
 use super::events::EventRow;
 use super::live::{LiveKind, LiveMessage};
 use super::store::State;
-
-/// Refused records whose bytes are kept; of later ones only the reason is. At 64 KiB each, 640 MB.
-const DEAD_BODIES_MAX: u32 = 10_000;
+use super::{aside, gaps};
 
 impl State {
     /// Applies one change in the running transaction.
@@ -56,21 +54,37 @@ impl State {
                 record: _,
                 loss,
                 received_unix_ms,
-            } => insert_gap(db, gateway, greenhouse, loss, *received_unix_ms),
+            } => gaps::insert_loss(db, gateway, greenhouse, loss, *received_unix_ms),
             Change::DeadLetter {
                 gateway,
                 record,
                 reason,
                 bytes,
                 received_unix_ms,
-            } => insert_dead(db, gateway, *record, *received_unix_ms, reason, bytes),
-            Change::Parked(parked) => insert_parked(db, parked),
+            } => aside::insert_dead(db, gateway, *record, *received_unix_ms, reason, bytes),
+            Change::Parked(parked) => aside::insert_parked(db, parked),
             Change::Unparked { record } => {
                 db.prepare_cached("DELETE FROM parked WHERE stream = ?1 AND seq = ?2")?
                     .execute(params![
                         record.stream.0.cast_signed(),
                         record.seq.0.cast_signed()
                     ])?;
+                Ok(())
+            }
+            Change::Missing {
+                gateway,
+                greenhouse,
+                stream,
+                missing,
+            } => gaps::replace_missing(db, gateway, greenhouse, *stream, missing),
+            Change::Rerun { id, bytes, changes } => {
+                if !aside::take_dead(db, *id, bytes)? {
+                    tracing::info!(id, "dead letter was run again before");
+                    return Ok(());
+                }
+                for change in changes {
+                    self.apply_change(db, change, applied)?;
+                }
                 Ok(())
             }
         }
@@ -126,68 +140,6 @@ impl State {
     }
 }
 
-fn loss_text(reason: LossReason) -> &'static str {
-    match reason {
-        LossReason::CapReached => "cap_reached",
-        LossReason::Damaged => "damaged",
-        LossReason::DiskFull => "disk_full",
-    }
-}
-
-fn insert_gap(
-    db: &Connection,
-    gateway: &GatewayId,
-    greenhouse: &GreenhouseId,
-    loss: &Loss,
-    received_ms: i64,
-) -> Result<(), StoreError> {
-    db.prepare_cached(
-        "INSERT OR IGNORE INTO gap (greenhouse, gateway, stream, from_seq, to_seq, readings,
-             since_ms, reason, text) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-    )?
-    .execute(params![
-        greenhouse.as_str(),
-        gateway.as_str(),
-        loss.stream.0.cast_signed(),
-        loss.from_seq.0.cast_signed(),
-        loss.to_seq.0.cast_signed(),
-        loss.readings.cast_signed(),
-        received_ms,
-        loss_text(loss.reason),
-        loss.text
-    ])?;
-    Ok(())
-}
-
-/// Keeps a refused record.
-pub(super) fn insert_dead(
-    db: &Connection,
-    gateway: &GatewayId,
-    record: Option<RecordName>,
-    received_ms: i64,
-    reason: &str,
-    bytes: &[u8],
-) -> Result<(), StoreError> {
-    let held: u32 = db
-        .prepare_cached("SELECT COUNT(*) FROM dead")?
-        .query_row([], |row| row.get(0))?;
-    let body = (held < DEAD_BODIES_MAX).then_some(bytes);
-    tracing::warn!(%gateway, reason, kept = body.is_some(), "record refused");
-    db.prepare_cached(
-        "INSERT INTO dead (gateway, stream, seq, received_ms, reason, body)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    )?
-    .execute(params![
-        gateway.as_str(),
-        record.map(|record| record.stream.0.cast_signed()),
-        record.map(|record| record.seq.0.cast_signed()),
-        received_ms,
-        reason,
-        body
-    ])?;
-    Ok(())
-}
-
 fn insert_catalog(
     db: &Connection,
     gateway: &GatewayId,
@@ -234,28 +186,6 @@ fn insert_mapping(
     Ok(())
 }
 
-fn insert_parked(db: &Connection, parked: &ParkedRecord) -> Result<(), StoreError> {
-    let (waits_for, waits_id) = match parked.reason {
-        ParkReason::Catalog(hash) => ("catalog", Some(hash.0.cast_signed())),
-        ParkReason::Mapping(boot) => ("mapping", Some(boot.0.cast_signed())),
-        ParkReason::Version => ("version", None),
-    };
-    db.prepare_cached(
-        "INSERT OR REPLACE INTO parked (stream, seq, gateway, waits_for, waits_id, received_ms,
-             body) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )?
-    .execute(params![
-        parked.record.stream.0.cast_signed(),
-        parked.record.seq.0.cast_signed(),
-        parked.gateway.as_str(),
-        waits_for,
-        waits_id,
-        parked.received_unix_ms,
-        &parked.bytes[..]
-    ])?;
-    Ok(())
-}
-
 /// All catalogs: gateway, hash, body.
 pub(super) fn catalogs(
     db: &Connection,
@@ -290,35 +220,6 @@ pub(super) fn mappings(db: &Connection) -> Result<Vec<(GatewayId, ClockMapping)>
             state,
         };
         out.push((row.get::<_, String>(0)?.parse()?, mapping));
-    }
-    Ok(out)
-}
-
-/// All records that wait, oldest first.
-pub(super) fn parked(db: &Connection) -> Result<Vec<ParkedRecord>, StoreError> {
-    let mut query = db.prepare(
-        "SELECT gateway, stream, seq, waits_for, waits_id, received_ms, body
-         FROM parked ORDER BY received_ms, stream, seq",
-    )?;
-    let mut rows = query.query([])?;
-    let mut out = Vec::new();
-    while let Some(row) = rows.next()? {
-        let waits_id = row.get::<_, Option<i64>>(4)?.unwrap_or(0).cast_unsigned();
-        let reason = match row.get::<_, String>(3)?.as_str() {
-            "catalog" => ParkReason::Catalog(CatalogHash(waits_id)),
-            "mapping" => ParkReason::Mapping(BootId(waits_id)),
-            _ => ParkReason::Version,
-        };
-        out.push(ParkedRecord {
-            gateway: row.get::<_, String>(0)?.parse()?,
-            record: RecordName {
-                stream: StreamId(row.get::<_, i64>(1)?.cast_unsigned()),
-                seq: Seq(row.get::<_, i64>(2)?.cast_unsigned()),
-            },
-            reason,
-            bytes: row.get::<_, Vec<u8>>(6)?.into(),
-            received_unix_ms: row.get(5)?,
-        });
     }
     Ok(out)
 }

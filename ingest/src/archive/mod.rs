@@ -16,6 +16,8 @@
 //! | `readings` | taking in a batch: what is new |
 //! | `flush` | from rows by batch to blocks by series, and their roll-ups |
 //! | `facts`, `events` | everything beside readings |
+//! | `aside` | refused and waiting records |
+//! | `gaps` | what is lost or missing |
 //! | `codec` | how readings lie in blobs |
 //! | `damage` | blobs that are not what was written |
 //! | `schema` | tables and connections |
@@ -32,6 +34,7 @@ use furrow_wire::{CatalogHash, ClockMapping, CooperativeId, GatewayId};
 use crate::alerting::AlertRule;
 use crate::metrics::{Counter, Metrics};
 
+mod aside;
 pub mod change;
 mod codec;
 mod damage;
@@ -39,6 +42,7 @@ mod error;
 mod events;
 mod facts;
 mod flush;
+mod gaps;
 pub mod live;
 mod query;
 pub mod reader;
@@ -49,9 +53,11 @@ mod series;
 mod shared;
 mod store;
 
+pub use aside::DeadLetter;
 pub use change::{Applied, Change, LogEntry, LogPosition, ParkReason, ParkedRecord, Readings};
 pub use error::{ArchiveError, StoreError};
 pub use events::EventRow;
+pub use gaps::GapRow;
 pub use live::LiveHub;
 pub use query::{Point, SeriesPoints};
 pub use reader::ArchiveReader;
@@ -198,7 +204,7 @@ impl Archive {
     /// When the file can't be read.
     pub fn parked(&self, cooperative: &CooperativeId) -> Result<Vec<ParkedRecord>, ArchiveError> {
         let store = self.store(cooperative)?;
-        facts::parked(store.db()).map_err(|error| error.during("read", cooperative))
+        aside::parked(store.db()).map_err(|error| error.during("read", cooperative))
     }
 
     /// A reader of the same files.

@@ -187,36 +187,6 @@ impl ArchiveReader {
         })
     }
 
-    /// Records that will never come, newest first, at most [`ROWS_MAX`].
-    ///
-    /// # Errors
-    /// When the file can't be read.
-    pub fn gaps(
-        &self,
-        cooperative: &CooperativeId,
-        greenhouse: &GreenhouseId,
-    ) -> Result<Vec<Value>, ArchiveError> {
-        self.shared(cooperative)?.with("read", |db| {
-            let mut query = db.prepare_cached(
-                "SELECT gateway, stream, from_seq, to_seq, readings, since_ms, reason, text
-                 FROM gap WHERE greenhouse = ?1 ORDER BY id DESC LIMIT ?2",
-            )?;
-            let rows = query.query_map(params![greenhouse.as_str(), ROWS_MAX], |row| {
-                Ok(json!({
-                    "gateway": row.get::<_, String>(0)?,
-                    "stream": format!("{:016x}", row.get::<_, i64>(1)?),
-                    "from_seq": row.get::<_, i64>(2)?,
-                    "to_seq": row.get::<_, i64>(3)?,
-                    "readings": row.get::<_, i64>(4)?,
-                    "since_ms": row.get::<_, i64>(5)?,
-                    "reason": row.get::<_, String>(6)?,
-                    "text": row.get::<_, String>(7)?,
-                }))
-            })?;
-            Ok(rows.collect::<Result<_, _>>()?)
-        })
-    }
-
     /// Alerts that began before `to_ms` and were not over at `from_ms`, newest first, at most [`ROWS_MAX`].
     ///
     /// # Errors
@@ -385,7 +355,7 @@ impl ArchiveReader {
         })
     }
 
-    fn shared(&self, cooperative: &CooperativeId) -> Result<&Shared, ArchiveError> {
+    pub(super) fn shared(&self, cooperative: &CooperativeId) -> Result<&Shared, ArchiveError> {
         self.cooperatives
             .get(cooperative)
             .map(Arc::as_ref)

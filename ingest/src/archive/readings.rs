@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use furrow_alerts::{Interval, Sample};
-use furrow_wire::{Column, Quality, encode_batch};
+use furrow_wire::{Column, Quality, Record, RecordKind, encode_batch};
 use rusqlite::{Connection, params};
 
 use super::change::{Applied, Readings};
@@ -17,7 +17,7 @@ use super::codec::pending::{PendingWriter, read_pending};
 use super::damage::readable;
 use super::series::{KnownTimes, Resolved, Series};
 use super::store::{Place, State};
-use super::{StoreError, facts};
+use super::{StoreError, aside};
 
 /// Greatest mantissa taken: beyond it a JSON number is no longer exact, and no sensor has such steps.
 pub(super) const MANTISSA_MAX: i64 = 1 << 53;
@@ -81,10 +81,16 @@ impl State {
         if refused > 0 {
             applied.readings_refused += refused;
             let reason = format!("{refused} readings refused: {}", intake.reason);
-            let bytes = encode_batch(batch).unwrap_or_default();
+            // The whole record again, so that it can be run again.
+            let record = Record {
+                name: readings.record,
+                kind: RecordKind::Batch,
+                body: encode_batch(batch).unwrap_or_default(),
+            };
+            let bytes = record.encode().unwrap_or_default();
             let received_ms = readings.received_unix_ms;
             let record = Some(readings.record);
-            facts::insert_dead(db, &readings.gateway, record, received_ms, &reason, &bytes)?;
+            aside::insert_dead(db, &readings.gateway, record, received_ms, &reason, &bytes)?;
         }
         self.write_pending(db, readings, &mut intake, applied)?;
         self.watch(db, readings, &resolved, &mut intake)?;

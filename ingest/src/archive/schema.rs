@@ -200,6 +200,20 @@ CREATE TABLE outbox (
 CREATE INDEX outbox_unsent ON outbox (id) WHERE sent_ms IS NULL AND given_up IS NULL;
 ";
 
+/// Tables that came later. A program that does not know them goes on without.
+const LATER_TABLES: &str = "
+CREATE TABLE IF NOT EXISTS missing (
+    gateway    TEXT NOT NULL,
+    stream     INTEGER NOT NULL,
+    from_seq   INTEGER NOT NULL,
+    to_seq     INTEGER NOT NULL,
+    greenhouse TEXT NOT NULL,
+    since_ms   INTEGER NOT NULL,
+    gone_ms    INTEGER,
+    PRIMARY KEY (gateway, stream, from_seq)
+) WITHOUT ROWID;
+";
+
 /// Opens or creates a cooperative's file for its one writer.
 pub(super) fn open_writer(path: &Path, owner: &CooperativeId) -> Result<Connection, StoreError> {
     let mut db = Connection::open(path)?;
@@ -229,6 +243,7 @@ pub(super) fn open_writer(path: &Path, owner: &CooperativeId) -> Result<Connecti
         });
     }
     check_owner(&db, owner)?;
+    db.execute_batch(LATER_TABLES)?;
     Ok(db)
 }
 

@@ -25,6 +25,7 @@ const MAX_MAPPINGS: usize = 1_024;
 pub(super) struct GatewayDecoder {
     gateway: GatewayId,
     greenhouse: GreenhouseId,
+    body_version: u8,
     catalogs: Recent<CatalogHash, Arc<Catalog>>,
     refused_catalogs: Recent<CatalogHash, ()>,
     mappings: Recent<BootId, ClockMapping>,
@@ -47,6 +48,7 @@ impl GatewayDecoder {
         Self {
             gateway,
             greenhouse,
+            body_version: BODY_VERSION,
             catalogs: Recent::new(MAX_CATALOGS),
             refused_catalogs: Recent::new(MAX_CATALOGS),
             mappings: Recent::new(MAX_MAPPINGS),
@@ -55,6 +57,14 @@ impl GatewayDecoder {
             ready: Vec::new(),
             dead: 0,
         }
+    }
+
+    pub(super) fn set_body_version(&mut self, version: u8) {
+        self.body_version = version;
+    }
+
+    pub(super) fn greenhouse(&self) -> &GreenhouseId {
+        &self.greenhouse
     }
 
     pub(super) fn counts(&self) -> (u64, u64) {
@@ -115,7 +125,7 @@ impl GatewayDecoder {
     }
 
     fn fate(&mut self, record: &PacketRecord, received_ms: i64) -> Fate {
-        if record.version != BODY_VERSION {
+        if record.version == 0 || record.version > self.body_version {
             return Fate::Wait(ParkReason::Version);
         }
         let Some(kind) = RecordKind::from_code(record.kind) else {
@@ -284,7 +294,9 @@ impl GatewayDecoder {
             | Change::Events { .. }
             | Change::Loss { .. }
             | Change::Parked(_)
-            | Change::Unparked { .. } => false,
+            | Change::Unparked { .. }
+            | Change::Missing { .. }
+            | Change::Rerun { .. } => false,
         });
         if !news {
             return BTreeSet::new();

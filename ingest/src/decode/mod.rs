@@ -16,6 +16,7 @@ use furrow_wire::{ClockMapping, GreenhouseId, RawRecord, RecordError, RecordName
 
 use self::gateway::GatewayDecoder;
 use crate::archive::{Change, ParkedRecord};
+use crate::log::entry::Rerun;
 
 /// Records that may wait per gateway: a day of batches every 30 s, with room.
 pub const MAX_PARKED_RECORDS: usize = 4_096;
@@ -67,6 +68,15 @@ impl Decoder {
         Self { gateways }
     }
 
+    /// The same, as a program that reads record bodies up to this version: tests of an upgrade.
+    #[must_use]
+    pub fn of_body_version(mut self, version: u8) -> Self {
+        for decoder in self.gateways.values_mut() {
+            decoder.set_body_version(version);
+        }
+        self
+    }
+
     /// A catalog that was applied before this start.
     pub fn restore_catalog(&mut self, key: &GatewayKey, body: &Bytes) {
         if let Some(decoder) = self.gateways.get_mut(key) {
@@ -98,6 +108,37 @@ impl Decoder {
     ) -> Option<Vec<Change>> {
         let decoder = self.gateways.get_mut(key)?;
         Some(decoder.handle_record(record, received_unix_ms))
+    }
+
+    /// What a dead letter changes that is run again: it goes, and what becomes of its record takes its
+    /// place, perhaps another dead letter. `None`: the gateway is not configured.
+    pub fn handle_rerun(&mut self, key: &GatewayKey, rerun: &Rerun) -> Option<Change> {
+        let decoder = self.gateways.get_mut(key)?;
+        let record = split(&rerun.bytes).records.into_iter().next()?;
+        Some(Change::Rerun {
+            id: rerun.id,
+            bytes: rerun.bytes.clone(),
+            changes: decoder.handle_record(&record, rerun.received_unix_ms),
+        })
+    }
+
+    /// What a record changes whose name is held with other bytes.
+    pub fn handle_conflict(
+        &mut self,
+        key: &GatewayKey,
+        record: &PacketRecord,
+        received_unix_ms: i64,
+    ) -> Option<Change> {
+        let decoder = self.gateways.get_mut(key)?;
+        let reason = "its name is taken by other bytes: two gateways write one stream".to_owned();
+        let bytes = record.bytes.clone();
+        Some(decoder.dead_letter(Some(record.name), reason, bytes, received_unix_ms))
+    }
+
+    /// Where a gateway stands; `None`: it is not configured.
+    #[must_use]
+    pub fn greenhouse(&self, key: &GatewayKey) -> Option<&GreenhouseId> {
+        self.gateways.get(key).map(GatewayDecoder::greenhouse)
     }
 
     /// What bytes change that hold no record that could be named.

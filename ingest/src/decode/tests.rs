@@ -162,6 +162,10 @@ fn short(changes: &[Change]) -> Vec<String> {
                 ParkReason::Version => format!("parked {} for version", parked.record.seq),
             },
             Change::Unparked { record } => format!("unparked {}", record.seq),
+            Change::Missing {
+                stream, missing, ..
+            } => format!("missing {stream} {missing:?}"),
+            Change::Rerun { id, changes, .. } => format!("rerun {id} {:?}", short(changes)),
         })
         .collect()
 }

@@ -14,7 +14,7 @@ use super::Api;
 use super::answer::{Answer, ApiError, json_answer};
 use super::scope::{Grants, House, Scope, path_part};
 use super::session::listed;
-use crate::archive::{ArchiveError, ArchiveReader, Latest, Point};
+use crate::archive::{ArchiveError, ArchiveReader, GapRow, Latest, Point};
 
 /// Most points of one answer: more than any screen is wide.
 const POINTS_MAX: u32 = 5000;
@@ -177,10 +177,13 @@ pub(super) async fn events(
 pub(super) async fn gaps(house: House, headers: HeaderMap) -> Answer {
     let (cooperative, id) = (house.scope.cooperative()?, house.id);
     let all = read(&house.scope.api, move |reader| {
-        reader.gaps(&cooperative, &id)
+        reader.gaps(&cooperative, Some(&id))
     })
     .await?;
-    json_answer(&headers, &all)
+    json_answer(
+        &headers,
+        &all.iter().map(GapRow::json).collect::<Vec<Value>>(),
+    )
 }
 
 /// `GET …/greenhouses/{greenhouse}/alerts?from&to`
@@ -229,6 +232,7 @@ pub(super) async fn delivery(scope: Scope, headers: HeaderMap) -> Answer {
                 "waiting_readings": status.waiting_readings,
                 "lost_readings": status.lost_readings,
                 "streams": status.streams,
+                "card": status.card,
             })
         });
     json_answer(&headers, &rows.collect::<Vec<Value>>())

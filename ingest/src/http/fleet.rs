@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use furrow_ingest_core::SetBack;
 use furrow_wire::{CooperativeId, GatewayId};
 use serde::Serialize;
 
@@ -34,6 +35,40 @@ pub struct GatewayStatus {
     pub dead: u64,
     /// Per stream, what ingest holds.
     pub streams: Vec<StreamStatus>,
+    /// Signs that its card was replaced or cloned.
+    pub card: CardStatus,
+}
+
+/// Signs that a gateway's card was replaced by an older image, or cloned.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct CardStatus {
+    /// Records whose names were held with other bytes, since ingest's start; they are dead letters.
+    pub conflicting_records: u64,
+    /// Streams of which the card holds less than was delivered, by the last birth.
+    pub set_back: Vec<SetBackStatus>,
+    /// When two boots were last found to be up at once, Unix milliseconds.
+    pub clones_seen_ms: Option<i64>,
+}
+
+/// A stream of which the card holds less than was delivered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SetBackStatus {
+    /// 16 hexadecimal digits.
+    pub stream: String,
+    /// The last record on the card.
+    pub held_last: u64,
+    /// The last record that was delivered.
+    pub stored_last: u64,
+}
+
+impl SetBackStatus {
+    pub(crate) fn of(set_back: &SetBack) -> Self {
+        Self {
+            stream: set_back.stream.to_string(),
+            held_last: set_back.held_last,
+            stored_last: set_back.stored_last,
+        }
+    }
 }
 
 /// What ingest holds of a stream.

@@ -38,7 +38,7 @@ mod scope;
 mod session;
 mod web;
 
-pub use fleet::{Fleet, GatewayStatus, StreamStatus};
+pub use fleet::{CardStatus, Fleet, GatewayStatus, SetBackStatus, StreamStatus};
 
 /// Longest request body, in bytes: a login holds one token.
 const BODY_BYTES_MAX: usize = 4096;

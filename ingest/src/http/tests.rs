@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use axum::http::{Request, StatusCode, header};
+use furrow_ingest_core::Missing;
 use furrow_wire::{
     Axis, Batch, BootId, Catalog, CatalogChannel, CatalogDevice, CatalogZone, ClockState, Column,
     Event, EventKind, Events, Loss, LossReason, Quality, RecordName, RunCause, Sample, Seq,
@@ -473,9 +474,35 @@ async fn gaps_and_delivery() {
     let gaps = json!([{ "gateway": "gw-01", "stream": "000000000000feed", "from_seq": 3,
         "to_seq": 5, "readings": 96, "since_ms": 50, "reason": "cap_reached", "text": "full" }]);
     site.one("/greenhouses/house/gaps").await.check(200, &gaps);
+    let missing = |missing: Vec<Missing>| Change::Missing {
+        gateway: "gw-01".parse().unwrap(),
+        greenhouse: "house".parse().unwrap(),
+        stream: StreamId(0xfeed),
+        missing,
+    };
+    let entry = |range, since_ms, gone_ms| Missing {
+        range,
+        since_ms,
+        gone_ms,
+    };
+    let both = vec![entry((7, 8), 60, Some(90)), entry((9, 9), 70, None)];
+    site.apply("one", vec![missing(both)]);
+    let row = |from, to, since_ms: i64, reason: &str| {
+        json!({ "gateway": "gw-01", "stream": "000000000000feed", "from_seq": from, "to_seq": to,
+            "readings": null, "since_ms": since_ms, "reason": reason, "text": "" })
+    };
+    let all = json!([
+        row(9, 9, 70, "waiting"),
+        row(7, 8, 60, "missing"),
+        gaps[0].clone()
+    ]);
+    site.one("/greenhouses/house/gaps").await.check(200, &all);
+    site.apply("one", vec![missing(Vec::new())]);
+    site.one("/greenhouses/house/gaps").await.check(200, &gaps);
     let delivery = json!([{ "gateway": "gw-01", "greenhouse": "house", "stored_readings": 2,
         "twice": 0, "missing_records": 0, "duplicates_ignored": 0, "parked": 0, "dead": 0,
-        "journalled_readings": 0, "waiting_readings": 0, "lost_readings": 0, "streams": [] }]);
+        "journalled_readings": 0, "waiting_readings": 0, "lost_readings": 0, "streams": [],
+        "card": { "conflicting_records": 0, "set_back": [], "clones_seen_ms": null } }]);
     site.one("/delivery").await.check(200, &delivery);
 }
 

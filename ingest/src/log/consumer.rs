@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use furrow_ingest_core::{GatewayKey, Tracker, Verdict};
+use furrow_ingest_core::{GatewayKey, Missing, Offered, Taken, Tracker};
 use furrow_journal::{Disk, Entry, Position};
-use furrow_wire::{CooperativeId, decode_packet};
+use furrow_wire::{CooperativeId, StreamId, decode_packet};
 
 use super::derived::{DataDir, Derived};
-use super::entry::{EntryKind, LogRecord};
-use super::front::offer_of;
+use super::entry::{EntryKind, LogRecord, Rerun};
+use super::front::offered_of;
 use super::recover::follow_state;
 use super::snapshot::{Snapshot, SnapshotError};
 use super::{Eras, Log};
@@ -284,43 +284,92 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
     /// What an entry changes. The marks move in any case; what has been applied changes nothing more.
     fn changes(&mut self, record: &LogRecord, is_applied: bool) -> Vec<Change> {
         let key = &record.gateway;
-        let received = record.received_unix_ms;
-        match record.kind {
+        let before = self.tracker.missing_of(key);
+        let mut changes = match record.kind {
             EntryKind::State => {
                 follow_state(&mut self.tracker, record);
                 Vec::new()
             }
-            EntryKind::Packet => {
-                let mut changes = Vec::new();
-                let content = match decode_packet(&record.bytes) {
-                    Ok(content) => content,
-                    Err(error) => {
-                        if !is_applied {
-                            let bytes = record.bytes.clone();
-                            let reason = error.to_string();
-                            changes
-                                .extend(self.decoder.handle_garbage(key, bytes, reason, received));
-                        }
-                        return changes;
-                    }
-                };
-                let split = split(&content);
-                for offered in &split.records {
-                    let verdict = self.tracker.apply(key, &offer_of(offered)).verdict;
-                    if verdict == Verdict::New && !is_applied {
-                        let decoded = self.decoder.handle_record(key, offered, received);
-                        changes.extend(decoded.unwrap_or_default());
-                    }
+            EntryKind::Packet => self.packet_changes(record, is_applied),
+            EntryKind::Rerun if is_applied => Vec::new(),
+            EntryKind::Rerun => {
+                let rerun = Rerun::decode(&record.bytes).ok();
+                let change = rerun.and_then(|rerun| self.decoder.handle_rerun(key, &rerun));
+                change.into_iter().collect()
+            }
+        };
+        if !is_applied {
+            changes.extend(self.missing_changes(key, &before));
+        }
+        changes
+    }
+
+    fn packet_changes(&mut self, record: &LogRecord, is_applied: bool) -> Vec<Change> {
+        let (key, received) = (&record.gateway, record.received_unix_ms);
+        let content = match decode_packet(&record.bytes) {
+            Ok(content) => content,
+            Err(_) if is_applied => return Vec::new(),
+            Err(error) => {
+                let (bytes, reason) = (record.bytes.clone(), error.to_string());
+                let change = self.decoder.handle_garbage(key, bytes, reason, received);
+                return change.into_iter().collect();
+            }
+        };
+        let split = split(&content);
+        let offered: Vec<Offered> = split.records.iter().map(offered_of).collect();
+        let taken = self.tracker.apply_packet(key, &offered, received);
+        let mut changes = Vec::new();
+        if is_applied {
+            return changes;
+        }
+        for (offered, taken) in split.records.iter().zip(taken) {
+            match taken {
+                Taken::New => {
+                    let decoded = self.decoder.handle_record(key, offered, received);
+                    changes.extend(decoded.unwrap_or_default());
                 }
-                if let Some((error, rest)) = split.rest
-                    && !is_applied
-                {
-                    let reason = error.to_string();
-                    changes.extend(self.decoder.handle_garbage(key, rest, reason, received));
+                Taken::Conflict => {
+                    changes.extend(self.decoder.handle_conflict(key, offered, received));
                 }
-                changes
+                Taken::Duplicate | Taken::Beyond => {}
             }
         }
+        if let Some((error, rest)) = split.rest {
+            let reason = error.to_string();
+            changes.extend(self.decoder.handle_garbage(key, rest, reason, received));
+        }
+        changes
+    }
+
+    /// The lists of what is missing that differ from before.
+    fn missing_changes(
+        &self,
+        key: &GatewayKey,
+        before: &BTreeMap<StreamId, Vec<Missing>>,
+    ) -> Vec<Change> {
+        let mut after = self.tracker.missing_of(key);
+        let Some(greenhouse) = self.decoder.greenhouse(key).filter(|_| *before != after) else {
+            return Vec::new();
+        };
+        // What is missing of a stream that is forgotten stays missing.
+        let known = self
+            .tracker
+            .marks(key, Some(&before.keys().copied().collect()));
+        for marks in known {
+            after.entry(marks.stream).or_default();
+        }
+        after
+            .into_iter()
+            .filter(|(stream, missing)| {
+                before.get(stream).map_or(&[][..], Vec::as_slice) != missing.as_slice()
+            })
+            .map(|(stream, missing)| Change::Missing {
+                gateway: key.gateway.clone(),
+                greenhouse: greenhouse.clone(),
+                stream,
+                missing,
+            })
+            .collect()
     }
 
     /// How far each cooperative's archive is.

@@ -18,6 +18,20 @@ pub enum EntryKind {
     Packet,
     /// A gateway's state message that changed which streams are remembered.
     State,
+    /// A dead letter that somebody wants to be run again: a [`Rerun`].
+    Rerun,
+}
+
+/// A dead letter to be run again, with everything that is needed for it: the log stays readable by
+/// itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rerun {
+    /// Its number in the cooperative's archive.
+    pub id: i64,
+    /// When the record came, Unix milliseconds: what it may say is judged by that.
+    pub received_unix_ms: i64,
+    /// The encoded record.
+    pub bytes: Bytes,
 }
 
 /// One entry.
@@ -57,6 +71,7 @@ impl EntryKind {
         match self {
             EntryKind::Packet => 1,
             EntryKind::State => 2,
+            EntryKind::Rerun => 3,
         }
     }
 }
@@ -88,6 +103,7 @@ impl LogRecord {
         let kind = match kind {
             1 => EntryKind::Packet,
             2 => EntryKind::State,
+            3 => EntryKind::Rerun,
             other => return Err(EntryError::Kind(other)),
         };
         let payload = Bytes::from(payload);
@@ -108,6 +124,34 @@ impl LogRecord {
             gateway,
             received_unix_ms,
             bytes: payload.slice_ref(rest),
+        })
+    }
+}
+
+impl Rerun {
+    /// The entry's bytes: number and receive time, i64 LE each, then the record.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let mut out = Vec::with_capacity(16 + self.bytes.len());
+        out.extend_from_slice(&self.id.to_le_bytes());
+        out.extend_from_slice(&self.received_unix_ms.to_le_bytes());
+        out.extend_from_slice(&self.bytes);
+        out.into()
+    }
+
+    /// Reads the bytes of an entry.
+    ///
+    /// # Errors
+    /// [`EntryError::Truncated`] when they are too short.
+    pub fn decode(bytes: &Bytes) -> Result<Self, EntryError> {
+        let (id, rest) = bytes
+            .split_first_chunk::<8>()
+            .ok_or(EntryError::Truncated)?;
+        let (time, rest) = rest.split_first_chunk::<8>().ok_or(EntryError::Truncated)?;
+        Ok(Self {
+            id: i64::from_le_bytes(*id),
+            received_unix_ms: i64::from_le_bytes(*time),
+            bytes: bytes.slice_ref(rest),
         })
     }
 }
@@ -138,8 +182,8 @@ mod tests {
     }
 
     #[test]
-    fn round_trip_of_both_kinds() {
-        for kind in [EntryKind::Packet, EntryKind::State] {
+    fn round_trip_of_every_kind() {
+        for kind in [EntryKind::Packet, EntryKind::State, EntryKind::Rerun] {
             let record = LogRecord { kind, ..record() };
             assert_eq!(
                 LogRecord::decode(kind.code(), record.encode()).unwrap(),
@@ -158,6 +202,20 @@ mod tests {
                 matches!(error, EntryError::Truncated),
                 "cut at {cut}: {error}"
             );
+        }
+    }
+
+    #[test]
+    fn a_rerun_round_trips_and_a_short_one_is_refused() {
+        let rerun = Rerun {
+            id: -2,
+            received_unix_ms: 1_790_000_000_123,
+            bytes: Bytes::from_static(b"record"),
+        };
+        let bytes = rerun.encode();
+        assert_eq!(Rerun::decode(&bytes).unwrap(), rerun);
+        for cut in 0..16 {
+            assert!(Rerun::decode(&bytes.slice(..cut)).is_err(), "cut at {cut}");
         }
     }
 

@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use furrow_ingest_core::{AckSchedule, AckScope, DueAck, GatewayKey, Offer, Tracker, Verdict};
+use furrow_ingest_core::{
+    AckSchedule, AckScope, DueAck, GatewayKey, Offer, Offered, Taken, Tracker,
+};
 use furrow_journal::{Disk, JournalError};
 use furrow_wire::{
     Ack, GatewayState, GreenhouseId, HEADER_LEN, HeldStream, Loss, RecordKind, StreamMarks,
@@ -18,6 +20,7 @@ use furrow_wire::{
 use serde_json::json;
 
 use super::Log;
+use super::cards::Cards;
 use super::entry::{EntryKind, LogRecord};
 use crate::archive::LiveHub;
 use crate::archive::live::{LiveKind, LiveMessage};
@@ -63,6 +66,7 @@ pub struct Front<D: Disk> {
     acks: AckSchedule,
     greeted: BTreeSet<GatewayKey>,
     held: BTreeMap<GatewayKey, Vec<HeldStream>>,
+    cards: Cards,
     /// Something is appended and not committed.
     is_dirty: bool,
     counters: Counters,
@@ -74,6 +78,7 @@ struct Counters {
     records_new: Counter,
     records_duplicate: Counter,
     records_beyond: Counter,
+    records_conflict: Counter,
     garbage: Counter,
     unknown_gateway: Counter,
     bad_state: Counter,
@@ -85,6 +90,7 @@ impl<D: Disk> Front<D> {
     #[must_use]
     pub fn new(log: Arc<Log<D>>, tracker: Tracker, setup: FrontSetup) -> Self {
         let counters = Counters::new(&setup.metrics);
+        let cards = Cards::new(&setup.metrics);
         let front = Self {
             log,
             setup,
@@ -92,6 +98,7 @@ impl<D: Disk> Front<D> {
             acks: AckSchedule::default(),
             greeted: BTreeSet::new(),
             held: BTreeMap::new(),
+            cards,
             is_dirty: false,
             counters,
         };
@@ -119,6 +126,8 @@ impl<D: Disk> Front<D> {
         match incoming.kind {
             EntryKind::Packet => self.handle_packet(incoming, now_ms),
             EntryKind::State => self.handle_state(incoming, &greenhouse, now_ms),
+            // Its record has been acknowledged long ago: the log's reader does the rest.
+            EntryKind::Rerun => self.append(incoming),
         }
     }
 
@@ -184,26 +193,23 @@ impl<D: Disk> Front<D> {
             }
             Err(_) => (Vec::new(), true),
         };
-        let offers: Vec<Offer> = records.iter().map(offer_of).collect();
-        let has_news = offers
-            .iter()
-            .any(|offer| self.tracker.verdict(key, offer) == Verdict::New);
+        let offered: Vec<Offered> = records.iter().map(offered_of).collect();
+        let has_news = self.tracker.has_news(key, &offered);
         if has_news || is_garbage {
             self.append(incoming)?;
         }
-        let mut duplicates = 0;
-        for offer in &offers {
-            let verdict = if has_news {
-                self.tracker.apply(key, offer).verdict
-            } else {
-                self.tracker.verdict(key, offer)
-            };
-            match verdict {
-                Verdict::New => self.counters.records_new.increment(),
-                Verdict::Duplicate => duplicates += 1,
-                Verdict::Beyond => self.counters.records_beyond.increment(),
-            }
-        }
+        let taken = if has_news {
+            let received_ms = incoming.received_unix_ms;
+            self.tracker.apply_packet(key, &offered, received_ms)
+        } else {
+            let taken = offered.iter().map(|one| self.tracker.taken(key, one));
+            taken.collect()
+        };
+        let of_kind = |kind| taken.iter().filter(|one| **one == kind).count() as u64;
+        let duplicates = of_kind(Taken::Duplicate);
+        self.counters.records_new.add(of_kind(Taken::New));
+        self.counters.records_beyond.add(of_kind(Taken::Beyond));
+        self.note_conflicts(key, of_kind(Taken::Conflict));
         self.counters.packets.increment();
         self.counters.records_duplicate.add(duplicates);
         if is_garbage {
@@ -215,8 +221,8 @@ impl<D: Disk> Front<D> {
                 status.last_seen_unix_ms = Some(incoming.received_unix_ms);
                 status.duplicates_ignored += duplicates;
             });
-        self.acks
-            .handle_packet(key, offers.iter().map(|offer| offer.name.stream), now_ms);
+        let streams = offered.iter().map(|one| one.offer.name.stream);
+        self.acks.handle_packet(key, streams, now_ms);
         if self.greeted.insert(key.clone()) {
             self.acks.handle_connect(key, now_ms);
         }
@@ -239,6 +245,10 @@ impl<D: Disk> Front<D> {
             }
         };
         if let Some(birth) = state.birth.as_ref().filter(|_| state.online) {
+            let set_back = self.tracker.set_back(key, &birth.streams);
+            let received_ms = incoming.received_unix_ms;
+            self.cards
+                .handle_birth(key, birth.boot, &set_back, received_ms);
             if self
                 .tracker
                 .is_moved_by(key, &birth.streams, incoming.received_unix_ms)
@@ -250,6 +260,7 @@ impl<D: Disk> Front<D> {
             self.held.insert(key.clone(), birth.streams.clone());
             self.greeted.insert(key.clone());
             self.acks.handle_connect(key, now_ms);
+            self.show_card(key);
         } else {
             self.greeted.remove(key);
         }
@@ -283,6 +294,21 @@ impl<D: Disk> Front<D> {
             );
         }
         Ok(())
+    }
+
+    fn note_conflicts(&mut self, key: &GatewayKey, conflicts: u64) {
+        if conflicts > 0 {
+            self.counters.records_conflict.add(conflicts);
+            self.cards.handle_conflicts(key, conflicts);
+            self.show_card(key);
+        }
+    }
+
+    fn show_card(&self, key: &GatewayKey) {
+        let card = self.cards.status(key);
+        self.setup
+            .fleet
+            .update(&key.cooperative, &key.gateway, |status| status.card = card);
     }
 
     fn append(&mut self, incoming: &Incoming) -> Result<(), JournalError> {
@@ -332,7 +358,16 @@ impl<D: Disk> Front<D> {
     }
 }
 
-/// A record as the tracker sees it. A loss that can't be read is an ordinary record: a dead letter.
+/// A record as the tracker sees it, with what its bytes look like.
+#[must_use]
+pub fn offered_of(record: &PacketRecord) -> Offered {
+    Offered {
+        offer: offer_of(record),
+        checksum: crc32c::crc32c(&record.bytes),
+    }
+}
+
+/// A record's name and what it tells of. A loss that can't be read is an ordinary record: a dead letter.
 #[must_use]
 pub fn offer_of(record: &PacketRecord) -> Offer {
     let body = record.bytes.get(HEADER_LEN..).unwrap_or_default();
@@ -394,6 +429,7 @@ impl Counters {
             records_new: records("new"),
             records_duplicate: records("duplicate"),
             records_beyond: records("beyond"),
+            records_conflict: records("conflict"),
             garbage: plain(
                 "furrow_packets_garbage_total",
                 "Packets with bytes that are no record.",

@@ -7,12 +7,14 @@
 //! | [`writer`] | the thread around it: group commits, retries |
 //! | [`consumer`] | reading back in order, into the archive; letting segments go |
 //! | [`derived`] | the seam to what is filled |
+//! | `cards` | signs of a card that was replaced or cloned |
 //! | [`recover`] | what is known at the start |
 //! | [`snapshot`] | the marks in a file, so that the log before it may go |
 //!
 //! The writer and the consumer meet in [`Log`] and nowhere else. The consumer never sees what is not
 //! committed, so the archive is never ahead of the log.
 
+mod cards;
 pub mod consumer;
 pub mod derived;
 pub mod entry;

@@ -6,7 +6,7 @@ use furrow_wire::{CooperativeId, GatewayState, decode_packet};
 
 use super::derived::Derived;
 use super::entry::{EntryKind, LogRecord};
-use super::front::offer_of;
+use super::front::offered_of;
 use super::snapshot::{Snapshot, SnapshotError};
 use super::{Eras, Log};
 use crate::decode::split;
@@ -83,10 +83,10 @@ pub fn replay<D: Disk>(log: &Log<D>, snapshot: &Snapshot) -> Tracker {
             EntryKind::State => follow_state(&mut tracker, &record),
             EntryKind::Packet => {
                 let content = decode_packet(&record.bytes).unwrap_or_default();
-                for offered in &split(&content).records {
-                    tracker.apply(&record.gateway, &offer_of(offered));
-                }
+                let offered: Vec<_> = split(&content).records.iter().map(offered_of).collect();
+                tracker.apply_packet(&record.gateway, &offered, record.received_unix_ms);
             }
+            EntryKind::Rerun => {}
         }
     }
     tracker

@@ -8,6 +8,7 @@ use furrow_wire::{Ack, Topic, TopicKind};
 use rumqttc::v5::AsyncClient;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
+use tokio::sync::oneshot;
 
 use crate::log::writer::Link;
 
@@ -17,10 +18,16 @@ const ACK_EXPIRY_S: u32 = 120;
 
 /// What confirms one message.
 #[derive(Debug)]
-pub struct Receipt {
-    pub(super) publish: Publish,
-    /// Number of the connection it came by. Packet ids mean nothing on another one.
-    pub(super) connection: u64,
+pub enum Receipt {
+    /// To the broker.
+    Broker {
+        /// The message.
+        publish: Box<Publish>,
+        /// Number of the connection it came by. Packet ids mean nothing on another one.
+        connection: u64,
+    },
+    /// To somebody in this process who asked for something to be logged.
+    Here(oneshot::Sender<()>),
 }
 
 /// The handle of the log's writer.
@@ -40,11 +47,26 @@ impl Link for MqttLink {
     type Receipt = Receipt;
 
     fn confirm(&mut self, receipt: Receipt) -> Result<(), Receipt> {
-        if receipt.connection != self.connection.load(Ordering::Acquire) {
+        let (publish, connection) = match receipt {
+            Receipt::Broker {
+                publish,
+                connection,
+            } => (publish, connection),
+            Receipt::Here(asker) => {
+                // An error says that nobody waits for it any more.
+                asker.send(()).ok();
+                return Ok(());
+            }
+        };
+        if connection != self.connection.load(Ordering::Acquire) {
             // The broker sends it again, by another packet id: known then, and confirmed again.
             return Ok(());
         }
-        self.client.try_ack(&receipt.publish).map_err(|_| receipt)
+        let sent = self.client.try_ack(&publish);
+        sent.map_err(|_| Receipt::Broker {
+            publish,
+            connection,
+        })
     }
 
     fn acknowledge(&mut self, gateway: &GatewayKey, ack: &Ack) -> bool {

@@ -258,8 +258,8 @@ impl Subscriber {
             bytes: publish.payload.clone(),
             received_unix_ms: unix_ms(),
         };
-        let receipt = Receipt {
-            publish,
+        let receipt = Receipt::Broker {
+            publish: Box::new(publish),
             connection,
         };
         // Waits when the log takes no more: then nothing else is to be read either. An error says

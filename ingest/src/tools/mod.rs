@@ -1,16 +1,21 @@
 //! The commands beside `run`.
 
+pub mod aside;
 pub mod check;
 pub mod export;
+pub mod gaps;
 pub mod tail;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use furrow_wire::CooperativeId;
 use tracing_subscriber::EnvFilter;
 
+use crate::archive::ArchiveReader;
 use crate::config::{Settings, TraceFormat};
+use crate::run::ARCHIVE_FOLDER;
 
 /// Exit code for a configuration that makes no sense.
 pub const EXIT_CONFIG: u8 = 64;
@@ -51,4 +56,35 @@ pub fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .enable_all()
         .build()
         .context("can't start the runtime")
+}
+
+/// The archives of one cooperative or of all, for reading; those that exist by now.
+fn archive_of(
+    settings: &Settings,
+    wanted: Option<&CooperativeId>,
+) -> anyhow::Result<Vec<(CooperativeId, ArchiveReader)>> {
+    let dir = settings.data_dir.join(ARCHIVE_FOLDER);
+    let configured = settings
+        .cooperatives
+        .iter()
+        .map(|cooperative| &cooperative.id);
+    let ids: Vec<&CooperativeId> = match wanted {
+        Some(wanted) => vec![wanted],
+        None => configured
+            .filter(|id| crate::archive::file_of(&dir, id).exists())
+            .collect(),
+    };
+    let open = |id: &CooperativeId| {
+        let path = crate::archive::file_of(&dir, id);
+        anyhow::ensure!(path.exists(), "{id} has no archive in {}", dir.display());
+        let reader = ArchiveReader::open_dir(&dir, std::slice::from_ref(id));
+        Ok((id.clone(), reader))
+    };
+    ids.into_iter().map(open).collect()
+}
+
+/// A time for people.
+fn moment(unix_ms: i64) -> String {
+    let time = jiff::Timestamp::from_millisecond(unix_ms);
+    time.map_or_else(|_| format!("{unix_ms} ms"), |time| format!("{time:.0}"))
 }

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::config::Settings;
 use crate::decode::split;
-use crate::log::entry::{EntryKind, LogRecord};
+use crate::log::entry::{EntryKind, LogRecord, Rerun};
 use crate::log::folder;
 
 /// How often it looks for more.
@@ -90,6 +90,14 @@ impl Printer {
             EntryKind::State => {
                 let state = serde_json::from_slice(&record.bytes);
                 vec![json!({ "state": state.unwrap_or(Value::Null) })]
+            }
+            EntryKind::Rerun => {
+                let rerun = Rerun::decode(&record.bytes);
+                let content = rerun.map_or(Value::Null, |rerun| {
+                    let record = self.content(&record.gateway, &rerun.bytes);
+                    json!({ "run_again": rerun.id, "record": record })
+                });
+                vec![content]
             }
             EntryKind::Packet => {
                 let content = match decode_packet(&record.bytes) {

@@ -158,28 +158,42 @@ impl Source {
 
     /// The retained state of a gateway that holds this stream.
     pub fn state(&self, first: u64, last: u64) -> Bytes {
-        let birth = Birth {
-            boot: BootId(1),
-            mono_ms: 1,
-            software: "test".to_owned(),
-            greenhouse: "nha-luoi-1".parse().unwrap(),
-            clock: ClockState::Synchronised,
-            streams: vec![HeldStream {
-                stream: self.stream,
-                first,
-                last,
-            }],
-            journalled_readings: 0,
-            waiting_readings: 7,
-            lost_readings: 0,
-        };
-        GatewayState {
-            online: true,
-            birth: Some(birth),
-        }
-        .to_json()
-        .into()
+        birth_of(1, vec![self.held(first, last)])
     }
+
+    fn held(&self, first: u64, last: u64) -> HeldStream {
+        HeldStream {
+            stream: self.stream,
+            first,
+            last,
+        }
+    }
+}
+
+/// The retained state of a gateway that holds these streams from their beginning.
+pub fn birth(boot: u64, held: &[(&Source, u64)]) -> Bytes {
+    let streams = held.iter().map(|(source, last)| source.held(1, *last));
+    birth_of(boot, streams.collect())
+}
+
+fn birth_of(boot: u64, streams: Vec<HeldStream>) -> Bytes {
+    let birth = Birth {
+        boot: BootId(boot),
+        mono_ms: 1,
+        software: "test".to_owned(),
+        greenhouse: "nha-luoi-1".parse().unwrap(),
+        clock: ClockState::Synchronised,
+        streams,
+        journalled_readings: 0,
+        waiting_readings: 7,
+        lost_readings: 0,
+    };
+    GatewayState {
+        online: true,
+        birth: Some(birth),
+    }
+    .to_json()
+    .into()
 }
 
 pub fn open_archive(dir: &Path, live: &LiveHub) -> Archive {

@@ -248,6 +248,7 @@ export function alerts(house: House, now: number): Alert[] {
 
 export function gaps(house: House, now: number): Gap[] {
   if (house.id === 'nha-luoi-1') return [{ gateway: 'gw-01', stream: '9b17c2d0aa54f013', from_seq: 812, to_seq: 1159, readings: 5_220, since_ms: now - 2 * DAY, reason: 'cap_reached' }];
+  if (house.id === 'nha-luoi-2') return [{ gateway: 'gw-02', stream: '51aa03de7c09b6f2', from_seq: 40, to_seq: 51, readings: null, since_ms: now - DAY, reason: 'missing' }];
   return [];
 }
 

@@ -248,3 +248,77 @@ proptest! {
         prop_assert_eq!(parts.collect::<Tracker>(), behind);
     }
 }
+
+fn offered(stream: u64, seq: u64, checksum: u32) -> Offered {
+    let offer = offer(stream, seq);
+    Offered { offer, checksum }
+}
+
+#[test]
+fn other_bytes_under_a_known_name_are_neither_new_nor_a_repetition() {
+    let mut tracker = Tracker::default();
+    let first = [offered(1, 1, 7), offered(1, 2, 8)];
+    assert!(tracker.has_news(&key(), &first));
+    assert_eq!(
+        tracker.apply_packet(&key(), &first, 0),
+        [Taken::New, Taken::New]
+    );
+    assert!(!tracker.has_news(&key(), &first));
+    assert_eq!(
+        tracker.apply_packet(&key(), &first, 0),
+        [Taken::Duplicate, Taken::Duplicate]
+    );
+    let other = [offered(1, 2, 9)];
+    assert!(tracker.has_news(&key(), &other));
+    assert_eq!(tracker.apply_packet(&key(), &other, 0), [Taken::Conflict]);
+    // It is kept aside once, however often it comes.
+    assert!(!tracker.has_news(&key(), &other));
+    assert_eq!(tracker.apply_packet(&key(), &other, 0), [Taken::Duplicate]);
+    assert_eq!(tracker.mark(&key(), StreamId(1)), Seq(2));
+}
+
+#[test]
+fn what_is_missing_is_known_with_its_time_and_told_apart_by_the_gateways_word() {
+    let mut tracker = Tracker::default();
+    tracker.apply_packet(&key(), &[offered(1, 1, 0), offered(1, 9, 0)], 100);
+    let missing = |from, to, gone_ms| Missing {
+        range: (from, to),
+        since_ms: 100,
+        gone_ms,
+    };
+    let list = |tracker: &Tracker| tracker.missing_of(&key()).remove(&StreamId(1));
+    assert_eq!(list(&tracker), Some(vec![missing(2, 8, None)]));
+    assert!(tracker.is_moved_by(&key(), &[held(1, 5, 9)], 200));
+    tracker.handle_state(&key(), &[held(1, 5, 9)], 200);
+    let expected = vec![missing(2, 4, Some(200)), missing(5, 8, None)];
+    assert_eq!(list(&tracker), Some(expected));
+    assert!(!tracker.is_moved_by(&key(), &[held(1, 5, 9)], 300));
+    tracker.apply_packet(&key(), &[offered(1, 7, 0)], 400);
+    tracker.handle_state(&key(), &[], 500);
+    let expected = vec![missing(2, 6, Some(200)), missing(8, 8, Some(500))];
+    assert_eq!(list(&tracker), Some(expected));
+    let loss = Offered {
+        offer: loss(2, 1, 1, (2, 8)),
+        checksum: 0,
+    };
+    tracker.apply_packet(&key(), &[loss], 600);
+    assert_eq!(list(&tracker), None);
+}
+
+#[test]
+fn a_card_that_went_back_is_known_by_a_finished_stream_that_ends_too_early() {
+    let mut tracker = Tracker::default();
+    for seq in 1..=8 {
+        tracker.apply_packet(&key(), &[offered(1, seq, 0)], 0);
+    }
+    let back = |held: &[HeldStream]| tracker.set_back(&key(), held);
+    assert_eq!(back(&[held(1, 1, 8), held(2, 1, 1)]), []);
+    // Perhaps an old message: the stream was still written then.
+    assert_eq!(back(&[held(1, 1, 5)]), []);
+    let expected = SetBack {
+        stream: StreamId(1),
+        held_last: 5,
+        stored_last: 8,
+    };
+    assert_eq!(back(&[held(1, 1, 5), held(2, 1, 1)]), [expected]);
+}

@@ -187,7 +187,9 @@ const vi = {
     waiting: (n: string) => `${n} số đo chưa về`,
     waitingText: 'Trạm giữ các số đo này cho tới khi gửi được. Không cần làm gì nếu trạm đang kết nối.',
     gone: (n: string) => `${n} số đo đã mất`,
+    goneRecords: (n: string) => `${n} gói số đo bị thiếu`,
     reason: {
+      missing: 'Cả trạm và máy chủ đều không còn. Có thể thẻ nhớ của trạm hoặc dữ liệu máy chủ đã bị thay bằng bản cũ.',
       cap_reached: 'Bộ nhớ của trạm đầy nên phải bỏ số đo cũ nhất.',
       damaged: 'Một phần thẻ nhớ của trạm bị hỏng.',
       disk_full: 'Thẻ nhớ của trạm hết chỗ.',
@@ -412,7 +414,9 @@ const en: Dictionary = {
     waiting: (n) => `${plural(n, 'reading', 'readings')} not here yet`,
     waitingText: 'The gateway keeps them until they are delivered. Nothing to do while it is online.',
     gone: (n) => `${plural(n, 'reading', 'readings')} lost`,
+    goneRecords: (n) => `${plural(n, 'batch of readings', 'batches of readings')} missing`,
     reason: {
+      missing: 'Neither the gateway nor the server has them. Perhaps a memory card or the server’s data was replaced by an older copy.',
       cap_reached: 'The gateway’s storage was full, so the oldest readings had to go.',
       damaged: 'Part of the gateway’s memory card is damaged.',
       disk_full: 'The gateway’s memory card is full.',

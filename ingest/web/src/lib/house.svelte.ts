@@ -94,7 +94,8 @@ export class House {
         api.channels(cooperative, this.id, signal),
       ]);
       this.events = events;
-      this.gaps = gaps;
+      // What waits on the gateway is no loss; the page says how many readings that are.
+      this.gaps = gaps.filter((gap) => gap.reason !== 'waiting');
       this.#useChannels(channels);
     } catch (error) {
       // What is shown stays; only a page that never got its events has to say so.

@@ -97,8 +97,10 @@ export interface Gap {
   stream: string;
   from_seq: number;
   to_seq: number;
-  readings: number;
+  /** Null where nobody counted: the gateway did not tell of a loss. */
+  readings: number | null;
   since_ms: number;
+  /** `waiting`: the gateway still holds them; anything else: they are gone. */
   reason: string;
 }
 

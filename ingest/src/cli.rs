@@ -1,0 +1,73 @@
+//! The command line, and which command does what.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Settings;
+use crate::{run, tools};
+
+/// Takes what gateways send, keeps it, watches it, shows it.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Examples:\n  furrow-ingest --config ingest.toml check\n  furrow-ingest run\n  \
+    furrow-ingest gaps --cooperative hoa-binh\n  furrow-ingest dead list\n  \
+    furrow-ingest export --cooperative hoa-binh --from 2026-05-01T00:00:00Z --output may.csv"
+)]
+pub struct Arguments {
+    /// The configuration file (TOML).
+    #[arg(long, env = "FURROW_CONFIG", default_value = "/etc/furrow/ingest.toml")]
+    pub config: PathBuf,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Runs until SIGTERM or SIGINT.
+    Run {
+        /// Prints `ready http=ADDRESS mqtt=ADDRESS` on stdout once everything is up.
+        #[arg(long)]
+        print_ready: bool,
+    },
+    /// Checks the configuration and what it names.
+    Check,
+    /// Writes a cooperative's readings as CSV or line protocol.
+    Export(tools::export::ExportArgs),
+    /// Prints the log's records as JSON, one a line.
+    Tail {
+        /// Goes on with what comes.
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// Lists what is not in the archive: lost, missing, or still on its way.
+    Gaps(tools::gaps::GapsArgs),
+    /// Lists records that were refused, shows one, has them run again.
+    #[command(subcommand)]
+    Dead(tools::aside::DeadCommand),
+    /// Lists records that wait for a catalog, a clock mapping or a newer program.
+    ///
+    /// They are decoded by themselves when that comes.
+    Parked(tools::aside::ListArgs),
+}
+
+/// Does what the command line asks for.
+///
+/// # Errors
+/// What the command says.
+pub fn dispatch(settings: Settings, command: Command) -> anyhow::Result<()> {
+    let runtime = tools::runtime()?;
+    let mut out = std::io::stdout();
+    match command {
+        Command::Run { print_ready } => runtime.block_on(run::run(settings, print_ready)),
+        Command::Check => tools::check::run(&settings),
+        Command::Export(arguments) => tools::export::run(&settings, &arguments),
+        Command::Tail { follow } => runtime.block_on(tools::tail::run(&settings, follow)),
+        Command::Gaps(arguments) => tools::gaps::run(&settings, &arguments, &mut out),
+        Command::Dead(command) => tools::aside::dead(&settings, &command, &mut out),
+        Command::Parked(arguments) => tools::aside::parked(&settings, &arguments, &mut out),
+    }
+}
