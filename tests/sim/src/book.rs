@@ -161,7 +161,8 @@ impl Book {
         // A restored ingest may ask for what was acknowledged and is no longer held: gone as well.
         let broken = self.excuses.card_flipped
             || self.excuses.card_lied
-            || self.excuses.ingest_lost;
+            || self.excuses.ingest_lost
+            || self.records.values().any(|record| record.unsaid);
         if loss.reason == LossReason::Damaged && !broken {
             self.fail(
                 "loss has a cause",
@@ -226,7 +227,10 @@ impl Book {
                 // Damage in the very last commit can't be told from a write that the power cut.
                 record.waived = true;
                 self.reached.note(Point::TailDamaged);
-            } else if !excuses.card_flipped {
+            } else if excuses.card_flipped {
+                // About to be told as damaged; a gap in any case.
+                record.unreadable = true;
+            } else {
                 gone.push(*name);
             }
         }
@@ -296,12 +300,10 @@ impl Book {
         }
     }
 
-    /// The disk has too little space to tell first: a segment goes at once. A power cut before the
+    /// There is too little space to tell first (another program filled the disk, or the process died
+    /// again and again at the cap): a segment goes at once. A power cut before the
     /// telling is durable loses both, and ingest shows a gap.
     pub(crate) fn handle_unsaid(&mut self, segment: u64) {
-        if !self.excuses.card_full {
-            self.fail("loss is told first", format!("segment {segment} goes unsaid"));
-        }
         self.reached.note(Point::Unsaid);
         for name in self.segments.get(&segment).into_iter().flatten() {
             if let Some(record) = self.records.get_mut(name) {
@@ -371,11 +373,9 @@ impl Book {
                 format!("{name} came to the archive twice"),
             );
         }
-        if let Some((held, other)) = tables
-            .collisions
-            .first()
-            .filter(|_| !self.excuses.card_restored)
-        {
+        // A card that is replaced or lies forgets how far readings had reached.
+        let forgets = self.excuses.card_restored || self.excuses.card_lied;
+        if let Some((held, other)) = tables.collisions.first().filter(|_| !forgets) {
             let text = format!("readings of {held} and {other} have one time");
             self.fail("(series, time) is unique", text);
         }

@@ -17,7 +17,7 @@ mod run;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use furrow_wire::{Ack, BootId, RecordName, Seq, StreamId};
 use rand::SeedableRng;
@@ -135,6 +135,8 @@ pub struct Outbox {
     last_ack: Option<LinkMs>,
     /// What no disk holds any more and a loss record tells of; never to be offered again.
     gone: Vec<Range>,
+    /// Boots with a mapping: those of the journal, and those mapped since.
+    mapped: BTreeSet<BootId>,
     totals: Totals,
     rng: StdRng,
 }
@@ -156,6 +158,7 @@ impl Outbox {
             flush: false,
             last_ack: None,
             gone: Vec::new(),
+            mapped: BTreeSet::new(),
             totals: Totals::default(),
             rng: StdRng::seed_from_u64(options.seed),
         }
@@ -163,6 +166,9 @@ impl Outbox {
 
     /// A record was found in the journal at the start, or copied within it.
     pub fn handle_recovered(&mut self, entry: Journalled) {
+        // What is written again says still that it waits for a mapping.
+        let held = entry.held.filter(|boot| !self.mapped.contains(boot));
+        let entry = Journalled { held, ..entry };
         self.active = self.active.max(entry.place.segment);
         self.index.push(entry);
         if entry.held.is_none() {
@@ -188,13 +194,15 @@ impl Outbox {
                 self.context.remove(0);
             }
         }
-        if self.connected.is_some() && entry.held.is_none() {
+        let is_held = entry.held.is_some_and(|boot| !self.mapped.contains(&boot));
+        if self.connected.is_some() && !is_held {
             self.add_fresh(entry.name, urgency != Urgency::Normal, field, link);
         }
     }
 
     /// A mapping for this boot is durable: its batches may go.
     pub fn handle_mapped(&mut self, boot: BootId) {
+        self.mapped.insert(boot);
         self.index.unhold(boot);
     }
 
