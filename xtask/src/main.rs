@@ -3,8 +3,10 @@
 mod bench;
 mod build;
 mod demo;
+mod mutants;
 mod needs;
 mod replay;
+mod sim;
 mod test;
 
 use std::process::ExitCode;
@@ -31,6 +33,10 @@ enum Task {
     ///
     /// Exits 0 only if every value arrived at its time, equal within the sensor's resolution, once.
     Replay(replay::Options),
+    /// Delivery under faults, by seed: real cores on disks and a broker that fail.
+    ///
+    /// Exits 0 only if no promise was broken and every fault and state was reached.
+    Sim(sim::Options),
     /// The budgets as figures: one line each, with `ok` or `short`.
     Bench(bench::Options),
 }
@@ -40,6 +46,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Replay(options) => replay::run(&options),
+        Task::Sim(options) => sim::run(&options),
         Task::Bench(options) => bench::run(&options),
     };
     match result {

@@ -190,7 +190,10 @@ impl Process {
     /// For a trace.
     pub(crate) fn summary(&self) -> String {
         let (read, marks) = (self.consumer.position(), self.checkpoint);
-        format!("log read to {read}, marks of {marks}, {}", self.archive().summary())
+        format!(
+            "log read to {read}, marks of {marks}, {}",
+            self.archive().summary()
+        )
     }
 
     /// What is held, committed or not.
@@ -207,7 +210,10 @@ impl Process {
             .counter(duplicates, help, &[("result", "duplicate")]);
         reached.add(Point::Duplicate, duplicates.get());
         let skipped = "furrow_log_entries_skipped_total";
-        reached.add(Point::Skipped, self.metrics.counter(skipped, help, &[]).get());
+        reached.add(
+            Point::Skipped,
+            self.metrics.counter(skipped, help, &[]).get(),
+        );
         self.consumer.into_derived()
     }
 }

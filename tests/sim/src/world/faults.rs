@@ -119,6 +119,7 @@ impl World {
                 self.book.reached.note(Point::IngestLies);
                 self.book.excuses.ingest_lost = true;
                 self.server.doubtful = true;
+                self.book.excuses.ingest_lied = true;
                 self.server.disk.lie_about_syncs(true);
                 let transactions = match &self.server.process {
                     Some(process) => process.archive().transactions(),
