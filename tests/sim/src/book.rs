@@ -464,6 +464,12 @@ impl Book {
             lost.get_or_insert((*name, record.kind, held(name)));
         }
         self.reached.add(Point::Gap, gap_points);
+        let forgotten = self.unheld.keys().filter(|stream| {
+            let mut known = tracker.iter();
+            self.may_be_forgotten(**stream) && !known.any(|(_, id, _)| id == **stream)
+        });
+        let forgotten = forgotten.count() as u64;
+        self.reached.add(Point::StreamForgotten, forgotten);
         if let Some((name, kind, held)) = lost {
             let text = format!("{name} ({kind:?}) is not in the archive; marks say held: {held}");
             self.fail("everything arrives", text);

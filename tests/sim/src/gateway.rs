@@ -530,11 +530,13 @@ impl Process {
                 }
             }
             Packed::Unreadable { id, from, to } => {
+                if !self.outbox.handle_unreadable(id, from, to) {
+                    return;
+                }
                 book.handle_unreadable(offer.stream, from, to);
-                self.outbox.handle_unreadable(id, from, to);
                 let text = "found damaged when it was to be sent".to_owned();
-                self.records
-                    .loss(&evict::damaged(offer.stream, from, to, text));
+                let loss = evict::damaged(offer.stream, from, to, text);
+                self.records.loss(&loss);
             }
         }
     }

@@ -453,7 +453,7 @@ impl World {
             self.broker.acks.swap(0, 1);
         }
         let slow = !self.enabled.is_empty() && self.chance(25);
-        while let Some(ack) = self.broker.acks.pop_front().filter(|_| !slow) {
+        while !slow && let Some(ack) = self.broker.acks.pop_front() {
             let lost = self.ack_loss && self.chance(60);
             let Some(process) = self
                 .site

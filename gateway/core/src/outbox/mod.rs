@@ -264,11 +264,24 @@ impl Outbox {
         self.flights.remove(id);
     }
 
-    /// Records of an offer can't be read: they are gone, and the caller journals a loss for them.
-    pub fn handle_unreadable(&mut self, id: OfferId, from: Seq, to: Seq) {
-        if let Some(flight) = self.flights.remove(id) {
-            self.handle_lost(flight.range.stream, from, to);
+    /// Records of an offer can't be read. Gives whether they are lost, and the caller has to journal a
+    /// loss for them: not if ingest acknowledged them meanwhile and the journal let them go.
+    #[must_use]
+    pub fn handle_unreadable(&mut self, id: OfferId, from: Seq, to: Seq) -> bool {
+        let Some(flight) = self.flights.remove(id) else {
+            return false;
+        };
+        let stream = flight.range.stream;
+        let range = Range {
+            stream,
+            from: from.0,
+            to: to.0,
+        };
+        let is_lost = self.index.within(range).is_some();
+        if is_lost {
+            self.handle_lost(stream, from, to);
         }
+        is_lost
     }
 
     /// The broker answered a publish.
