@@ -4,8 +4,10 @@ mod bench;
 mod build;
 mod demo;
 mod model;
+mod mutants;
 mod needs;
 mod replay;
+mod sim;
 mod test;
 
 use std::process::ExitCode;
@@ -34,6 +36,10 @@ enum Task {
     Replay(replay::Options),
     /// Every state that the delivery protocol can reach within bounds: nothing lost, nothing twice.
     Model(model::Options),
+    /// Delivery under faults, by seed: real cores on disks and a broker that fail.
+    ///
+    /// Exits 0 only if no promise was broken and every fault and state was reached.
+    Sim(sim::Options),
     /// The budgets as figures: one line each, with `ok` or `short`.
     Bench(bench::Options),
 }
@@ -44,6 +50,7 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&options),
         Task::Replay(options) => replay::run(&options),
         Task::Model(options) => Ok(model::run(&options)),
+        Task::Sim(options) => sim::run(&options),
         Task::Bench(options) => bench::run(&options),
     };
     match result {

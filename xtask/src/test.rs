@@ -7,7 +7,7 @@ use clap::Args;
 use furrow_tests::process::free_port;
 
 use crate::build::{Profile, build_all, build_page, root, step};
-use crate::{demo, needs, say};
+use crate::{demo, needs, say, sim};
 
 /// Options of `test`.
 #[derive(Debug, Args)]
@@ -74,7 +74,8 @@ fn rust() -> anyhow::Result<()> {
     cargo
         .args(["test", "--locked", "--workspace", "--no-fail-fast"])
         .current_dir(root()?);
-    step("rust: tests", &mut cargo)
+    step("rust: tests", &mut cargo)?;
+    sim::test()
 }
 
 fn browser() -> anyhow::Result<()> {

@@ -126,8 +126,8 @@ impl Delivery {
             }
             Packed::Unreadable { id, from, to } => {
                 let offer = offers.take(id)?;
-                self.outbox.handle_unreadable(id, from, to);
-                Some(Unreadable {
+                let is_lost = self.outbox.handle_unreadable(id, from, to);
+                is_lost.then_some(Unreadable {
                     stream: offer.stream,
                     from,
                     to,

@@ -111,13 +111,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     if let Some(mapping) = adopted.and_then(|adopted| adopted.mapping) {
         records.mapping(&mapping);
     }
-    let sampling = Sampling::new(
-        &settings,
-        at,
-        core_clock.offset_ms(),
-        frontier_ms,
-        phase_ms,
-    );
+    let sampling = Sampling::new(&settings, at, core_clock.offset_ms(), frontier_ms, phase_ms);
     let fill = store.fill();
     let parts = Parts {
         clock: core_clock,

@@ -71,8 +71,7 @@ impl Sampling {
         });
         let commit_interval_ms = u64::from(millis(settings.journal().commit_interval));
         Sampling {
-            schedule: Schedule::new(&intervals, now, offset_ms, frontier_ms)
-                .after_phase(phase_ms),
+            schedule: Schedule::new(&intervals, now, offset_ms, frontier_ms).after_phase(phase_ms),
             batch: BatchBuilder::new(&of_channels, now),
             devices: devices.collect(),
             checks: checks.collect(),

@@ -483,7 +483,10 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
                     std::thread::park_timeout(RETRY);
                 }
             }
-            if self.has_passed_a_segment() && self.group.is_none() && last_checkpoint.elapsed() >= CHECKPOINT_EVERY {
+            if self.has_passed_a_segment()
+                && self.group.is_none()
+                && last_checkpoint.elapsed() >= CHECKPOINT_EVERY
+            {
                 last_checkpoint = Instant::now();
                 self.try_checkpoint();
             }

@@ -40,13 +40,16 @@ pub fn recover<D: Disk, S: Derived>(
     };
     let mut eras = Eras::new(std::mem::take(&mut snapshot.eras));
     let mut is_behind = false;
-    for (cooperative, position) in &std::mem::take(&mut snapshot.archives) {
-        if derived.position(cooperative) < Some(*position) {
+    let tracker = &mut snapshot.tracker;
+    snapshot.archives.retain(|cooperative, position| {
+        let is_there = derived.position(cooperative) >= Some(*position);
+        if !is_there {
             tracing::error!(%cooperative, "archive is older than the marks: they are forgotten");
-            snapshot.tracker.forget(cooperative);
+            tracker.forget(cooperative);
             is_behind = true;
         }
-    }
+        is_there
+    });
     // Without the eras nobody can say which entries of the log an archive has.
     let mut positions = cooperatives.iter().filter_map(|id| derived.position(id));
     is_behind |= positions.any(|at| !eras.know(at));

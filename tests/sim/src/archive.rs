@@ -54,6 +54,8 @@ pub(crate) struct Tables {
     pub(crate) twice: BTreeSet<RecordName>,
     /// Readings that lie at the time of another record's.
     pub(crate) collisions: Vec<(RecordName, RecordName)>,
+    /// Records that got another wall time than their boot's mapping says.
+    pub(crate) misdated: Vec<RecordName>,
 }
 
 impl Archive {
@@ -202,7 +204,17 @@ impl Tables {
     fn apply(&mut self, change: &Change) {
         match change {
             Change::Readings(readings) => self.readings(readings),
-            Change::Events { record, .. } => self.record(*record),
+            Change::Events {
+                record,
+                events,
+                wall_offset_ms,
+                ..
+            } => {
+                self.record(*record);
+                if events.wall_offset_ms.is_none() {
+                    self.dated(*record, events.boot, *wall_offset_ms);
+                }
+            }
             Change::Catalog { hash, body, .. } => {
                 self.catalogs.entry(*hash).or_insert_with(|| body.clone());
             }
@@ -236,6 +248,13 @@ impl Tables {
         }
     }
 
+    fn dated(&mut self, record: RecordName, boot: BootId, wall_offset_ms: i64) {
+        let mapping = self.mappings.get(&boot);
+        if mapping.is_none_or(|mapping| mapping.wall_offset_ms != wall_offset_ms) {
+            self.misdated.push(record);
+        }
+    }
+
     fn record(&mut self, record: RecordName) {
         let times = self.records.entry(record).or_insert(0);
         *times += 1;
@@ -246,6 +265,13 @@ impl Tables {
 
     fn readings(&mut self, readings: &Readings) {
         self.record(readings.record);
+        if readings.batch.wall_offset_ms.is_none() {
+            self.dated(
+                readings.record,
+                readings.batch.boot,
+                readings.wall_offset_ms,
+            );
+        }
         for axis in &readings.batch.axes {
             for column in &axis.columns {
                 for at in &axis.times {

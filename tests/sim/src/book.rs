@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 use furrow_ingest_core::{FORGET_AFTER_MS, GatewayKey, Tracker};
 use furrow_wire::{
-    Ack, HeldStream, Loss, LossReason, RecordKind, RecordName, Seq, StreamId, parse_record,
+    Ack, BootId, ClockMapping, HeldStream, Loss, LossReason, RecordKind, RecordName, Seq, StreamId,
+    parse_record,
 };
 
 use crate::archive::Tables;
@@ -33,6 +34,8 @@ pub(crate) struct Excuses {
     pub(crate) card_restored: bool,
     /// Ingest was replaced by an older backup, or its disk lied or broke.
     pub(crate) ingest_lost: bool,
+    /// Ingest's disk lied.
+    pub(crate) ingest_lied: bool,
     /// The marks of ingest were damaged: then only the archive's own rules tell what is known.
     pub(crate) marks_lost: bool,
     /// The gateway's clock was ahead by more than ingest accepts.
@@ -41,10 +44,19 @@ pub(crate) struct Excuses {
     pub(crate) card_full: bool,
 }
 
+impl Excuses {
+    /// Ingest's disk lied, and the card is damaged as well.
+    fn both_sides(&self) -> bool {
+        self.ingest_lied && (self.card_flipped || self.card_lied || self.card_restored)
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Record {
     bytes: Bytes,
     kind: Option<RecordKind>,
+    /// It is not to be offered before this boot's mapping is durable.
+    held: Option<BootId>,
     /// The gateway was told that it is durable.
     durable: bool,
     /// Which commit made it so.
@@ -71,6 +83,8 @@ pub(crate) struct Book {
     segments: BTreeMap<u64, BTreeSet<RecordName>>,
     /// Streams that the gateway no longer named, and since when, milliseconds.
     unheld: BTreeMap<StreamId, u64>,
+    /// Boots whose mapping is durable.
+    mapped: BTreeSet<BootId>,
     pub(crate) now_ms: u64,
     pub(crate) excuses: Excuses,
     pub(crate) reached: Reached,
@@ -111,13 +125,14 @@ impl Book {
     }
 
     /// A record is on its way into the journal.
-    pub(crate) fn handle_written(&mut self, name: RecordName, bytes: &[u8]) {
+    pub(crate) fn handle_written(&mut self, name: RecordName, bytes: &[u8], held: Option<BootId>) {
         let kind = parse_record(bytes)
             .ok()
             .and_then(|(raw, _)| RecordKind::from_code(raw.kind));
         let known = self.records.entry(name).or_insert_with(|| Record {
             bytes: Bytes::copy_from_slice(bytes),
             kind,
+            held,
             durable: false,
             commit: 0,
             acked: false,
@@ -143,6 +158,12 @@ impl Book {
         };
         record.durable = true;
         record.commit = commit;
+        if record.kind == Some(RecordKind::ClockMapping)
+            && let Ok((raw, _)) = parse_record(&record.bytes)
+            && let Ok(mapping) = ClockMapping::decode(raw.body)
+        {
+            self.mapped.insert(mapping.boot);
+        }
         if record.kind == Some(RecordKind::Loss)
             && let Ok((raw, _)) = parse_record(&record.bytes)
             && let Ok(loss) = Loss::decode(raw.body)
@@ -161,7 +182,8 @@ impl Book {
         // A restored ingest may ask for what was acknowledged and is no longer held: gone as well.
         let broken = self.excuses.card_flipped
             || self.excuses.card_lied
-            || self.excuses.ingest_lost;
+            || self.excuses.ingest_lost
+            || self.reached.count(Point::Unsaid) > 0;
         if loss.reason == LossReason::Damaged && !broken {
             self.fail(
                 "loss has a cause",
@@ -201,6 +223,15 @@ impl Book {
         told: &[Loss],
     ) {
         self.segments.clone_from(present);
+        for name in present.values().flatten() {
+            if let Some(record) = self.records.get(name)
+                && record.kind == Some(RecordKind::ClockMapping)
+                && let Ok((raw, _)) = parse_record(&record.bytes)
+                && let Ok(mapping) = ClockMapping::decode(raw.body)
+            {
+                self.mapped.insert(mapping.boot);
+            }
+        }
         for loss in told {
             for (name, record) in &mut self.records {
                 if name.stream == loss.stream
@@ -226,7 +257,10 @@ impl Book {
                 // Damage in the very last commit can't be told from a write that the power cut.
                 record.waived = true;
                 self.reached.note(Point::TailDamaged);
-            } else if !excuses.card_flipped {
+            } else if excuses.card_flipped {
+                // About to be told as damaged; a gap in any case.
+                record.unreadable = true;
+            } else {
                 gone.push(*name);
             }
         }
@@ -272,7 +306,8 @@ impl Book {
         };
         let owed = names.iter().find(|name| {
             self.records.get(name).is_some_and(|record| {
-                !record.ever_acked
+                !self.excuses.card_flipped
+                    && !record.ever_acked
                     && record.told.is_none()
                     && !record.waived
                     && !record.unreadable
@@ -296,12 +331,10 @@ impl Book {
         }
     }
 
-    /// The disk has too little space to tell first: a segment goes at once. A power cut before the
+    /// There is too little space to tell first (another program filled the disk, or the process died
+    /// again and again at the cap): a segment goes at once. A power cut before the
     /// telling is durable loses both, and ingest shows a gap.
     pub(crate) fn handle_unsaid(&mut self, segment: u64) {
-        if !self.excuses.card_full {
-            self.fail("loss is told first", format!("segment {segment} goes unsaid"));
-        }
         self.reached.note(Point::Unsaid);
         for name in self.segments.get(&segment).into_iter().flatten() {
             if let Some(record) = self.records.get_mut(name) {
@@ -313,6 +346,12 @@ impl Book {
     /// A packet arrived at ingest.
     pub(crate) fn check_content(&mut self, name: RecordName, bytes: &[u8]) {
         match self.records.get(&name) {
+            Some(Record {
+                held: Some(boot), ..
+            }) if !self.mapped.contains(boot) => {
+                let text = format!("{name} was offered before boot {boot} was mapped");
+                self.fail("mapped before offered", text);
+            }
             Some(record) if record.bytes == bytes => {}
             Some(_) => self.fail(
                 "one name, one content",
@@ -371,13 +410,15 @@ impl Book {
                 format!("{name} came to the archive twice"),
             );
         }
-        if let Some((held, other)) = tables
-            .collisions
-            .first()
-            .filter(|_| !self.excuses.card_restored)
-        {
+        // A card that is replaced or lies forgets how far readings had reached.
+        let forgets = self.excuses.card_restored || self.excuses.card_lied;
+        if let Some((held, other)) = tables.collisions.first().filter(|_| !forgets) {
             let text = format!("readings of {held} and {other} have one time");
             self.fail("(series, time) is unique", text);
+        }
+        if let Some(name) = tables.misdated.first() {
+            let text = format!("{name} has another time than its boot's mapping gives");
+            self.fail("a boot has one mapping", text);
         }
         let refused = tables.dead.iter().find(|(_, reason)| {
             !(self.excuses.far_ahead && reason.contains("ahead of its receipt"))
@@ -412,6 +453,9 @@ impl Book {
                 gap_points += 1;
                 continue;
             }
+            if self.excuses.both_sides() {
+                continue;
+            }
             if damaged && tables.parked.contains_key(name) {
                 // An older configuration's catalog or a mapping is gone on both sides: the record is
                 // kept and shown as parked.
@@ -420,6 +464,12 @@ impl Book {
             lost.get_or_insert((*name, record.kind, held(name)));
         }
         self.reached.add(Point::Gap, gap_points);
+        let forgotten = self.unheld.keys().filter(|stream| {
+            let mut known = tracker.iter();
+            self.may_be_forgotten(**stream) && !known.any(|(_, id, _)| id == **stream)
+        });
+        let forgotten = forgotten.count() as u64;
+        self.reached.add(Point::StreamForgotten, forgotten);
         if let Some((name, kind, held)) = lost {
             let text = format!("{name} ({kind:?}) is not in the archive; marks say held: {held}");
             self.fail("everything arrives", text);
@@ -438,7 +488,7 @@ fn is_stored(name: RecordName, record: &Record, tables: &Tables) -> bool {
         Some(RecordKind::Catalog) => tables
             .catalogs
             .contains_key(&furrow_wire::Catalog::hash(body)),
-        Some(RecordKind::ClockMapping) => furrow_wire::ClockMapping::decode(body)
+        Some(RecordKind::ClockMapping) => ClockMapping::decode(body)
             .is_ok_and(|mapping| tables.mappings.contains_key(&mapping.boot)),
     }
 }

@@ -137,8 +137,8 @@ impl Process {
             records.mapping(&mapping);
         }
         let offset_ms = clock.offset_ms();
-        let mut schedule = Schedule::new(&INTERVALS_MS, field.mono, offset_ms, frontier_ms)
-            .after_phase(phase_ms);
+        let mut schedule =
+            Schedule::new(&INTERVALS_MS, field.mono, offset_ms, frontier_ms).after_phase(phase_ms);
         let catalog = records.catalog(&catalog(version));
         let fill = store.fill();
         for device in 0..INTERVALS_MS.len() {
@@ -438,7 +438,7 @@ impl Process {
                 let write = self.records.take_write()?;
                 for item in &write.items {
                     if let Ok(stored) = parse_stored(&item.payload) {
-                        book.handle_written(stored.record.name, stored.bytes);
+                        book.handle_written(stored.record.name, stored.bytes, stored.held);
                     }
                 }
                 Some(Request::Write(write))
@@ -530,11 +530,13 @@ impl Process {
                 }
             }
             Packed::Unreadable { id, from, to } => {
+                if !self.outbox.handle_unreadable(id, from, to) {
+                    return;
+                }
                 book.handle_unreadable(offer.stream, from, to);
-                self.outbox.handle_unreadable(id, from, to);
                 let text = "found damaged when it was to be sent".to_owned();
-                self.records
-                    .loss(&evict::damaged(offer.stream, from, to, text));
+                let loss = evict::damaged(offer.stream, from, to, text);
+                self.records.loss(&loss);
             }
         }
     }

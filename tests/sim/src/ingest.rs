@@ -20,6 +20,7 @@ use furrow_wire::{Ack, GreenhouseId};
 
 use crate::archive::Archive;
 use crate::broker::Message;
+use crate::reached::{Point, Reached};
 
 /// Small segments, so that they go within a run.
 const LOG: Options = Options {
@@ -62,6 +63,7 @@ pub(crate) struct Process {
     consumer: Consumer<SimDisk, Archive>,
     checkpoint: Position,
     began_ms: u64,
+    metrics: Metrics,
 }
 
 /// What a start found.
@@ -137,6 +139,7 @@ impl Process {
                 consumer,
                 checkpoint,
                 began_ms: now_ms,
+                metrics,
             },
             tracker,
             new_era,
@@ -187,7 +190,10 @@ impl Process {
     /// For a trace.
     pub(crate) fn summary(&self) -> String {
         let (read, marks) = (self.consumer.position(), self.checkpoint);
-        format!("log read to {read}, marks of {marks}, {}", self.archive().summary())
+        format!(
+            "log read to {read}, marks of {marks}, {}",
+            self.archive().summary()
+        )
     }
 
     /// What is held, committed or not.
@@ -196,7 +202,18 @@ impl Process {
     }
 
     /// The process ends; what it stored stays.
-    pub(crate) fn end(self) -> Archive {
+    pub(crate) fn end(self, reached: &mut Reached) -> Archive {
+        let help = "";
+        let duplicates = "furrow_records_offered_total";
+        let duplicates = self
+            .metrics
+            .counter(duplicates, help, &[("result", "duplicate")]);
+        reached.add(Point::Duplicate, duplicates.get());
+        let skipped = "furrow_log_entries_skipped_total";
+        reached.add(
+            Point::Skipped,
+            self.metrics.counter(skipped, help, &[]).get(),
+        );
         self.consumer.into_derived()
     }
 }

@@ -124,8 +124,6 @@ points! {
     ManyRecords => "state: packet of many records",
     /// Ingest recognised a record that it held.
     Duplicate => "state: duplicate recognised",
-    /// Ingest refused a record because of too many ranges.
-    Beyond => "state: record beyond the ranges refused",
     /// Ingest held ranges above its mark.
     Ranges => "state: ranges above the mark",
     /// A record was parked.

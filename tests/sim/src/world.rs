@@ -8,6 +8,7 @@ use furrow_gateway_core::{FieldMs, LinkMs};
 use furrow_ingest::log::entry::EntryKind;
 
 use furrow_journal::sim::{SimDisk, Survival};
+use furrow_journal::{Disk, Journal};
 use furrow_wire::{Ack, BootId, EventKind, RecordName, RunCause, decode_packet, records};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -15,7 +16,7 @@ use rand::{RngExt, SeedableRng};
 use crate::archive::Archive;
 use crate::book::{Book, Broken};
 use crate::broker::{Broker, Message};
-use crate::gateway::{self, Field};
+use crate::gateway::{self, Field, JOURNAL};
 use crate::ingest::{self, key, known_after_power_cut};
 use crate::reached::{Point, Reached};
 
@@ -332,6 +333,9 @@ impl World {
         ];
         let field = self.field();
         let (card, last) = (self.site.card.clone(), self.site.last_commit);
+        if Journal::open(card.image(), JOURNAL).is_ok_and(|(_, found)| found.torn.is_some()) {
+            self.book.reached.note(Point::TornTail);
+        }
         self.site.process = gateway::Process::start(&card, field, draw, last, &mut self.book);
         self.say(|world| format!("gateway starts: {}", world.summary()));
         if self.site.process.is_none() {
@@ -448,7 +452,8 @@ impl World {
             self.book.reached.note(Point::AckReordered);
             self.broker.acks.swap(0, 1);
         }
-        while let Some(ack) = self.broker.acks.pop_front() {
+        let slow = !self.enabled.is_empty() && self.chance(25);
+        while !slow && let Some(ack) = self.broker.acks.pop_front() {
             let lost = self.ack_loss && self.chance(60);
             let Some(process) = self
                 .site
@@ -582,6 +587,11 @@ impl World {
         }
         if checkpoint && process.checkpoint() {
             self.book.reached.note(Point::Checkpoint);
+            let first = format!("{:016x}", 1);
+            let names = self.server.disk.list().unwrap_or_default();
+            if !names.iter().any(|name| name.contains(&first)) {
+                self.book.reached.note(Point::LogRecycled);
+            }
             self.say(|world| {
                 let process = world.server.process.as_ref();
                 let summary = process.map(ingest::Process::summary);
@@ -646,11 +656,7 @@ impl World {
 
     fn take_archive(&mut self) -> Option<Archive> {
         match self.server.process.take() {
-            Some(process) => {
-                let tracker = process.tracker();
-                drop(tracker.iter());
-                Some(process.end())
-            }
+            Some(process) => Some(process.end(&mut self.book.reached)),
             None => self.server.archive.take(),
         }
     }

@@ -17,7 +17,7 @@ mod run;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use furrow_wire::{Ack, BootId, RecordName, Seq, StreamId};
 use rand::SeedableRng;
@@ -135,6 +135,8 @@ pub struct Outbox {
     last_ack: Option<LinkMs>,
     /// What no disk holds any more and a loss record tells of; never to be offered again.
     gone: Vec<Range>,
+    /// Boots with a mapping: those of the journal, and those mapped since.
+    mapped: BTreeSet<BootId>,
     totals: Totals,
     rng: StdRng,
 }
@@ -156,6 +158,7 @@ impl Outbox {
             flush: false,
             last_ack: None,
             gone: Vec::new(),
+            mapped: BTreeSet::new(),
             totals: Totals::default(),
             rng: StdRng::seed_from_u64(options.seed),
         }
@@ -163,6 +166,9 @@ impl Outbox {
 
     /// A record was found in the journal at the start, or copied within it.
     pub fn handle_recovered(&mut self, entry: Journalled) {
+        // What is written again says still that it waits for a mapping.
+        let held = entry.held.filter(|boot| !self.mapped.contains(boot));
+        let entry = Journalled { held, ..entry };
         self.active = self.active.max(entry.place.segment);
         self.index.push(entry);
         if entry.held.is_none() {
@@ -188,13 +194,15 @@ impl Outbox {
                 self.context.remove(0);
             }
         }
-        if self.connected.is_some() && entry.held.is_none() {
+        let is_held = entry.held.is_some_and(|boot| !self.mapped.contains(&boot));
+        if self.connected.is_some() && !is_held {
             self.add_fresh(entry.name, urgency != Urgency::Normal, field, link);
         }
     }
 
     /// A mapping for this boot is durable: its batches may go.
     pub fn handle_mapped(&mut self, boot: BootId) {
+        self.mapped.insert(boot);
         self.index.unhold(boot);
     }
 
@@ -256,11 +264,24 @@ impl Outbox {
         self.flights.remove(id);
     }
 
-    /// Records of an offer can't be read: they are gone, and the caller journals a loss for them.
-    pub fn handle_unreadable(&mut self, id: OfferId, from: Seq, to: Seq) {
-        if let Some(flight) = self.flights.remove(id) {
-            self.handle_lost(flight.range.stream, from, to);
+    /// Records of an offer can't be read. Gives whether they are lost, and the caller has to journal a
+    /// loss for them: not if ingest acknowledged them meanwhile and the journal let them go.
+    #[must_use]
+    pub fn handle_unreadable(&mut self, id: OfferId, from: Seq, to: Seq) -> bool {
+        let Some(flight) = self.flights.remove(id) else {
+            return false;
+        };
+        let stream = flight.range.stream;
+        let range = Range {
+            stream,
+            from: from.0,
+            to: to.0,
+        };
+        let is_lost = self.index.within(range).is_some();
+        if is_lost {
+            self.handle_lost(stream, from, to);
         }
+        is_lost
     }
 
     /// The broker answered a publish.

@@ -96,5 +96,6 @@ impl World {
             let tables = &process.archive().tables;
             self.book.check_end(tables, process.tracker(), &key());
         }
+        drop(self.take_archive());
     }
 }

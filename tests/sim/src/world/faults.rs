@@ -1,5 +1,6 @@
 //! What befalls.
 
+use furrow_journal::sim::Survival;
 use furrow_journal::{Disk, Journal};
 
 use super::{
@@ -23,6 +24,7 @@ impl World {
                 self.site.process = None;
             }
             Fault::GatewayStopped => self.stop_gateway(),
+            Fault::GatewayFlip if self.chance(30) => self.flip_last_commit(),
             Fault::GatewayFlip => {
                 if flip(&self.site.card, &mut self.rng) {
                     self.book.reached.note(Point::GatewayFlip);
@@ -117,6 +119,7 @@ impl World {
                 self.book.reached.note(Point::IngestLies);
                 self.book.excuses.ingest_lost = true;
                 self.server.doubtful = true;
+                self.book.excuses.ingest_lied = true;
                 self.server.disk.lie_about_syncs(true);
                 let transactions = match &self.server.process {
                     Some(process) => process.archive().transactions(),
@@ -160,6 +163,27 @@ impl World {
         }
     }
 
+    /// Damage where it is taken for a torn write: in the last thing written, found at a restart.
+    fn flip_last_commit(&mut self) {
+        let Ok((journal, _)) = Journal::open(self.site.card.image(), JOURNAL) else {
+            return;
+        };
+        let end = journal.end();
+        let back = self.rng.random_range(1..400);
+        let names = self.site.card.list().unwrap_or_default();
+        let prefix = format!("{:016x}-", end.segment);
+        let Some(name) = names.iter().rfind(|name| name.starts_with(&prefix)) else {
+            return;
+        };
+        self.book.reached.note(Point::GatewayFlip);
+        self.book.excuses.card_flipped = true;
+        let byte = u64::from(end.offset.saturating_sub(back));
+        self.site
+            .card
+            .flip_bit(name, byte, self.rng.random_range(0..8));
+        self.gateway_off(Survival::Everything);
+    }
+
     /// As asked: everything is committed, and the state says so.
     fn stop_gateway(&mut self) {
         let field = self.field();
@@ -201,7 +225,7 @@ impl World {
     fn restore_card(&mut self) {
         let Some((image, names)) = self.site.image.take() else {
             let image = self.site.card.image();
-            image.restart(furrow_journal::sim::Survival::Everything);
+            image.restart(Survival::Everything);
             image.lie_about_syncs(false);
             image.set_capacity(None);
             if let Ok((journal, _)) = Journal::open(image.image(), JOURNAL) {
@@ -232,7 +256,7 @@ impl World {
             };
             let Some(archive) = archive else { return };
             let disk = self.server.disk.image();
-            disk.restart(furrow_journal::sim::Survival::Everything);
+            disk.restart(Survival::Everything);
             disk.set_capacity(None);
             // A copy that can't even be started is no backup.
             if known_after_power_cut(&disk, archive).is_some() {

@@ -360,7 +360,7 @@ fn what_cannot_be_read_or_published_does_not_block_the_rest() {
         panic!()
     };
     assert_eq!((first.from, first.to), (Seq(2), Seq(5)));
-    line.outbox.handle_unreadable(first.id, Seq(2), Seq(3));
+    assert!(line.outbox.handle_unreadable(first.id, Seq(2), Seq(3)));
     let Some(Command::Offer(second)) = line.outbox.poll_command(field, link) else {
         panic!()
     };
