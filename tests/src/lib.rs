@@ -8,6 +8,7 @@ pub mod api;
 pub mod binaries;
 pub mod csv_trace;
 pub mod delivery;
+pub mod fleet;
 pub mod link;
 pub mod process;
 pub mod replay;

@@ -65,6 +65,21 @@ impl Ingest {
         let config = folder.join("ingest.toml");
         let text = ingest_toml(&folder.join("data"), http, mqtt, cooperatives) + extra;
         std::fs::write(&config, text).context("write ingest's configuration")?;
+        Self::with_config(binaries, folder, config, http, mqtt)
+    }
+
+    /// Starts ingest by a configuration that another program wrote, which listens there; its log
+    /// goes to `folder`.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn with_config(
+        binaries: &Binaries,
+        folder: &Path,
+        config: PathBuf,
+        http: SocketAddr,
+        mqtt: SocketAddr,
+    ) -> anyhow::Result<Self> {
         let mut ingest = Ingest {
             binary: binaries.ingest.clone(),
             config,
