@@ -2,6 +2,7 @@
 
 mod bench;
 mod build;
+mod chaos;
 mod demo;
 mod model;
 mod needs;
@@ -34,6 +35,10 @@ enum Task {
     Replay(replay::Options),
     /// Every state that the delivery protocol can reach within bounds: nothing lost, nothing twice.
     Model(model::Options),
+    /// Real processes killed, paused, cut off and starved at random.
+    ///
+    /// Exits 0 only if every journalled reading is in the archive at the end, once and as it was.
+    Chaos(chaos::Options),
     /// The budgets as figures: one line each, with `ok` or `short`.
     Bench(bench::Options),
 }
@@ -44,6 +49,7 @@ fn main() -> ExitCode {
         Task::Test(options) => test::run(&options),
         Task::Replay(options) => replay::run(&options),
         Task::Model(options) => Ok(model::run(&options)),
+        Task::Chaos(options) => chaos::run(&options),
         Task::Bench(options) => bench::run(&options),
     };
     match result {
