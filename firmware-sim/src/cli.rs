@@ -1,5 +1,6 @@
 //! The command line of `furrow-sim`.
 
+mod fleet;
 mod run;
 mod units;
 
@@ -35,7 +36,11 @@ Examples:
   Pull a sensor's plug for a minute; heat the house in an hour; what is going on:
     furrow-sim fault --control tcp:127.0.0.1:7001 unplug sht-inside --for 60s
     furrow-sim fault --control tcp:127.0.0.1:7001 heat +8 --after 1h --for 10m
-    furrow-sim status --control tcp:127.0.0.1:7001 --json";
+    furrow-sim status --control tcp:127.0.0.1:7001 --json
+  A thousand gateways against an ingest on this machine:
+    furrow-sim fleet --gateways 1000 --write-ingest-config /tmp/fleet
+    furrow-ingest --config /tmp/fleet/ingest.toml run &
+    furrow-sim fleet --gateways 1000 --rate 100000 --for 60s";
 
 #[derive(Debug, Subcommand)]
 enum Action {
@@ -43,6 +48,10 @@ enum Action {
     Greenhouse(Greenhouse),
     /// Simulate the sensors of a recorded greenhouse, in lock-step
     Replay(Replay),
+    /// Load ingest with many gateways at once, which have neither buses nor physics
+    ///
+    /// Ends when everything is acknowledged, with 1 if that does not come to be within the grace.
+    Fleet(fleet::Fleet),
     /// Make something go wrong in a running simulator
     Fault(FaultArgs),
     /// Say what is going on in a running simulator
@@ -147,6 +156,7 @@ impl Cli {
         match self.action {
             Action::Greenhouse(args) => run::greenhouse(args),
             Action::Replay(args) => run::replay(args),
+            Action::Fleet(args) => fleet::run(args),
             Action::Fault(args) => {
                 let order = FaultOrder {
                     fault: args.fault,

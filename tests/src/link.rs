@@ -1,4 +1,4 @@
-//! A link that can be cut: a small TCP relay between gateways and the broker.
+//! A link that can be cut, held and slowed: a small TCP relay between gateways and the broker.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -8,10 +8,14 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use crate::process::pause;
+
 /// Bytes relayed at a time.
 const CHUNK: usize = 16 * 1024;
 /// How long a half-open relay may idle before it looks whether it should end.
 const LOOK: Duration = Duration::from_millis(200);
+/// How often a relay that is held looks whether it may go on.
+const HELD_LOOK: Duration = Duration::from_millis(10);
 
 /// A relay on a loopback port. Dropping it cuts it for good.
 #[derive(Debug)]
@@ -24,6 +28,11 @@ pub struct Link {
 struct Shared {
     target: SocketAddr,
     cut: AtomicBool,
+    held: AtomicBool,
+    /// Before each chunk, in milliseconds.
+    delay_ms: AtomicU64,
+    /// Bytes a second in each direction; 0: as many as come.
+    bandwidth: AtomicU64,
     closed: AtomicBool,
     carried: AtomicU64,
     open: Mutex<Vec<TcpStream>>,
@@ -40,6 +49,9 @@ impl Link {
         let shared = Arc::new(Shared {
             target,
             cut: AtomicBool::new(false),
+            held: AtomicBool::new(false),
+            delay_ms: AtomicU64::new(0),
+            bandwidth: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             carried: AtomicU64::new(0),
             open: Mutex::new(Vec::new()),
@@ -70,9 +82,23 @@ impl Link {
         self.shared.drop_all();
     }
 
-    /// Lets connections through again.
+    /// Carries nothing, yet drops no connection: what a partition looks like from both ends.
+    pub fn hold(&self) {
+        self.shared.held.store(true, Ordering::SeqCst);
+    }
+
+    /// Carries each chunk after `delay_ms` milliseconds, and at most `bandwidth` bytes a second each
+    /// way (from 1).
+    pub fn slow(&self, delay_ms: u64, bandwidth: u64) {
+        self.shared.delay_ms.store(delay_ms, Ordering::SeqCst);
+        self.shared.bandwidth.store(bandwidth, Ordering::SeqCst);
+    }
+
+    /// Lets everything through again, at once.
     pub fn mend(&self) {
         self.shared.cut.store(false, Ordering::SeqCst);
+        self.shared.held.store(false, Ordering::SeqCst);
+        self.slow(0, 0);
     }
 }
 
@@ -90,6 +116,24 @@ impl Shared {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         for stream in open.drain(..) {
             stream.shutdown(Shutdown::Both).ok();
+        }
+    }
+
+    fn is_shut(&self) -> bool {
+        self.cut.load(Ordering::SeqCst) || self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Takes the time that the link takes for a chunk.
+    fn impede(&self, bytes: usize) {
+        while self.held.load(Ordering::SeqCst) && !self.is_shut() {
+            pause(HELD_LOOK);
+        }
+        let mut time = Duration::from_millis(self.delay_ms.load(Ordering::SeqCst));
+        let bandwidth = self.bandwidth.load(Ordering::SeqCst);
+        let micros = u64::try_from(bytes).unwrap_or(u64::MAX) * 1_000_000;
+        time += Duration::from_micros(micros.checked_div(bandwidth).unwrap_or(0));
+        if !time.is_zero() {
+            pause(time);
         }
     }
 }
@@ -127,24 +171,81 @@ fn relay_both_ways(near: TcpStream, far: TcpStream, shared: &Arc<Shared>) -> std
         let shared = Arc::clone(shared);
         std::thread::Builder::new()
             .name("relay".to_owned())
-            .spawn(move || relay(from, to, &shared.carried))
+            .spawn(move || relay(from, to, &shared))
     };
     thread(near, far)?;
     thread(far_again, near_again)?;
     Ok(())
 }
 
-fn relay(mut from: TcpStream, mut to: TcpStream, carried: &AtomicU64) {
+fn relay(mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
     let mut buffer = [0u8; CHUNK];
     while let Ok(count) = from.read(&mut buffer) {
         let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else {
             break;
         };
-        if to.write_all(bytes).is_err() {
+        shared.impede(count);
+        if shared.is_shut() || to.write_all(bytes).is_err() {
             break;
         }
-        carried.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        shared.carried.fetch_add(count, Ordering::Relaxed);
     }
     from.shutdown(Shutdown::Both).ok();
     to.shutdown(Shutdown::Both).ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    fn linked() -> (Link, TcpStream, TcpStream) {
+        let target = TcpListener::bind("127.0.0.1:0").unwrap();
+        let link = Link::open(target.local_addr().unwrap()).unwrap();
+        let near = TcpStream::connect(link.address()).unwrap();
+        let (far, _) = target.accept().unwrap();
+        far.set_read_timeout(Some(Duration::from_millis(200)))
+            .unwrap();
+        (link, near, far)
+    }
+
+    fn read(far: &mut TcpStream) -> Option<u8> {
+        let mut byte = [0];
+        far.read_exact(&mut byte).ok().map(|()| byte[0])
+    }
+
+    #[test]
+    fn what_is_held_comes_when_it_is_mended() {
+        let (link, mut near, mut far) = linked();
+        link.hold();
+        near.write_all(&[7]).unwrap();
+        assert_eq!(read(&mut far), None);
+        link.mend();
+        far.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert_eq!(read(&mut far), Some(7));
+    }
+
+    #[test]
+    fn a_slow_link_takes_its_time() {
+        let (link, mut near, mut far) = linked();
+        link.slow(50, 100);
+        far.set_read_timeout(Some(PATIENCE)).unwrap();
+        let begin = Instant::now();
+        near.write_all(&[7; 10]).unwrap();
+        assert_eq!(read(&mut far), Some(7));
+        assert!(begin.elapsed() >= Duration::from_millis(150));
+    }
+
+    #[test]
+    fn a_cut_link_that_was_held_is_gone() {
+        let (link, mut near, mut far) = linked();
+        link.hold();
+        near.write_all(&[7]).unwrap();
+        link.cut();
+        far.set_read_timeout(Some(PATIENCE)).unwrap();
+        assert_eq!(read(&mut far), None);
+    }
 }

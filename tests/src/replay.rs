@@ -307,6 +307,7 @@ fn site_config(trace: &Trace) -> anyhow::Result<SiteConfig> {
         every: format!("{step}s"),
         commit: "30s".to_owned(),
         send: "1s".to_owned(),
+        journal_cap: "256 MiB".to_owned(),
         watering: Vec::new(),
         watering_for: String::new(),
         all_devices: false,

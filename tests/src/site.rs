@@ -38,6 +38,8 @@ pub struct SiteConfig {
     pub commit: String,
     /// Send interval, e.g. `60s`.
     pub send: String,
+    /// Bytes that its journal may take, e.g. `256 MiB`.
+    pub journal_cap: String,
     /// Times of day at which the zone is watered, e.g. `06:00`.
     pub watering: Vec<String>,
     /// How long, e.g. `10min`.
@@ -155,16 +157,25 @@ impl Site {
         self.gateway()?.wait(patience)
     }
 
-    /// Stops gateway and simulator.
+    /// Asks the gateway to stop, which commits and drains it for a moment.
     ///
     /// # Errors
-    /// When the gateway does not stop, or not cleanly.
-    pub fn stop(&mut self) -> anyhow::Result<()> {
+    /// When it does not stop, or not cleanly.
+    pub fn stop_gateway(&mut self) -> anyhow::Result<()> {
         if let Some(mut gateway) = self.gateway.take() {
             let status = gateway.stop(STOP_PATIENCE)?;
             let tail = gateway.log_tail();
             anyhow::ensure!(status.success(), "the gateway ended with {status}:\n{tail}");
         }
+        Ok(())
+    }
+
+    /// Stops gateway and simulator.
+    ///
+    /// # Errors
+    /// When the gateway does not stop, or not cleanly.
+    pub fn stop(&mut self) -> anyhow::Result<()> {
+        self.stop_gateway()?;
         self.sim.stop(STOP_PATIENCE).map(drop)
     }
 
@@ -266,6 +277,7 @@ fn gateway_toml(config: &SiteConfig, state: &Path, bus: &str, broker: SocketAddr
         every,
         commit,
         send,
+        journal_cap,
         ..
     } = config;
     let port = broker.port();
@@ -293,7 +305,7 @@ send_interval = "{send}"
 {tls}
 [journal]
 commit_interval = "{commit}"
-cap = "256 MiB"
+cap = "{journal_cap}"
 
 [[bus]]
 id = "sensors"

@@ -63,8 +63,45 @@ impl Ingest {
         });
         let mqtt = local(free_port()?);
         let config = folder.join("ingest.toml");
-        let text = ingest_toml(&folder.join("data"), http, mqtt, cooperatives) + extra;
+        let link = format!("[broker]\nlisten = \"{mqtt}\"\n");
+        let text = ingest_toml(&folder.join("data"), http, &link, cooperatives) + extra;
         std::fs::write(&config, text).context("write ingest's configuration")?;
+        Self::with_config(binaries, folder, config, http, mqtt)
+    }
+
+    /// Writes the configuration and starts ingest in `folder`, on a broker outside.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn start_outside(
+        binaries: &Binaries,
+        folder: &Path,
+        cooperatives: &[Cooperative],
+        broker: SocketAddr,
+    ) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+        let http = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
+        let config = folder.join("ingest.toml");
+        let link = format!(
+            "[mqtt]\nurl = \"mqtt://{broker}\"\nusername = \"furrow-ingest\"\npassword = \"secret\"\n"
+        );
+        let text = ingest_toml(&folder.join("data"), http, &link, cooperatives);
+        std::fs::write(&config, text).context("write ingest's configuration")?;
+        Self::with_config(binaries, folder, config, http, broker)
+    }
+
+    /// Starts ingest by a configuration that another program wrote, which listens there; its log
+    /// goes to `folder`.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn with_config(
+        binaries: &Binaries,
+        folder: &Path,
+        config: PathBuf,
+        http: SocketAddr,
+        mqtt: SocketAddr,
+    ) -> anyhow::Result<Self> {
         let mut ingest = Ingest {
             binary: binaries.ingest.clone(),
             config,
@@ -82,19 +119,40 @@ impl Ingest {
     /// # Errors
     /// When it does not become ready.
     pub fn restart(&mut self) -> anyhow::Result<()> {
+        self.spawn()?;
+        self.wait_ready(START_PATIENCE)
+    }
+
+    /// Starts it (again), under the same addresses, and waits for nothing.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn spawn(&mut self) -> anyhow::Result<()> {
         let mut command = Command::new(&self.binary);
         command.arg("--config").arg(&self.config).arg("run");
-        let mut process = Process::start("furrow-ingest", &mut command, &self.log)?;
+        self.process = Some(Process::start("furrow-ingest", &mut command, &self.log)?);
+        Ok(())
+    }
+
+    /// Waits until it says that it is ready.
+    ///
+    /// # Errors
+    /// When it does not, or has ended.
+    pub fn wait_ready(&mut self, patience: Duration) -> anyhow::Result<()> {
         let api = self.api("");
-        until(START_PATIENCE, || {
+        let process = self.process.as_mut().context("ingest is not running")?;
+        until(patience, || {
             if let Some(status) = process.ended()? {
                 anyhow::bail!("ingest ended with {status}:\n{}", process.log_tail());
             }
             Ok(api.is_ready().then_some(()))
         })
-        .context("wait for ingest")?;
-        self.process = Some(process);
-        Ok(())
+        .context("wait for ingest")
+    }
+
+    /// Its process, while it was not killed or stopped.
+    pub fn process(&mut self) -> Option<&mut Process> {
+        self.process.as_mut()
     }
 
     /// Kills it, as a power cut would.
@@ -179,15 +237,8 @@ impl Ingest {
     }
 }
 
-fn ingest_toml(
-    data: &Path,
-    http: SocketAddr,
-    mqtt: SocketAddr,
-    cooperatives: &[Cooperative],
-) -> String {
-    let mut out = format!(
-        "data_dir = {data:?}\n\n[broker]\nlisten = \"{mqtt}\"\n\n[http]\nlisten = \"{http}\"\n"
-    );
+fn ingest_toml(data: &Path, http: SocketAddr, link: &str, cooperatives: &[Cooperative]) -> String {
+    let mut out = format!("data_dir = {data:?}\n\n{link}\n[http]\nlisten = \"{http}\"\n");
     for cooperative in cooperatives {
         let Cooperative {
             id,

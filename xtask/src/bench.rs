@@ -6,6 +6,7 @@
 mod archive;
 mod figure;
 mod gateway;
+mod ingest;
 mod mobile;
 mod page;
 mod usage;
@@ -22,7 +23,10 @@ use figure::Figure;
 
 /// Options of `bench`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench gateway --json")]
+#[command(
+    after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench gateway --json\n  \
+                        cargo xtask bench ingest --seconds 300 --rate 500000"
+)]
 pub(crate) struct Options {
     /// Measure these only.
     #[arg(value_enum)]
@@ -30,6 +34,12 @@ pub(crate) struct Options {
     /// One JSON object a line.
     #[arg(long)]
     json: bool,
+    /// Seconds of load on ingest; the budget asks for 300.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    seconds: u32,
+    /// Readings a second for ingest, or max: as fast as it acknowledges.
+    #[arg(long, default_value = "max")]
+    rate: String,
     #[command(flatten)]
     programs: Programs,
 }
@@ -44,6 +54,8 @@ enum What {
     Mobile,
     /// Bytes at rest and the chart's query.
     Archive,
+    /// Readings a second through ingest.
+    Ingest,
     /// Size of the page.
     Page,
 }
@@ -57,8 +69,13 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         What::Wire,
         What::Gateway,
         What::Archive,
+        What::Ingest,
         What::Mobile,
     ];
+    let load = ingest::Load {
+        seconds: options.seconds,
+        rate: options.rate.clone(),
+    };
     let chosen = if options.what.is_empty() {
         &all[..]
     } else {
@@ -70,6 +87,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
             What::Gateway => gateway::measure(&binaries, &folder.path().join("gateway"))?,
             What::Mobile => mobile::measure(&binaries, &folder.path().join("mobile"))?,
             What::Archive => archive::measure()?,
+            What::Ingest => ingest::measure(&binaries, &folder.path().join("ingest"), &load)?,
             What::Page => page::measure()?,
         };
         for figure in figures {

@@ -20,6 +20,7 @@ use furrow_tests::process::free_port;
 use crate::build::{Profile, Programs, root};
 use crate::say;
 use farm::{Farm, Plan};
+pub(crate) use prompt::stop_signal;
 
 /// Options of `demo`.
 #[derive(Debug, Args)]
@@ -75,7 +76,7 @@ impl Options {
 /// Runs the demo until the person, the clock or an error ends it.
 pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let start = Instant::now();
-    let stop = prompt::stop_signal()?;
+    let stop = stop_signal()?;
     let binaries = options.programs.get()?;
     let temporary = tempfile::tempdir().context("make a temporary folder")?;
     let folder = match (&options.folder, options.headless) {

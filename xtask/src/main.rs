@@ -2,6 +2,7 @@
 
 mod bench;
 mod build;
+mod chaos;
 mod demo;
 mod model;
 mod mutants;
@@ -40,6 +41,10 @@ enum Task {
     ///
     /// Exits 0 only if no promise was broken and every fault and state was reached.
     Sim(sim::Options),
+    /// Real processes killed, paused, cut off and starved at random.
+    ///
+    /// Exits 0 only if every journalled reading is in the archive at the end, once and as it was.
+    Chaos(chaos::Options),
     /// The budgets as figures: one line each, with `ok` or `short`.
     Bench(bench::Options),
 }
@@ -51,6 +56,7 @@ fn main() -> ExitCode {
         Task::Replay(options) => replay::run(&options),
         Task::Model(options) => Ok(model::run(&options)),
         Task::Sim(options) => sim::run(&options),
+        Task::Chaos(options) => chaos::run(&options),
         Task::Bench(options) => bench::run(&options),
     };
     match result {

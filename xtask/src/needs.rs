@@ -36,6 +36,17 @@ pub(crate) fn chromium() -> anyhow::Result<PathBuf> {
     look().context("chromium was installed, yet /usr/bin/chromium is missing")
 }
 
+/// Finds Mosquitto, or installs it from Debian's packages where that is allowed.
+pub(crate) fn mosquitto() -> anyhow::Result<PathBuf> {
+    let found = || ["/usr/sbin/mosquitto", "/usr/bin/mosquitto"].map(PathBuf::from);
+    let look = || found().into_iter().find(|path| path.is_file());
+    if let Some(path) = look() {
+        return Ok(path);
+    }
+    apt_install(&["mosquitto"])?;
+    look().context("mosquitto was installed, yet /usr/sbin/mosquitto is missing")
+}
+
 fn apt_install(packages: &[&str]) -> anyhow::Result<()> {
     let list = packages.join(" ");
     if !has("apt-get") || !nix::unistd::geteuid().is_root() {

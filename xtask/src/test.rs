@@ -7,7 +7,7 @@ use clap::Args;
 use furrow_tests::process::free_port;
 
 use crate::build::{Profile, build_all, build_page, root, step};
-use crate::{demo, needs, say, sim};
+use crate::{chaos, demo, needs, say, sim};
 
 /// Options of `test`.
 #[derive(Debug, Args)]
@@ -28,6 +28,8 @@ enum Part {
     Browser,
     /// The demo without a person.
     Demo,
+    /// Real processes killed, paused and cut off for two minutes.
+    Chaos,
 }
 
 /// Runs the parts; the first failure ends it.
@@ -36,6 +38,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let wanted = |part| options.only.is_none_or(|only| only == part);
     if wanted(Part::Browser) {
         needs::chromium()?;
+    }
+    if wanted(Part::Chaos) {
+        needs::mosquitto()?;
     }
     if wanted(Part::Page) {
         page()?;
@@ -50,6 +55,14 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         let code = demo::run(&demo::Options::for_test(free_port()?))?;
         if code != ExitCode::SUCCESS {
             return Ok(code);
+        }
+    }
+    if wanted(Part::Chaos) {
+        for broker in [chaos::Broker::Embedded, chaos::Broker::Mosquitto] {
+            let code = chaos::run(&chaos::Options::for_test(broker))?;
+            if code != ExitCode::SUCCESS {
+                return Ok(code);
+            }
         }
     }
     say!("all passed in {:.0} s", start.elapsed().as_secs_f64());

@@ -84,6 +84,7 @@ pub(super) fn site_config(every: &str, commit: &str, send: &str) -> SiteConfig {
         every: every.to_owned(),
         commit: commit.to_owned(),
         send: send.to_owned(),
+        journal_cap: "256 MiB".to_owned(),
         watering: Vec::new(),
         watering_for: String::new(),
         all_devices: true,

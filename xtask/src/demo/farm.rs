@@ -282,6 +282,7 @@ fn site_configs(cooperatives: &[Cooperative]) -> Vec<SiteConfig> {
                 every: EVERY.to_owned(),
                 commit: "20s".to_owned(),
                 send: "5s".to_owned(),
+                journal_cap: "256 MiB".to_owned(),
                 watering: vec!["06:00".to_owned(), "16:00".to_owned()],
                 watering_for: "15min".to_owned(),
                 all_devices: true,

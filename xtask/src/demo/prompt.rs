@@ -1,9 +1,9 @@
 //! The demo's prompt.
 
 use std::io::{BufRead, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -28,12 +28,17 @@ commands:
   quit           stop everything (Ctrl-C does too)";
 
 /// Set by Ctrl-C and SIGTERM.
-pub(super) fn stop_signal() -> anyhow::Result<Arc<AtomicBool>> {
+pub(crate) fn stop_signal() -> anyhow::Result<Arc<AtomicBool>> {
+    /// One handler a process, however many tasks it runs.
+    static STOP: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+    if let Some(stop) = STOP.get() {
+        return Ok(Arc::clone(stop));
+    }
     let stop = Arc::new(AtomicBool::new(false));
     let for_handler = Arc::clone(&stop);
     ctrlc::set_handler(move || for_handler.store(true, Ordering::SeqCst))
         .context("listen for Ctrl-C")?;
-    Ok(stop)
+    Ok(Arc::clone(STOP.get_or_init(|| stop)))
 }
 
 /// Takes commands until the person ends it.
