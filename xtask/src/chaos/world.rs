@@ -335,5 +335,7 @@ fn site_config(number: usize) -> SiteConfig {
         watering: Vec::new(),
         watering_for: String::new(),
         all_devices: true,
+        more_channels: 0,
+        ca_file: None,
     }
 }
