@@ -1,5 +1,7 @@
 //! Building the programs and the page, with visible progress.
 
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Instant;
@@ -74,10 +76,15 @@ pub(crate) fn build_all(profile: Profile) -> anyhow::Result<Binaries> {
     }))
 }
 
-/// Builds the page into `ingest/web/dist`, from which the ingest binary embeds it.
+/// Builds the page into `ingest/web/dist`, from which the ingest binary embeds it. Left alone when
+/// nothing changed: new files there would make cargo compile ingest again.
 pub(crate) fn build_page() -> anyhow::Result<()> {
     needs::node()?;
     let web = root()?.join("ingest/web");
+    let stamp = target()?.join("page.stamp");
+    if std::fs::read_to_string(&stamp).is_ok_and(|known| known == fingerprint(&web)) {
+        return Ok(());
+    }
     if !web.join("node_modules/.package-lock.json").is_file() {
         let mut install = Command::new("npm");
         install
@@ -90,7 +97,31 @@ pub(crate) fn build_page() -> anyhow::Result<()> {
         Command::new("npm")
             .args(["run", "--silent", "build"])
             .current_dir(&web),
-    )
+    )?;
+    std::fs::write(&stamp, fingerprint(&web)).context("remember what the page was built from")
+}
+
+/// Of the page's sources and of what was built from them.
+fn fingerprint(web: &Path) -> String {
+    const NOT_SOURCES: [&str; 2] = ["node_modules", "test-results"];
+    let mut hasher = DefaultHasher::new();
+    let mut folders = vec![web.to_owned()];
+    let mut files = BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
+        for entry in entries {
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if !is_folder {
+                files.insert(entry.path());
+            } else if !NOT_SOURCES.iter().any(|name| entry.file_name() == *name) {
+                folders.push(entry.path());
+            }
+        }
+    }
+    for file in files {
+        (&file, std::fs::read(&file).unwrap_or_default()).hash(&mut hasher);
+    }
+    format!("{:016x}", hasher.finish())
 }
 
 /// Runs a command whose output is the person's, and says how long it took.
@@ -110,5 +141,35 @@ fn target() -> anyhow::Result<PathBuf> {
     match std::env::var_os("CARGO_TARGET_DIR") {
         Some(folder) => Ok(folder.into()),
         None => Ok(root()?.join("target")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_is_built_again_when_a_source_or_the_result_differs() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write("src/app.ts", "1");
+        write("dist/app.js", "1");
+        let first = fingerprint(folder.path());
+        write("node_modules/a.js", "1");
+        write("dist/app.js", "1");
+        assert_eq!(fingerprint(folder.path()), first);
+        let mut seen = BTreeSet::from([first]);
+        for (path, text) in [
+            ("src/app.ts", "2"),
+            ("dist/app.js", "2"),
+            ("src/new.ts", ""),
+        ] {
+            write(path, text);
+            assert!(seen.insert(fingerprint(folder.path())), "{path}");
+        }
     }
 }
