@@ -22,8 +22,8 @@ use furrow_gateway_core::{FieldMs, LinkMs, evict};
 use furrow_journal::Options;
 use furrow_journal::sim::{SimDisk, Survival};
 use furrow_wire::{
-    Ack, Axis, BootId, CatalogHash, Column, Event, EventKind, Loss, LossReason, RecordName, Sample,
-    Seq, StreamId, StreamMarks, decode_packet, records,
+    Ack, Axis, BootId, Catalog, CatalogHash, Column, Event, EventKind, Loss, LossReason,
+    RecordName, Sample, Seq, StreamId, StreamMarks, decode_packet, records,
 };
 use proptest::prelude::*;
 
@@ -404,4 +404,33 @@ fn at_the_cap_batches_go_and_events_stay() {
         .filter(|name| life.book.batches.contains_key(name))
         .count();
     assert_eq!(delivered as u64 * READINGS, waiting);
+}
+
+/// An ingest that is restored from a backup could read no batch without it.
+#[test]
+fn the_catalog_is_written_again_when_its_segment_goes() {
+    let mut life = Life::new();
+    let mut process = life.start().unwrap();
+    let catalog = Catalog {
+        greenhouse: "nha-luoi-1".parse().unwrap(),
+        greenhouse_name: String::new(),
+        software: String::new(),
+        devices: Vec::new(),
+        channels: Vec::new(),
+        zones: Vec::new(),
+    };
+    process.records.catalog(&catalog);
+    let mut written = 0;
+    for _ in 0..400 {
+        assert!(life.journal(&mut process));
+        let segments = process.store.fill().segments;
+        if process.records.lacks_catalog(&segments) {
+            assert!(!segments.contains(&1), "while its segment is there");
+            process.records.catalog(&catalog);
+            assert!(!process.records.lacks_catalog(&segments), "once is enough");
+            written += 1;
+        }
+        life.deliver(&mut process, u32::MAX);
+    }
+    assert!(written > 1, "written {written} times");
 }

@@ -4,29 +4,68 @@
 
 mod kit;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use furrow_ingest::archive::{DeadLetter, LiveHub};
+use furrow_ingest::archive::{Applied, ArchiveError, DeadLetter, LiveHub, LogEntry, LogPosition};
 use furrow_ingest::decode::Decoder;
 use furrow_ingest::http::{CardStatus, Fleet, SetBackStatus};
 use furrow_ingest::log::Log;
 use furrow_ingest::log::consumer::{Consumer, ConsumerSetup};
-use furrow_ingest::log::derived::DataDir;
+use furrow_ingest::log::derived::{DataDir, Derived};
 use furrow_ingest::log::entry::{EntryKind, Rerun};
 use furrow_ingest::log::front::{Front, FrontSetup, Incoming};
 use furrow_ingest::log::recover::{recover, replay};
+use furrow_ingest::log::snapshot::{Snapshot, SnapshotError};
 use furrow_ingest::metrics::Metrics;
 use furrow_journal::sim::{SimDisk, Survival};
 use furrow_journal::{Journal, JournalError, Options};
-use furrow_wire::{Ack, StreamId, StreamMarks};
+use furrow_wire::{Ack, CooperativeId, StreamId, StreamMarks};
 use kit::{READINGS, Source, key, open_archive, stored};
+
+/// A data directory whose archive can be made to refuse.
+struct Flaky {
+    real: DataDir,
+    fails: bool,
+}
+
+impl Derived for Flaky {
+    fn position(&self, cooperative: &CooperativeId) -> Option<LogPosition> {
+        self.real.position(cooperative)
+    }
+
+    fn apply(
+        &mut self,
+        cooperative: &CooperativeId,
+        entries: &[LogEntry],
+    ) -> Result<Applied, ArchiveError> {
+        if self.fails {
+            return Err(ArchiveError::Directory {
+                path: PathBuf::new(),
+                source: std::io::ErrorKind::StorageFull.into(),
+            });
+        }
+        self.real.apply(cooperative, entries)
+    }
+
+    fn make_durable(&mut self) -> Result<(), ArchiveError> {
+        self.real.make_durable()
+    }
+
+    fn load_marks(&self) -> Result<Option<Snapshot>, SnapshotError> {
+        self.real.load_marks()
+    }
+
+    fn store_marks(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
+        self.real.store_marks(snapshot)
+    }
+}
 
 /// Ingest without sockets, threads and clocks.
 struct Ingest {
     front: Front<SimDisk>,
-    consumer: Consumer<SimDisk>,
+    consumer: Consumer<SimDisk, Flaky>,
     fleet: Fleet,
     now_ms: u64,
 }
@@ -56,7 +95,8 @@ impl Ingest {
             decoder.restore_parked(&key("gw-01"), parked);
         }
         let path = data_dir.to_owned();
-        let mut derived = DataDir { archive, path };
+        let real = DataDir { archive, path };
+        let mut derived = Flaky { real, fails: false };
         let snapshot = recover(&log, &mut derived, std::slice::from_ref(&id)).unwrap();
         let tracker = replay(&log, &snapshot);
         let setup = ConsumerSetup {
@@ -109,7 +149,7 @@ impl Ingest {
     }
 
     fn stored(&self) -> (u64, u64) {
-        stored(&self.consumer.derived().archive)
+        stored(&self.consumer.derived().real.archive)
     }
 
     /// First seq, last seq and reason of everything that is not there.
@@ -309,7 +349,7 @@ fn losses_close_gaps_and_garbage_is_kept_for_people() {
     ingest.drain();
     assert_eq!(ingest.stored(), (4 * READINGS, 0));
     assert_eq!((status(&ingest).parked, status(&ingest).dead), (0, 2));
-    let gaps = ingest.consumer.derived().archive.reader();
+    let gaps = ingest.consumer.derived().real.archive.reader();
     let gaps = gaps
         .gaps(
             &key("gw-01").cooperative,
@@ -671,4 +711,54 @@ fn a_card_that_went_back_in_time_and_a_clone_are_shown() {
     ingest.front.commit().unwrap();
     ingest.drain();
     assert_eq!(ingest.stored(), (8 * READINGS, 0));
+}
+
+#[test]
+fn what_a_full_archive_refused_is_stored_after_a_restart() {
+    let (disk, dir) = (SimDisk::new(), tempfile::tempdir().unwrap());
+    let source = Source::new(7);
+    let mut ingest = Ingest::start(&disk, dir.path());
+    ingest.offer(source.packet([1])).unwrap();
+    ingest.front.commit().unwrap();
+    ingest.drain();
+    ingest.consumer.derived_mut().fails = true;
+    ingest.offer(source.packet(2..=4)).unwrap();
+    ingest.front.commit().unwrap();
+    assert!(ingest.consumer.step().is_err());
+    let error = ingest.consumer.checkpoint().unwrap_err();
+    assert_eq!(error.to_string(), "archive is behind the marks");
+    drop(ingest);
+    let mut ingest = Ingest::start(&disk, dir.path());
+    ingest.drain();
+    assert_eq!(ingest.stored(), (3 * READINGS, 0));
+}
+
+#[test]
+fn an_older_archive_is_given_again_what_it_lost() {
+    let (disk, dir) = (SimDisk::new(), tempfile::tempdir().unwrap());
+    let source = Source::new(7);
+    let file = dir.path().join("archive/hoa-binh.sqlite");
+    let older = dir.path().join("older.sqlite");
+    let mut ingest = Ingest::start(&disk, dir.path());
+    ingest.offer(source.packet(1..=3)).unwrap();
+    ingest.front.commit().unwrap();
+    ingest.drain();
+    ingest.consumer.checkpoint().unwrap();
+    std::fs::copy(&file, &older).unwrap();
+    ingest.offer(source.packet(4..=6)).unwrap();
+    ingest.front.commit().unwrap();
+    ingest.drain();
+    ingest.consumer.checkpoint().unwrap();
+    drop(ingest);
+    std::fs::rename(&older, &file).unwrap();
+    // The log still has it.
+    let mut ingest = Ingest::start(&disk, dir.path());
+    ingest.drain();
+    assert_eq!(ingest.stored(), (5 * READINGS, 0));
+    // And where it has not, the gateway is told so, and gives it again.
+    ingest.consumer.checkpoint().unwrap();
+    let held: StreamMarks = mark(7, 6, &[]);
+    ingest.send(EntryKind::State, source.state(1, 6)).unwrap();
+    ingest.front.commit().unwrap();
+    assert_eq!(ingest.acks(), [ack(&[held])]);
 }

@@ -393,3 +393,20 @@ fn a_spare_of_another_size_is_replaced() {
     let (journal, _) = Journal::open(bench.disk.clone(), bench.options).unwrap();
     assert_eq!(journal.stats().total_bytes, bench.disk.used_bytes());
 }
+
+#[test]
+fn what_a_lying_disk_reported_durable_is_gone_and_an_image_is_a_disk_of_its_own() {
+    let mut bench = Bench::new(TINY);
+    bench.append(100).unwrap();
+    bench.commit().unwrap();
+    let image = bench.disk.image();
+    bench.disk.lie_about_syncs(true);
+    bench.append(100).unwrap();
+    bench.commit().unwrap();
+    bench.disk.restart(Survival::Nothing);
+    bench.disk.lie_about_syncs(false);
+    for disk in [&bench.disk, &image] {
+        let (journal, recovery) = Journal::open(disk.clone(), TINY).unwrap();
+        assert_eq!((recovery.entries, journal.end().segment), (1, 1));
+    }
+}

@@ -69,6 +69,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_latest_wall_time_only_grows() {
+        let wall = |unix_ms| {
+            let (boot, mono_ms) = (BootId(1), 1);
+            Some(LastWall {
+                boot,
+                mono_ms,
+                unix_ms,
+            })
+        };
+        let mut state = LocalState::default();
+        for (given, latest) in [(None, None), (wall(5), wall(5)), (wall(9), wall(9))] {
+            state.handle_wall(given);
+            assert_eq!(state.last_wall, latest);
+        }
+        for given in [None, wall(3)] {
+            state.handle_wall(given);
+            assert_eq!(state.last_wall, wall(9));
+        }
+    }
+
+    #[test]
     fn state_round_trips_and_an_older_one_is_read() {
         let state = LocalState {
             journalled_readings: 5,

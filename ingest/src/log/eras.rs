@@ -102,6 +102,26 @@ mod tests {
     }
 
     #[test]
+    fn an_era_over_the_whole_log_is_ahead_of_every_archive() {
+        let mut eras = Eras::default();
+        eras.begin_if_behind(at(3, 512), Some(eras.archive_position(at(900, 5))));
+        let archives = [
+            eras.archive_position(at(4, 0)),
+            Eras::default().archive_position(at(900, 5)),
+        ];
+        assert!(archives.iter().all(|archive| eras.know(*archive)));
+        let mut lost = Eras::default();
+        assert!(!lost.know(archives[0]));
+        lost.begin_over(archives.into_iter());
+        assert!(lost.know(archives[0]));
+        assert!(
+            archives
+                .iter()
+                .all(|archive| *archive < lost.archive_position(at(0, 0)))
+        );
+    }
+
+    #[test]
     fn a_log_that_begins_again_is_ahead_of_the_archive_each_time() {
         let mut eras = Eras::default();
         let mut archive = eras.archive_position(at(900, 5));

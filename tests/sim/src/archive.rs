@@ -245,6 +245,13 @@ impl Tables {
                 self.unparked += 1;
                 self.parked.remove(record);
             }
+            // The marks say the same.
+            Change::Missing { .. } => {}
+            Change::Rerun { changes, .. } => {
+                for change in changes {
+                    self.apply(change);
+                }
+            }
         }
     }
 
@@ -301,5 +308,9 @@ fn name_of(change: &Change) -> String {
         Change::DeadLetter { record, reason, .. } => format!("{record:?} refused: {reason}"),
         Change::Parked(parked) => format!("{} parked", parked.record),
         Change::Unparked { record } => format!("{record} unparked"),
+        Change::Missing {
+            stream, missing, ..
+        } => format!("{stream} lacks {} stretches", missing.len()),
+        Change::Rerun { id, .. } => format!("dead letter {id} again"),
     }
 }

@@ -432,7 +432,13 @@ impl Book {
     }
 
     /// At the end: everything that is owed is stored, or said to be lost.
-    pub(crate) fn check_end(&mut self, tables: &Tables, tracker: &Tracker, key: &GatewayKey) {
+    pub(crate) fn check_end(
+        &mut self,
+        tables: &Tables,
+        tracker: &Tracker,
+        key: &GatewayKey,
+        on_card: &BTreeSet<RecordName>,
+    ) {
         let held = held(tracker, key);
         let damaged =
             self.excuses.card_flipped || self.excuses.card_lied || self.excuses.ingest_lost;
@@ -448,8 +454,9 @@ impl Book {
             if told && (record.kind == Some(RecordKind::Batch) || damaged) {
                 continue;
             }
-            if (damaged || record.unsaid) && !held(name) {
-                // Gone on both sides: shown, since ingest does not claim to have it.
+            // Gone on both sides, or it would have been given again.
+            if (damaged || record.unsaid) && !held(name) && !on_card.contains(name) {
+                // Shown, since ingest does not claim to have it.
                 gap_points += 1;
                 continue;
             }

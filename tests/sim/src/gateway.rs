@@ -348,6 +348,12 @@ impl Process {
         self.stopping
     }
 
+    /// Records that it could still give.
+    pub(crate) fn names(&self) -> BTreeSet<RecordName> {
+        let (present, _) = present(&self.store);
+        present.into_values().flatten().collect()
+    }
+
     /// For a trace.
     pub(crate) fn summary(&self) -> String {
         let totals = self.outbox.totals();

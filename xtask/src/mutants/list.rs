@@ -116,10 +116,10 @@ pub(super) const MUTANTS: &[Mutant] = &[
         new: "        let latest = |_: LastWall| wall.is_none();",
     },
     Mutant {
-        name: "a torn write is read as whole",
-        file: "journal/src/scan.rs",
-        old: "            scan = before;\n            scan.dropped",
-        new: "            scan.dropped",
+        name: "a frame is believed without its check",
+        file: "journal/src/frame.rs",
+        old: "    if crc32c::crc32c_append(crc, payload) != u32::from_le_bytes([r0, r1, r2, r3]) {",
+        new: "    if false {",
     },
     Mutant {
         name: "a log that begins again is taken for applied",
@@ -130,8 +130,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "an archive behind its marks goes unnoticed",
         file: "ingest/src/log/recover.rs",
-        old: "            is_behind = true;",
-        new: "",
+        old: "        if !is_there {",
+        new: "        if false {",
     },
     Mutant {
         name: "a lost range is offered as if it waited",

@@ -3,7 +3,7 @@ use crate::FieldMs;
 use crate::batch::Cut;
 use crate::outbox::{LIVE_PLACES, Options, Urgency};
 use crate::record::Recorder;
-use furrow_wire::{Batch, CatalogHash, ClockState, LossReason, encode_batch};
+use furrow_wire::{Batch, CatalogHash, ClockState, Event, EventKind, LossReason, encode_batch};
 
 const UNIX: i64 = 1_790_000_000_000;
 const BOOT: BootId = BootId(5);
@@ -174,4 +174,30 @@ fn a_boot_without_time_waits_for_its_mapping_and_tells_how_long_it_ran() {
         (0, 0)
     );
     assert_eq!(recovered.mappings, BTreeMap::from([(BOOT, UNIX)]));
+}
+
+#[test]
+fn a_boot_that_left_events_and_no_batch_waits_for_a_mapping_too() {
+    let mut journal = Journal::new();
+    let what = EventKind::GatewayStarted {
+        software: String::new(),
+        clean_stop_before: false,
+    };
+    let events = Events {
+        boot: BOOT,
+        clock: ClockState::Unknown,
+        wall_offset_ms: None,
+        events: vec![Event {
+            at_mono_ms: 70,
+            zone: None,
+            planting: None,
+            what,
+        }],
+    };
+    journal.record(RecordKind::Events, events.encode(), 0, Some(BOOT));
+    let held = HeldBoot {
+        last_mono_ms: 70,
+        before: None,
+    };
+    assert_eq!(journal.recover(&[]).held, BTreeMap::from([(BOOT, held)]));
 }

@@ -145,6 +145,16 @@ fn after_a_restart_the_latest_wall_time_given_out_before_is_respected() {
     );
 }
 
+#[test]
+fn after_a_restart_a_step_back_moves_ticks_farther_than_before() {
+    let frontier = Some(NOON + 25_000);
+    let first = Schedule::new(&[10_000], FieldMs(0), Some(NOON), frontier).after_phase(2);
+    let mut schedule = first;
+    schedule.handle_prepared(0, FieldMs(0));
+    assert_eq!(ticks(&mut schedule, 0, 15_000), [(0, 3), (0, 10_003)]);
+    assert_eq!(schedule.phase_ms(), 3);
+}
+
 proptest! {
     /// Whatever the clock does, no device is given the same wall time twice.
     #[test]

@@ -3,6 +3,7 @@
 use furrow_journal::sim::Survival;
 
 use super::{MINUTE_MS, Point, ROUNDS_MAX, RngExt, World};
+use crate::gateway;
 use crate::ingest::key;
 
 impl World {
@@ -92,9 +93,12 @@ impl World {
         {
             self.book.reached.note(Point::OfferedAgain);
         }
+        let gateway = self.site.process.as_ref();
+        let on_card = gateway.map(gateway::Process::names).unwrap_or_default();
         if let Some(process) = &self.server.process {
             let tables = &process.archive().tables;
-            self.book.check_end(tables, process.tracker(), &key());
+            self.book
+                .check_end(tables, process.tracker(), &key(), &on_card);
         }
         drop(self.take_archive());
     }

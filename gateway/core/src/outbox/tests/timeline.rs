@@ -380,3 +380,47 @@ fn a_flush_waits_for_nothing() {
     line.outbox.handle_flush();
     line.run(0, 9).check(&["0s live 1-2"]);
 }
+
+#[test]
+fn a_copy_of_a_mapped_boots_record_does_not_wait_again() {
+    let mut line = Line::new();
+    let boot = BootId(5);
+    line.connect().ack(0, &[]).outbox.handle_mapped(boot);
+    let name = RecordName {
+        stream: S,
+        seq: Seq(1),
+    };
+    let place = Place {
+        segment: 3,
+        offset: 0,
+    };
+    line.outbox.handle_recovered(Journalled {
+        name,
+        place,
+        readings: 0,
+        held: Some(boot),
+    });
+    assert_eq!(line.outbox.held_boots(), []);
+    line.run(0, 9).check(&["0s back 1-1"]);
+}
+
+#[test]
+fn what_ingest_acknowledged_while_it_was_read_is_no_loss() {
+    let mut line = Line::new();
+    line.journal(1..=5, Urgency::Normal).connect().ack(0, &[]);
+    let (field, link) = (FieldMs(0), LinkMs(0));
+    let Some(Command::Offer(offer)) = line.outbox.poll_command(field, link) else {
+        panic!()
+    };
+    line.ack(5, &[]);
+    assert!(
+        !line
+            .outbox
+            .handle_unreadable(offer.id, offer.from, offer.to)
+    );
+    assert!(
+        !line
+            .outbox
+            .handle_unreadable(offer.id, offer.from, offer.to)
+    );
+}
