@@ -411,7 +411,8 @@ fn all_files() -> Vec<String> {
                 if ours {
                     folders.push(path);
                 }
-            } else {
+            } else if name != ".git" {
+                // In a second working tree it is a file that names the first.
                 let path = path.strip_prefix(root()).unwrap();
                 files.push(path.to_str().unwrap().to_owned());
             }

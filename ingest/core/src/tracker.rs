@@ -242,7 +242,8 @@ impl Tracker {
 
     /// Streams that end, on the gateway's card, before what it has delivered: the card was replaced by
     /// an older image, or cloned. `held` is oldest first; the newest stream is still written, so an old
-    /// message may truly name less of it.
+    /// message may truly name less of it. It is a sign, not a proof: a full card may reuse the end of a
+    /// stream, once delivered, before its beginning is.
     #[must_use]
     pub fn set_back(&self, key: &GatewayKey, held: &[HeldStream]) -> Vec<SetBack> {
         let finished = held.split_last().map_or(held, |(_, finished)| finished);
@@ -277,7 +278,13 @@ impl Tracker {
         for entry in held {
             let known = stream_of(streams, entry.stream);
             known.unheld_since_ms = None;
-            known.revise(Word::HoldsFrom(entry.first), received_ms);
+            // "None yet" of the stream that is written says nothing of what was written before.
+            let word = if entry.last == 0 {
+                Word::None
+            } else {
+                Word::HoldsFrom(entry.first)
+            };
+            known.revise(word, received_ms);
         }
         let named: BTreeSet<StreamId> = held.iter().map(|entry| entry.stream).collect();
         streams.retain(|stream, known| {

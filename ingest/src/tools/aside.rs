@@ -29,7 +29,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Subcommand)]
 #[command(
     after_help = "A dead letter is a record that was refused: undecodable, of another greenhouse, \
-    from the future. It is\nkept with its bytes and acknowledged, so it blocks nothing.\n\n\
+    from the future.\nIt is kept with its bytes and acknowledged, so it blocks nothing.\n\n\
     Examples:\n  furrow-ingest dead list\n  furrow-ingest dead show --cooperative hoa-binh 17\n  \
     furrow-ingest dead retry --cooperative hoa-binh 17\n  \
     furrow-ingest dead retry --cooperative hoa-binh --gateway gw-01 --all"

@@ -19,7 +19,7 @@ use furrow_gateway_core::outbox::{
 use furrow_gateway_core::record::{ENTRY_RECORD, Recorded, Recorder, parse_stored};
 use furrow_gateway_core::recovery::Recovery;
 use furrow_gateway_core::{FieldMs, LinkMs};
-use furrow_ingest_core::{AckSchedule, AckScope, GatewayKey, Offer, Tracker, Verdict};
+use furrow_ingest_core::{AckSchedule, AckScope, GatewayKey, Offer, Offered, Taken, Tracker};
 use furrow_wire::{
     Compression, HeldStream, Loss, LossReason, RecordKind, RecordName, Seq, StreamId, StreamMarks,
     decode_packet, encode_packet, parse_record,
@@ -29,11 +29,11 @@ use stateright::Model;
 
 /// Much of everything: a random walk visits few states of many.
 const BOUNDS: Bounds = Bounds {
-    records: 40,
-    crashes: 6,
-    faults: 30,
-    images: 2,
-    backups: 2,
+    records: 200,
+    crashes: 60,
+    faults: 60,
+    images: 10,
+    backups: 10,
     window: 4,
     acks: 3,
     cap: Some(6),
@@ -243,17 +243,13 @@ impl Ingest {
     }
 
     fn handle_packet(&mut self, packet: &Bytes, now: u64) {
-        let offers = offers(packet);
-        let has_news = offers
-            .iter()
-            .any(|offer| self.front.verdict(&key(), offer) == Verdict::New);
-        if has_news {
+        let offered = offered(packet);
+        if self.front.has_news(&key(), &offered) {
             self.log.push(Logged::Packet(packet.clone()));
-            for offer in &offers {
-                self.front.apply(&key(), offer);
-            }
+            let taken = self.front.apply_packet(&key(), &offered, 0);
+            assert!(!taken.contains(&Taken::Conflict), "a name, its bytes");
         }
-        let streams = offers.iter().map(|offer| offer.name.stream);
+        let streams = offered.iter().map(|one| one.offer.name.stream);
         self.acks.handle_packet(&key(), streams, now);
         if !std::mem::replace(&mut self.greeted, true) {
             self.acks.handle_connect(&key(), now);
@@ -274,9 +270,7 @@ impl Ingest {
         for logged in &log {
             match logged {
                 Logged::Packet(packet) => {
-                    for offer in offers(packet) {
-                        self.front.apply(&key(), &offer);
-                    }
+                    self.front.apply_packet(&key(), &offered(packet), 0);
                 }
                 Logged::State(held) => self.front.handle_state(&key(), held, 0),
             }
@@ -299,10 +293,10 @@ impl Ingest {
     }
 }
 
-fn offers(packet: &Bytes) -> Vec<Offer> {
+fn offered(packet: &Bytes) -> Vec<Offered> {
     let content = decode_packet(packet).unwrap();
     let mut rest = &content[..];
-    let mut offers = Vec::new();
+    let mut all = Vec::new();
     while !rest.is_empty() {
         let (record, length) = parse_record(rest).unwrap();
         let is_loss = record.kind == RecordKind::Loss.code();
@@ -310,13 +304,15 @@ fn offers(packet: &Bytes) -> Vec<Offer> {
             let loss = Loss::decode(record.body).unwrap();
             (loss.stream, (loss.from_seq.0, loss.to_seq.0))
         });
-        offers.push(Offer {
+        let offer = Offer {
             name: record.name,
             lost,
-        });
+        };
+        let checksum = crc32c::crc32c(&rest[..length]);
+        all.push(Offered { offer, checksum });
         rest = &rest[length..];
     }
-    offers
+    all
 }
 
 /// The seqs that marks speak of.
@@ -459,10 +455,7 @@ impl World {
             Step::HandleAck(ack, copies) => self.hand_over_ack(ack, *copies),
             Step::CrashGateway(unsynced) => {
                 self.count("gateway crash");
-                match unsynced {
-                    Unsynced::Kept => self.gateway.write(None),
-                    Unsynced::Gone => {}
-                }
+                self.write_unsynced(*unsynced);
                 self.gateway.start(self.state.gateway.stream);
             }
             Step::TakeImage => self.image.clone_from(&self.gateway.journal),
@@ -499,6 +492,23 @@ impl World {
                 self.retained = None;
                 self.gateway.outbox.handle_disconnected();
             }
+        }
+    }
+
+    fn write_unsynced(&mut self, unsynced: Unsynced) {
+        match unsynced {
+            Unsynced::Kept => {
+                if self
+                    .gateway
+                    .pending
+                    .iter()
+                    .any(|record| record.readings == 0)
+                {
+                    self.count("a loss outlives a crash that its record does, too");
+                }
+                self.gateway.write(None);
+            }
+            Unsynced::Gone => {}
         }
     }
 
@@ -603,6 +613,19 @@ impl World {
             .map(|(_, stream, known)| (stream_of(stream), seqs(&known.track.marks(stream))))
             .collect();
         assert_eq!(tracked, held, "what ingest holds");
+        let missing = self.ingest.front.missing_of(&key());
+        for (stream, held) in &held {
+            let listed = missing.get(&stream_id(*stream)).into_iter().flatten();
+            let listed: BTreeSet<u64> = listed.flat_map(|one| one.range.0..=one.range.1).collect();
+            let last = held.last().copied().unwrap_or(0);
+            let holes = (1..last).filter(|seq| !held.contains(seq)).map(u64::from);
+            assert!(
+                holes.clone().all(|seq| listed.contains(&seq)),
+                "what is missing"
+            );
+            let is_held = |seq: &u64| u8::try_from(*seq).is_ok_and(|seq| held.contains(&seq));
+            assert!(!listed.iter().any(is_held), "what is held is not missing");
+        }
         let is_dirty = ingest.front != ingest.synced;
         let has_unsynced = self.ingest.synced < self.ingest.log.len();
         // Two births that cancel each other out are two entries of the log.
@@ -675,6 +698,7 @@ fn the_walks_reach_every_kind_of_step() {
     }
     let kinds: Vec<&str> = taken.keys().copied().collect();
     let expected = [
+        "a loss outlives a crash that its record does, too",
         "ack",
         "backup",
         "evict",

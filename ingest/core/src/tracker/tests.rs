@@ -293,6 +293,7 @@ fn what_is_missing_is_known_with_its_time_and_told_apart_by_the_gateways_word() 
     let expected = vec![missing(2, 4, Some(200)), missing(5, 8, None)];
     assert_eq!(list(&tracker), Some(expected));
     assert!(!tracker.is_moved_by(&key(), &[held(1, 5, 9)], 300));
+    assert!(!tracker.is_moved_by(&key(), &[held(1, 1, 0)], 300));
     tracker.apply_packet(&key(), &[offered(1, 7, 0)], 400);
     tracker.handle_state(&key(), &[], 500);
     let expected = vec![missing(2, 6, Some(200)), missing(8, 8, Some(500))];
