@@ -6,6 +6,7 @@ pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod decode;
+mod files;
 pub mod http;
 pub mod log;
 pub mod metrics;

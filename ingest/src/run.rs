@@ -21,6 +21,7 @@ use crate::archive::{Archive, CooperativeSetup, LiveHub};
 use crate::broker::{Accounts, Broker, BrokerOptions, PasswordHash};
 use crate::config::{LinkSettings, Secret, Settings};
 use crate::decode::Decoder;
+use crate::files;
 use crate::http::{self, CooperativeAccess, Fleet, HttpSetup, TokenAccess};
 use crate::log::consumer::{Consumer, ConsumerSetup, ConsumerThread};
 use crate::log::derived::DataDir;
@@ -68,6 +69,7 @@ pub struct Service {
 /// When something can't be started, or the API's listener fails.
 pub async fn run(settings: Settings, print_ready: bool) -> anyhow::Result<()> {
     let mut signals = Signals::new()?;
+    files::raise_limit(&settings);
     let service = Service::start(settings).await?;
     let Ready { http, mqtt } = service.ready();
     let mqtt_text = mqtt.map_or_else(|| "outside".to_owned(), |mqtt| mqtt.to_string());

@@ -127,6 +127,36 @@ fn check_says_what_it_found_and_the_environment_overrides_the_file() {
     }
 }
 
+/// At a shell's limit of 1,024 a thousand gateways were too many, and nothing said so.
+#[test]
+fn a_low_limit_of_open_files_is_raised_as_far_as_it_may_be() {
+    let dir = tempfile::tempdir().unwrap();
+    write_config(dir.path(), 0);
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "ulimit -Sn 200; exec \"$@\"", "sh"])
+        .arg(env!("CARGO_BIN_EXE_furrow-ingest"))
+        .arg("--config")
+        .arg(dir.path().join("ingest.toml"))
+        .args(["run", "--print-ready"])
+        .stdout(Stdio::piped());
+    let mut child = shell.spawn().unwrap();
+    let mut line = String::new();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    out.read_line(&mut line).unwrap();
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", child.id())).unwrap();
+    let files = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"));
+    let mut limits = files.unwrap().split_whitespace();
+    // "unlimited" is more than enough.
+    let mut limit = || limits.next().unwrap().parse().unwrap_or(u64::MAX);
+    let (soft, hard) = (limit(), limit());
+    signal(&child, Signal::SIGTERM);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(soft, hard.min(65_536));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_any_moment_it_stores_everything_once() {
     let dir = tempfile::tempdir().unwrap();

@@ -88,11 +88,9 @@ impl Fleet {
     /// # Errors
     /// When it can't be started.
     pub fn load(&self, options: &[&str]) -> anyhow::Result<Load> {
-        let mut command = Command::new(&self.sim);
-        command.args(&self.common).arg("--json").args(options);
-        let log = self.folder.join("fleet.log");
-        std::fs::remove_file(&log).ok();
-        Process::start("furrow-sim", &mut command, &log).map(Load)
+        let common = self.common.iter().map(String::as_str);
+        let all: Vec<&str> = common.chain(options.iter().copied()).collect();
+        Load::start(&self.sim, &all, &self.folder.join("fleet.log"))
     }
 
     /// Ingest's interface.
@@ -106,8 +104,18 @@ impl Fleet {
     /// # Errors
     /// When ingest does not answer.
     pub fn arrived(&self) -> anyhow::Result<Arrived> {
-        let path = format!("/api/v1/cooperatives/{COOPERATIVE}/delivery");
-        let answer = self.api().get(&path)?;
+        Arrived::read(&self.api(), COOPERATIVE)
+    }
+}
+
+impl Arrived {
+    /// What has arrived of all gateways of a cooperative.
+    ///
+    /// # Errors
+    /// When ingest does not answer.
+    pub fn read(api: &Api, cooperative: &str) -> anyhow::Result<Self> {
+        let path = format!("/api/v1/cooperatives/{cooperative}/delivery");
+        let answer = api.get(&path)?;
         let gateways = answer.as_array().context("delivery is not a list")?;
         let mut all = Arrived::default();
         for gateway in gateways {
@@ -122,6 +130,17 @@ impl Fleet {
 }
 
 impl Load {
+    /// Starts `furrow-sim` with `arguments`, its subcommand first; the log begins anew.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn start(sim: &Path, arguments: &[&str], log: &Path) -> anyhow::Result<Self> {
+        std::fs::remove_file(log).ok();
+        let mut command = Command::new(sim);
+        command.args(arguments).arg("--json");
+        Process::start("furrow-sim", &mut command, log).map(Load)
+    }
+
     /// Its process id.
     #[must_use]
     pub fn id(&self) -> u32 {

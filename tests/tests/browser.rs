@@ -33,7 +33,7 @@ fn a_technician_sees_live_values_and_a_chart() {
         every: "5s".into(),
         commit: "5s".into(),
         send: "1s".into(),
-        journal_cap: "256 MiB".to_owned(),
+        journal_cap: "256 MiB".into(),
         watering: vec!["06:00".into()],
         watering_for: "10min".into(),
         all_devices: true,

@@ -34,6 +34,7 @@ fn config() -> SiteConfig {
         every: "10s".into(),
         commit: "30s".into(),
         send: "1s".into(),
+        journal_cap: "256 MiB".into(),
         watering: Vec::new(),
         watering_for: String::new(),
         all_devices: true,

@@ -26,7 +26,7 @@ fn config() -> SiteConfig {
         every: "10s".into(),
         commit: "30s".into(),
         send: "2s".into(),
-        journal_cap: "256 MiB".to_owned(),
+        journal_cap: "256 MiB".into(),
         watering: Vec::new(),
         watering_for: String::new(),
         all_devices: true,

@@ -129,7 +129,7 @@ fn torment(
     seed: u64,
     length: Duration,
 ) -> anyhow::Result<(Counts, Verdict)> {
-    let mut world = World::open(binaries, folder, mosquitto, seed)?;
+    let mut world = World::open(binaries, folder, mosquitto, seed, length)?;
     let begin = Instant::now();
     let ended = disturb(&mut world, seed, length, begin)
         .and_then(|()| verdict::judge(&mut world, folder, begin));

@@ -34,6 +34,7 @@ pub(crate) struct Member {
     made: u64,
     journalled: u64,
     client: Option<AsyncClient>,
+    was_connected: bool,
     born: Duration,
     /// When batches began to be made; `None` before and after.
     began: Option<Duration>,
@@ -65,6 +66,7 @@ impl Member {
             made: 0,
             journalled: 0,
             client: None,
+            was_connected: false,
             born: Duration::ZERO,
             began: None,
         })
@@ -85,6 +87,7 @@ impl Member {
         tally: &mut Tally,
     ) {
         tally.connects += 1;
+        tally.connected += u64::from(!std::mem::replace(&mut self.was_connected, true));
         self.client = Some(client);
         self.outbox.handle_connected();
         self.say_birth(now);

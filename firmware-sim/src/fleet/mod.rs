@@ -250,7 +250,7 @@ async fn connect(
 ) -> Result<(), FleetError> {
     let gateways = options.names.gateways;
     loop {
-        let connected = shared.tally.lock().map_or(0, |tally| tally.connects);
+        let connected = shared.tally.lock().map_or(0, |tally| tally.connected);
         if connected >= u64::from(gateways) {
             tracing::info!(gateways, "all connected");
             return Ok(());

@@ -20,6 +20,8 @@ pub(crate) struct Tally {
     pub(crate) acknowledged: u64,
     /// Publishes that the broker refused.
     pub(crate) refused_publishes: u64,
+    /// Gateways that were ever connected.
+    pub(crate) connected: u64,
     /// Connections made.
     pub(crate) connects: u64,
     /// Of each acknowledged batch.
@@ -76,6 +78,7 @@ impl Tally {
             again: 0,
             acknowledged: 0,
             refused_publishes: 0,
+            connected: 0,
             connects: 0,
             latency: Histogram::new(),
         }
@@ -108,7 +111,7 @@ impl Tally {
             waiting: self.waiting(),
             duplicates_offered: self.again,
             refused_publishes: self.refused_publishes,
-            reconnects: self.connects.saturating_sub(u64::from(gateways)),
+            reconnects: self.connects.saturating_sub(self.connected),
             readings_per_second: acknowledged / seconds.max(f64::MIN_POSITIVE),
             latency_ms: latency(),
         }
@@ -154,6 +157,7 @@ mod tests {
         tally.sent = 250;
         tally.again = 10;
         tally.acknowledged = 200;
+        tally.connected = 2;
         tally.connects = 3;
         tally.latency.record(Duration::from_millis(20));
         let report = tally.report(2, 4, Duration::from_secs(10));

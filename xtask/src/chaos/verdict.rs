@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use furrow_tests::delivery::{Books, settled_books};
+use furrow_tests::fleet::{Arrived, number};
 use furrow_tests::process::{pause, until};
 use furrow_tests::records::{Archived, Compared};
 
-use super::world::{World, tell};
+use super::world::{FLEET, World, tell};
 
 /// How long draining may take in all: re-offers pause for up to 5 minutes.
 const PATIENCE: Duration = Duration::from_secs(420);
@@ -22,6 +23,9 @@ const ARCHIVE_PATIENCE: Duration = Duration::from_secs(20);
 pub(super) struct Verdict {
     pub(super) books: Books,
     pub(super) compared: Compared,
+    /// What the fleet heard to be acknowledged.
+    fleet_acknowledged: u64,
+    fleet: Arrived,
 }
 
 impl Verdict {
@@ -31,12 +35,21 @@ impl Verdict {
             && self.books.waiting == 0
             && self.books.stored > 0
             && self.compared.is_perfect()
+            && self.fleet_acknowledged > 0
+            && self.fleet.stored == self.fleet_acknowledged
+            && self.fleet.twice == 0
     }
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "reading by reading: {}", self.compared)
+        let Arrived { stored, twice, .. } = self.fleet;
+        writeln!(f, "reading by reading: {}", self.compared)?;
+        write!(
+            f,
+            "fleet: acknowledged {}, stored {stored}, twice {twice}",
+            self.fleet_acknowledged
+        )
     }
 }
 
@@ -44,6 +57,9 @@ impl fmt::Display for Verdict {
 pub(super) fn judge(world: &mut World, folder: &Path, begin: Instant) -> anyhow::Result<Verdict> {
     let books = drain(world, begin)?;
     tell(begin, &format!("{books}"));
+    let totals = world.fleet.wait(PATIENCE)?;
+    let fleet_acknowledged = number(&totals, "acknowledged")?;
+    let fleet = fleet_arrived(world, fleet_acknowledged)?;
     let export = folder.join("export.csv");
     let [(cooperative, _)] = world.apis();
     world.ingest.export(&cooperative, &export)?;
@@ -60,7 +76,24 @@ pub(super) fn judge(world: &mut World, folder: &Path, begin: Instant) -> anyhow:
         }
     }
     world.ingest.stop()?;
-    Ok(Verdict { books, compared })
+    Ok(Verdict {
+        books,
+        compared,
+        fleet_acknowledged,
+        fleet,
+    })
+}
+
+/// What has arrived of the fleet, when that is all or the time for it is over.
+fn fleet_arrived(world: &World, acknowledged: u64) -> anyhow::Result<Arrived> {
+    let end = Instant::now() + ARCHIVE_PATIENCE;
+    loop {
+        let arrived = Arrived::read(&world.fleet_api(), FLEET)?;
+        if arrived.stored == acknowledged || Instant::now() >= end {
+            return Ok(arrived);
+        }
+        pause(Duration::from_millis(500));
+    }
 }
 
 /// Stops the gateways, which drains them as far as a stop does; those that still hold something run

@@ -9,6 +9,7 @@ use anyhow::{Context, ensure};
 use furrow_tests::api::Api;
 use furrow_tests::binaries::Binaries;
 use furrow_tests::disk::SmallDisk;
+use furrow_tests::fleet::Load;
 use furrow_tests::link::Link;
 use furrow_tests::mosquitto::Mosquitto;
 use furrow_tests::process::Process;
@@ -34,6 +35,14 @@ const FULL_AT_FIRST: Duration = Duration::from_secs(8);
 const RESTART_AFTER: Duration = Duration::from_millis(500);
 /// Exit code of a program whose configuration is wrong: nothing to start again.
 const WRONG_CONFIGURATION: i32 = 64;
+/// Simulated gateways beside the real ones, so that ingest has work when something happens to it.
+const FLEET_GATEWAYS: u32 = 50;
+/// Their readings a second, in batches of 96.
+const FLEET_RATE: &str = "5000";
+/// How long their last readings may take to be acknowledged.
+const FLEET_GRACE: &str = "400s";
+pub(super) const FLEET: &str = "fleet";
+const FLEET_PASSWORD: &str = "simulated-fleet";
 const COOPERATIVE: &str = "hoa-binh";
 const TOKEN: &str = "token";
 
@@ -42,8 +51,9 @@ pub(super) struct World {
     pub(super) sites: Vec<Site>,
     pub(super) ingest: Ingest,
     pub(super) counts: Counts,
+    pub(super) fleet: Load,
     broker: Option<Mosquitto>,
-    /// One for each site, and with an outside broker one for ingest.
+    /// One for each site, one for the fleet, and with an outside broker one for ingest.
     links: Vec<Link>,
     /// Of the last site, and of ingest.
     disks: Vec<SmallDisk>,
@@ -58,6 +68,7 @@ impl World {
         folder: &Path,
         mosquitto: Option<&Path>,
         seed: u64,
+        length: Duration,
     ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
         let site_folder = |number: usize| folder.join(format!("gw-{:02}", number + 1));
@@ -70,7 +81,7 @@ impl World {
             .transpose()?;
         let mut links = Vec::new();
         let ingest_folder = folder.join("ingest");
-        let cooperatives = [cooperative()];
+        let cooperatives = [cooperative(), fleet_cooperative()];
         let ingest = match &broker {
             None => Ingest::start(binaries, &ingest_folder, &cooperatives, "", None)?,
             Some(broker) => {
@@ -108,12 +119,16 @@ impl World {
             links.insert(number, link);
             sites.push(site);
         }
+        let link = Link::open(target)?;
+        let fleet = start_fleet(binaries, folder, &link, length)?;
+        links.insert(SITES, link);
         let full = (Instant::now() + FULL_AT_FIRST, What::Fill);
         let doing = disks.first().map(|_| (Target::Disk(0), full));
         Ok(World {
             sites,
             ingest,
             counts: Counts::default(),
+            fleet,
             broker,
             links,
             disks,
@@ -207,9 +222,14 @@ impl World {
         self.disks.iter().try_for_each(SmallDisk::keep)
     }
 
-    /// Ingest's interface, by cooperative.
+    /// Ingest's interface, by cooperative of the real gateways.
     pub(super) fn apis(&self) -> [(String, Api); 1] {
         [(COOPERATIVE.to_owned(), self.ingest.api(TOKEN))]
+    }
+
+    /// Ingest's interface for the fleet's cooperative.
+    pub(super) fn fleet_api(&self) -> Api {
+        self.ingest.api(FLEET)
     }
 
     fn undo(&mut self, target: Target, what: What) -> anyhow::Result<()> {
@@ -293,6 +313,41 @@ fn small_disks(site: &Path, ingest: &Path) -> Vec<SmallDisk> {
         say!("without full disks: {error:#}");
         Vec::new()
     })
+}
+
+fn start_fleet(
+    binaries: &Binaries,
+    folder: &Path,
+    link: &Link,
+    length: Duration,
+) -> anyhow::Result<Load> {
+    let arguments = [
+        FLEET.to_owned(),
+        format!("--cooperative={FLEET}"),
+        format!("--password={FLEET_PASSWORD}"),
+        format!("--gateways={FLEET_GATEWAYS}"),
+        format!("--broker=mqtt://{}", link.address()),
+        format!("--rate={FLEET_RATE}"),
+        format!("--for={}s", length.as_secs().max(1)),
+        format!("--grace={FLEET_GRACE}"),
+    ];
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    Load::start(&binaries.sim, &arguments, &folder.join("fleet.log"))
+}
+
+/// As `furrow-sim fleet` names its gateways.
+fn fleet_cooperative() -> Cooperative {
+    let gateway = |number: u32| {
+        let id = |kind: &str| format!("{kind}-{number:05}");
+        (id("gw"), id("gh"), FLEET_PASSWORD.to_owned())
+    };
+    Cooperative {
+        id: FLEET.to_owned(),
+        name: FLEET.to_owned(),
+        token: FLEET.to_owned(),
+        gateways: (1..=FLEET_GATEWAYS).map(gateway).collect(),
+        alerts: String::new(),
+    }
 }
 
 fn cooperative() -> Cooperative {
