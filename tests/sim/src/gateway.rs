@@ -111,21 +111,15 @@ impl Process {
         };
         let (store, recovered) = Store::open(card.clone(), JOURNAL, Outbox::new(options)).ok()?;
         take_stock(&store, last_commit, book);
+        let mut clock = clock_of(field, &recovered);
         let Recovered {
             outbox,
             state,
-            mappings,
             held,
             frontier_ms,
             damaged,
             ..
         } = recovered;
-        let mut clock = Clock::new(
-            field.boot,
-            field.mono,
-            mappings.get(&field.boot).copied(),
-            held.contains_key(&field.boot),
-        );
         let adopted = clock.handle_clock(field.mono, field.unix_ms);
         let (clean_stop_before, phase_ms) = (state.clean_stop, state.phase_ms);
         let mut records = Records::new(StreamId(stream), state);
@@ -169,14 +163,11 @@ impl Process {
             next_value: 0,
         };
         process.estimate_earlier_boots(field, book);
-        let software = String::new();
-        process.event(
-            field,
-            EventKind::GatewayStarted {
-                software,
-                clean_stop_before,
-            },
-        );
+        let started = EventKind::GatewayStarted {
+            software: String::new(),
+            clean_stop_before,
+        };
+        process.event(field, started);
         Some(process)
     }
 
@@ -682,4 +673,10 @@ pub(crate) fn names_in(journal: &Journal<SimDisk>) -> BTreeSet<RecordName> {
         .flatten()
         .filter_map(|entry| parse_stored(&entry.payload).ok().map(|s| s.record.name))
         .collect()
+}
+
+fn clock_of(field: Field, recovered: &Recovered) -> Clock {
+    let mapping = recovered.mappings.get(&field.boot).copied();
+    let is_held = recovered.held.contains_key(&field.boot);
+    Clock::new(field.boot, field.mono, mapping, is_held)
 }

@@ -94,9 +94,9 @@ impl Process {
         disk: &SimDisk,
         mut archive: Archive,
         now_ms: u64,
-    ) -> Result<Started, Archive> {
+    ) -> Result<Started, Box<Archive>> {
         let Ok((journal, _)) = Journal::open(disk.clone(), LOG) else {
-            return Err(archive);
+            return Err(Box::new(archive));
         };
         let log = Arc::new(Log::new(journal));
         let key = key();
@@ -113,7 +113,7 @@ impl Process {
         let marks_lost = archive.load_marks().is_err();
         let cooperatives = [key.cooperative.clone()];
         let Ok(snapshot) = recover(&log, &mut archive, &cooperatives) else {
-            return Err(archive);
+            return Err(Box::new(archive));
         };
         let before = archive.load_marks().ok().flatten().unwrap_or_default();
         let new_era = !snapshot.eras.is_empty() && before.position <= snapshot.position;

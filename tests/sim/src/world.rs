@@ -669,7 +669,7 @@ impl World {
         let started = match started {
             Ok(started) => started,
             Err(archive) => {
-                self.server.archive = Some(archive);
+                self.server.archive = Some(*archive);
                 if self.server.disk.is_off() {
                     let survival = self.survival(false);
                     self.ingest_off(survival);

@@ -40,7 +40,7 @@ impl World {
             self.advance(minutes * MINUTE_MS + 2_000);
             self.revive();
             self.gateway_works();
-            if quiet == 0 && self.step % 8 == 0 {
+            if quiet == 0 && self.step.is_multiple_of(8) {
                 self.last_batches();
             }
             self.broker_works();

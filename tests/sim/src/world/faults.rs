@@ -111,26 +111,7 @@ impl World {
                 let bytes = self.server.disk.used_bytes() + RESERVE_BYTES;
                 self.server.disk.set_capacity(Some(bytes));
             }
-            Fault::IngestLies => {
-                // One side's at most: with both nothing is promised.
-                if self.book.excuses.card_lied {
-                    return;
-                }
-                self.book.reached.note(Point::IngestLies);
-                self.book.excuses.ingest_lost = true;
-                self.server.doubtful = true;
-                self.book.excuses.ingest_lied = true;
-                self.server.disk.lie_about_syncs(true);
-                let transactions = match &self.server.process {
-                    Some(process) => process.archive().transactions(),
-                    None => self
-                        .server
-                        .archive
-                        .as_ref()
-                        .map_or(0, Archive::transactions),
-                };
-                self.server.lies_since.get_or_insert(transactions);
-            }
+            Fault::IngestLies => self.ingest_lies(),
             Fault::IngestWriteFails => {
                 self.book.reached.note(Point::IngestWriteFails);
                 fail(&self.server.disk, &mut self.rng);
@@ -161,6 +142,27 @@ impl World {
             | Fault::Clock
             | Fault::Outage => {}
         }
+    }
+
+    fn ingest_lies(&mut self) {
+        // One side's at most: with both nothing is promised.
+        if self.book.excuses.card_lied {
+            return;
+        }
+        self.book.reached.note(Point::IngestLies);
+        self.book.excuses.ingest_lost = true;
+        self.server.doubtful = true;
+        self.book.excuses.ingest_lied = true;
+        self.server.disk.lie_about_syncs(true);
+        let transactions = match &self.server.process {
+            Some(process) => process.archive().transactions(),
+            None => self
+                .server
+                .archive
+                .as_ref()
+                .map_or(0, Archive::transactions),
+        };
+        self.server.lies_since.get_or_insert(transactions);
     }
 
     /// Damage where it is taken for a torn write: in the last thing written, found at a restart.
