@@ -154,7 +154,7 @@ impl Ingest {
 
     /// First seq, last seq and reason of everything that is not there.
     fn gaps(&self) -> Vec<(u64, u64, String)> {
-        let reader = self.consumer.derived().archive.reader();
+        let reader = self.consumer.derived().real.archive.reader();
         let rows = reader.gaps(&key("gw-01").cooperative, None).unwrap();
         let of = rows.into_iter();
         of.map(|row| (row.from_seq, row.to_seq, row.reason))
@@ -162,7 +162,7 @@ impl Ingest {
     }
 
     fn dead(&self) -> Vec<DeadLetter> {
-        let reader = self.consumer.derived().archive.reader();
+        let reader = self.consumer.derived().real.archive.reader();
         let id = key("gw-01").cooperative;
         reader.dead_letters(&id, None, i64::MIN, 100).unwrap()
     }
@@ -625,7 +625,7 @@ fn parked_records_come_out_when_a_newer_program_starts() {
     assert_eq!(ingest.acks(), [ack(&[mark(7, 4, &[])])]);
     ingest.drain();
     ingest.consumer.checkpoint().unwrap();
-    let reader = ingest.consumer.derived().archive.reader();
+    let reader = ingest.consumer.derived().real.archive.reader();
     let parked = reader.parked(&key("gw-01").cooperative).unwrap();
     assert_eq!((ingest.stored(), parked.len()), ((0, 0), 4));
     drop(ingest);
