@@ -14,7 +14,7 @@ use crate::decode::split;
 /// The last checkpoint, made to fit the log.
 ///
 /// A file that can't be read is not a reason to stay down: what the log still holds is known, and the
-/// archive tells readings that come again by series and time. Nor is a log that ends before what was
+/// archive tells readings that come again by series and time: all of the log is read again. Nor is a log that ends before what was
 /// stored: a new era begins then. Nor an archive that is behind where it was at the checkpoint, since it
 /// was replaced by an older copy: what was held of its cooperative is forgotten, so that gateways offer
 /// again what they hold, and the log is read from its beginning.
@@ -27,19 +27,25 @@ pub fn recover<D: Disk, S: Derived>(
     cooperatives: &[CooperativeId],
 ) -> Result<Snapshot, SnapshotError> {
     let end = log.committed();
-    let mut snapshot = match derived.load_marks() {
-        Ok(snapshot) => snapshot.unwrap_or_default(),
+    let stored = match derived.load_marks() {
+        Ok(stored) => stored,
         Err(error) => {
             let error: &(dyn std::error::Error + 'static) = &error;
             tracing::error!(
                 error,
                 "marks are lost; gateways will offer again what they hold"
             );
-            Snapshot::default()
+            None
         }
     };
+    let positions = cooperatives.iter().filter_map(|id| derived.position(id));
+    let positions: Vec<_> = positions.collect();
+    let is_first = stored.is_none() && positions.is_empty();
+    // The first start stores marks, so without them their file was lost, and the eras with it: nobody
+    // can say then which entries of the log an archive has.
+    let mut is_behind = stored.is_none() && !is_first;
+    let mut snapshot = stored.unwrap_or_default();
     let mut eras = Eras::new(std::mem::take(&mut snapshot.eras));
-    let mut is_behind = false;
     let tracker = &mut snapshot.tracker;
     snapshot.archives.retain(|cooperative, position| {
         let is_there = derived.position(cooperative) >= Some(*position);
@@ -50,11 +56,9 @@ pub fn recover<D: Disk, S: Derived>(
         }
         is_there
     });
-    // Without the eras nobody can say which entries of the log an archive has.
-    let mut positions = cooperatives.iter().filter_map(|id| derived.position(id));
-    is_behind |= positions.any(|at| !eras.know(at));
+    is_behind |= positions.iter().any(|at| !eras.know(*at));
     if is_behind {
-        eras.begin_over(cooperatives.iter().filter_map(|id| derived.position(id)));
+        eras.begin_over(positions.into_iter());
         snapshot.position = Position::default();
     }
     let mut is_replaced = is_behind || snapshot.position > end;
@@ -65,6 +69,8 @@ pub fn recover<D: Disk, S: Derived>(
     if is_replaced {
         tracing::error!(%end, is_behind, "log and archive do not fit: one was replaced or lost its end");
         snapshot.position = snapshot.position.min(end);
+    }
+    if is_replaced || is_first {
         derived.store_marks(&snapshot)?;
     }
     Ok(snapshot)

@@ -98,10 +98,24 @@ impl Book {
         let known: BTreeSet<StreamId> = self.records.keys().map(|name| name.stream).collect();
         for stream in known {
             if named.contains(&stream) {
+                if self.may_be_forgotten(stream) {
+                    self.void_acks(stream);
+                }
                 self.unheld.remove(&stream);
             } else {
                 self.unheld.entry(stream).or_insert(self.now_ms);
             }
+        }
+    }
+
+    /// A card was restored after ingest forgot what was on it: it is offered, and stored, anew.
+    fn void_acks(&mut self, stream: StreamId) {
+        let name = |seq| RecordName {
+            stream,
+            seq: Seq(seq),
+        };
+        for record in self.records.range_mut(name(0)..=name(u64::MAX)) {
+            record.1.acked = false;
         }
     }
 
@@ -463,7 +477,7 @@ impl Book {
             if self.excuses.both_sides() {
                 continue;
             }
-            if damaged && tables.parked.contains_key(name) {
+            if (damaged || self.excuses.card_restored) && tables.parked.contains_key(name) {
                 // An older configuration's catalog or a mapping is gone on both sides: the record is
                 // kept and shown as parked.
                 continue;

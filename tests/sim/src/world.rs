@@ -125,6 +125,8 @@ struct Server {
     archive: Option<Archive>,
     backup: Option<(SimDisk, Archive)>,
     lies_since: Option<usize>,
+    /// Bouts of failing writes so far.
+    failures: u32,
     /// A fault may have taken what was acknowledged; known after the next start.
     doubtful: bool,
 }
@@ -182,6 +184,7 @@ impl World {
                 archive: Some(Archive::new(disk)),
                 backup: None,
                 lies_since: None,
+                failures: 0,
                 doubtful: false,
             },
             broker: Broker::default(),
