@@ -110,6 +110,10 @@ impl Process {
             seed,
         };
         let (store, recovered) = Store::open(card.clone(), JOURNAL, Outbox::new(options)).ok()?;
+        if card.is_off() {
+            // The power went while it read: it sees damage, and does not live to tell of it.
+            return None;
+        }
         take_stock(&store, last_commit, book);
         let mut clock = clock_of(field, &recovered);
         let Recovered {
