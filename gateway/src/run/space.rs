@@ -42,6 +42,9 @@ impl Gateway {
                     segment,
                     "too little space to tell first: a segment goes unsaid"
                 );
+                // Not to be offered any more: what can't be read would be told of as damaged, with the
+                // events that are about to be written again.
+                self.delivery.outbox.handle_evicted(segment);
                 if self.journal.send(Request::Release(segment)).is_err() {
                     tracing::debug!(segment, "journal thread is busy, it will ask again");
                 }

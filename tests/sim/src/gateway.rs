@@ -548,6 +548,7 @@ impl Process {
             (Trouble::Full | Trouble::DiskFull, Eviction::None) => self.evict(),
             (Trouble::Full | Trouble::DiskFull, Eviction::Writing(segment)) => {
                 book.handle_unsaid(segment);
+                self.outbox.handle_evicted(segment);
                 self.blocked.push_back(Request::Release(segment));
             }
         }

@@ -92,7 +92,9 @@ impl Carried {
             let word = word.with_context(|| format!("ss shows no {key} at port {port}"))?;
             word.parse().context("read what ss shows")
         };
-        let connections = text.matches("segs_out:").count();
+        // Beside it stands data_segs_out.
+        let words = text.split_whitespace();
+        let connections = words.filter(|word| word.starts_with("segs_out:")).count();
         anyhow::ensure!(connections == 1, "{connections} connections at port {port}");
         Ok(Carried {
             payload: number("bytes_sent:")? + number("bytes_received:")?,
