@@ -4,6 +4,7 @@
 //! can't be measured yet has no line: nothing is estimated.
 
 mod archive;
+mod connected;
 mod figure;
 mod gateway;
 mod ingest;
@@ -56,6 +57,8 @@ enum What {
     Archive,
     /// Readings a second through ingest.
     Ingest,
+    /// Memory of ingest with ten thousand gateways connected.
+    Connected,
     /// Size of the page.
     Page,
 }
@@ -70,6 +73,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         What::Gateway,
         What::Archive,
         What::Ingest,
+        What::Connected,
         What::Mobile,
     ];
     let load = ingest::Load {
@@ -87,6 +91,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
             What::Gateway => gateway::measure(&binaries, &folder.path().join("gateway"))?,
             What::Mobile => mobile::measure(&binaries, &folder.path().join("mobile"))?,
             What::Archive => archive::measure()?,
+            What::Connected => connected::measure(&binaries, &folder.path().join("connected"))?,
             What::Ingest => ingest::measure(&binaries, &folder.path().join("ingest"), &load)?,
             What::Page => page::measure()?,
         };
