@@ -17,7 +17,7 @@
 //! | [`step`] | what can happen |
 //! | [`model`] | when a step can happen, within the bounds |
 //! | [`properties`] | what must hold, and what must be reached |
-//! | [`check`] | the search and its verdict |
+//! | [`mod@check`] | the search and its verdict |
 
 pub mod check;
 mod gateway;
