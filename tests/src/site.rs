@@ -341,6 +341,8 @@ i2c = 3
 
 /// The devices that a recorded trace drives.
 fn traced_devices_toml(every: &str) -> String {
+    // An SCD4x has a new value every 5 s, not sooner.
+    let every_co2 = if every == "1s" { "5s" } else { every };
     format!(
         r#"[[device]]
 id = "sht-inside"
@@ -361,7 +363,7 @@ id = "co2"
 kind = "scd4x"
 bus = "sensors"
 address = 0x62
-every = "{every}"
+every = "{every_co2}"
 
 [[device]]
 id = "analog"
