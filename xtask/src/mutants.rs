@@ -195,3 +195,23 @@ fn copy_built(from: &Path, to: &PathBuf) -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sources move on; a mutant whose place is gone would otherwise be noticed only when it is run.
+    #[test]
+    fn every_mutant_has_its_place() {
+        let root = root().unwrap();
+        let astray: Vec<&str> = list::MUTANTS
+            .iter()
+            .filter(|mutant| {
+                let text = std::fs::read_to_string(root.join(mutant.file)).unwrap();
+                text.matches(mutant.old).count() != 1
+            })
+            .map(|mutant| mutant.name)
+            .collect();
+        assert_eq!(astray, Vec::<&str>::new());
+    }
+}
