@@ -52,7 +52,8 @@ impl Eras {
     /// Begins a new era at the beginning of the log: some archive lost what it had applied of it, so
     /// all of it is to be applied again, and each archive tells what it has.
     pub fn begin_over(&mut self, archives: impl Iterator<Item = LogPosition>) {
-        let of_archives = archives.map(|at| u32::try_from(at.segment >> SEGMENT_BITS).unwrap_or(0));
+        let of_archives =
+            archives.map(|at| u32::try_from(at.segment >> SEGMENT_BITS).unwrap_or(u32::MAX));
         let latest = of_archives.chain(self.0.iter().map(|era| era.number)).max();
         self.0 = vec![Era {
             segment: 0,
