@@ -204,10 +204,10 @@ mod tests {
     #[test]
     fn every_mutant_has_its_place() {
         let root = root().unwrap();
-        let astray: Vec<&str> = list::MUTANTS
+        let astray: Vec<&str> = MUTANTS
             .iter()
             .filter(|mutant| {
-                let text = std::fs::read_to_string(root.join(mutant.file)).unwrap();
+                let text = fs::read_to_string(root.join(mutant.file)).unwrap();
                 text.matches(mutant.old).count() != 1
             })
             .map(|mutant| mutant.name)
