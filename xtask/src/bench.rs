@@ -3,6 +3,7 @@
 //! Figures are measured on this machine, in this run, with the programs as they ship. A budget that
 //! can't be measured yet has no line: nothing is estimated.
 
+mod alerts;
 mod archive;
 mod connected;
 mod figure;
@@ -53,6 +54,8 @@ enum What {
     Gateway,
     /// Mobile data of the reference greenhouse: 16 minutes.
     Mobile,
+    /// From a sensor's change to the alert at its receiver: a hundred gateways, five minutes.
+    Alerts,
     /// Bytes at rest and the chart's query.
     Archive,
     /// Readings a second through ingest.
@@ -71,6 +74,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         What::Page,
         What::Wire,
         What::Gateway,
+        What::Alerts,
         What::Archive,
         What::Ingest,
         What::Connected,
@@ -89,6 +93,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         let figures = match what {
             What::Wire => wire::measure(&binaries, &folder.path().join("wire"))?,
             What::Gateway => gateway::measure(&binaries, &folder.path().join("gateway"))?,
+            What::Alerts => alerts::measure(&binaries, &folder.path().join("alerts"))?,
             What::Mobile => mobile::measure(&binaries, &folder.path().join("mobile"))?,
             What::Archive => archive::measure()?,
             What::Connected => connected::measure(&binaries, &folder.path().join("connected"))?,

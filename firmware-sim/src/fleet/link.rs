@@ -135,9 +135,13 @@ async fn subscribe(
         events.poll().await.map_err(Box::new)?,
         Event::Incoming(Packet::ConnAck(_))
     ) {}
-    let filter = |kind| Filter::new(name.topic(kind), QoS::AtLeastOnce);
+    // As the gateway does.
+    let filters = [
+        Filter::new(name.topic(TopicKind::Ack), QoS::AtMostOnce),
+        Filter::new(name.topic(TopicKind::Command), QoS::AtLeastOnce),
+    ];
     client
-        .try_subscribe_many([TopicKind::Ack, TopicKind::Command].map(filter))
+        .try_subscribe_many(filters)
         .map_err(|_| EndError::Subscription)?;
     let confirmed = async {
         loop {

@@ -48,6 +48,7 @@ pub(super) struct RawMqtt {
     pub(super) username: Option<Leaf>,
     pub(super) password: Option<Leaf>,
     pub(super) password_file: Option<Leaf>,
+    pub(super) profile: Option<Leaf>,
     pub(super) send_interval: Option<Leaf>,
     pub(super) live_packets: Option<Leaf>,
     pub(super) tls: Option<RawTls>,

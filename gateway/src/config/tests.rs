@@ -441,6 +441,11 @@ fn secrets_and_certificates_come_from_files() {
              name the PEM file with the certificate of the broker's authority",
         ),
         (
+            "password = \"x\"\nprofile = \"frugal\"",
+            "mqtt.profile: \"frugal\" is not a profile; \
+             write \"normal\" (a packet a minute) or \"saver\" (one in five minutes)",
+        ),
+        (
             "password = \"x\"\nlive_packets = 32",
             "mqtt.live_packets: 32 is out of range; write a whole number from 1 to 31, for example 8",
         ),
@@ -486,7 +491,7 @@ fn the_environment_overrides_the_file() {
     assert_eq!(
         mistakes.to_string(),
         "2 mistakes\n  mqtt.prot: unknown key; remove it or correct its spelling (known here: \
-         host, port, username, password, password_file, send_interval, live_packets, tls)\n  \
+         host, port, username, password, password_file, profile, send_interval, live_packets, tls)\n  \
          mqtt.port: \"x\" is not a whole number; \
          write a whole number from 1 to 65535, for example 1883"
     );

@@ -16,9 +16,10 @@ use tokio::sync::{Notify, mpsc};
 
 use super::{CLIENT_QUEUE, INFLIGHT, LinkEvent, MAX_MQTT_BYTES, TlsError, tls};
 
-/// A ping at this pace keeps carriers' address translation alive and finds a dead link within a
-/// minute.
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// Shortest keep-alive: a packet that goes unanswered finds a dead link sooner than any ping.
+const KEEP_ALIVE_MIN: Duration = Duration::from_secs(30);
+/// Longest: brokers limit it, and carriers forget an idle connection after five minutes or more.
+const KEEP_ALIVE_MAX: Duration = Duration::from_secs(240);
 /// TCP, TLS and CONNACK together, in seconds. TLS over a bad mobile link takes many.
 const CONNECT_TIMEOUT_S: u64 = 30;
 /// The broker has this long to confirm the subscriptions.
@@ -45,6 +46,8 @@ pub struct Target {
     pub ca_pem: Option<String>,
     /// Cooperative and gateway; its kind does not matter.
     pub topic: Topic,
+    /// How often readings are sent.
+    pub send_interval: Duration,
     /// The latest moment that is known to have passed, Unix milliseconds, for a Pi whose clock has
     /// not been set yet.
     pub known_unix_ms: Option<i64>,
@@ -199,13 +202,18 @@ impl Session {
                 break;
             }
         }
-        let kinds = [TopicKind::Ack, TopicKind::Command];
-        let filter = |kind| {
+        // An acknowledgement says what ingest holds; the next one says it again, and what stays
+        // unacknowledged is offered again. Confirming each would cost a sixth of the mobile data.
+        let kinds = [
+            (TopicKind::Ack, QoS::AtMostOnce),
+            (TopicKind::Command, QoS::AtLeastOnce),
+        ];
+        let filter = |(kind, qos)| {
             let topic = Topic {
                 kind,
                 ..self.target.topic.clone()
             };
-            Filter::new(topic.to_string(), QoS::AtLeastOnce)
+            Filter::new(topic.to_string(), qos)
         };
         client
             .try_subscribe_many(kinds.map(filter))
@@ -214,7 +222,7 @@ impl Session {
             loop {
                 let event = event_loop.poll().await.map_err(Box::new)?;
                 if let Event::Incoming(Packet::SubAck(suback)) = event {
-                    return check_subscriptions(&suback, &kinds);
+                    return check_subscriptions(&suback, &kinds.map(|(kind, _)| kind));
                 }
             }
         };
@@ -242,7 +250,7 @@ impl Session {
         options
             .set_credentials(username, password)
             .set_transport(self.transport.clone())
-            .set_keep_alive(KEEP_ALIVE)
+            .set_keep_alive(keep_alive(self.target.send_interval))
             .set_clean_start(true)
             .set_last_will(LastWill::new(state, offline, QoS::AtLeastOnce, true, None))
             .set_connection_timeout(CONNECT_TIMEOUT_S)
@@ -289,6 +297,12 @@ impl Session {
             payload: publish.payload,
         })
     }
+}
+
+/// rumqttc pings at this pace whatever else is sent, so it costs data; while readings are sent their
+/// PUBACKs show that the connection lives.
+fn keep_alive(send_interval: Duration) -> Duration {
+    (send_interval * 2).clamp(KEEP_ALIVE_MIN, KEEP_ALIVE_MAX)
 }
 
 fn check_limits(connack: &ConnAck) -> Result<(), EndError> {

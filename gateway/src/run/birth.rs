@@ -6,9 +6,11 @@ use super::gateway::Gateway;
 use super::report;
 
 /// The birth is said again when it is this old: it tells people and ingest how much waits.
-const BIRTH_EVERY_MS: u64 = 15 * 60_000;
-/// And when everything that waited then is through, but not before it is this old.
+const BIRTH_EVERY_MS: u64 = 60 * 60_000;
+/// And when a backlog that it told of is through, but not before it is this old.
 const BIRTH_DRAINED_MS: u64 = 10_000;
+/// Readings that make a backlog; fewer wait between any two packets.
+const BACKLOG_READINGS: u64 = 1_000;
 
 impl Gateway {
     pub(super) fn say_birth(&mut self) {
@@ -33,7 +35,7 @@ impl Gateway {
             return;
         };
         let age = self.delivery.now().since(born_at);
-        let drained = self.told_waiting > 0 && self.delivery.outbox.is_empty();
+        let drained = self.told_waiting >= BACKLOG_READINGS && self.delivery.outbox.is_empty();
         if age >= BIRTH_EVERY_MS || (drained && age >= BIRTH_DRAINED_MS) {
             self.say_birth();
         }

@@ -34,6 +34,7 @@ pub mod water_watch;
 pub mod watering;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use furrow_gateway_core::FieldMs;
@@ -66,6 +67,9 @@ const SEGMENT_BYTES_MAX: u64 = 1024 * 1024;
 const SEGMENTS_MIN: u64 = 16;
 /// Share of the cap that acknowledged segments may take, for an ingest that was restored.
 const KEEP_SHARE: u64 = 4;
+
+/// A commit that falls on the moment of sending has this long to be durable, and goes along.
+const COMMIT_SLACK: Duration = Duration::from_millis(500);
 
 /// Runs the gateway until it is asked to stop, or simulated time ends.
 ///
@@ -143,9 +147,11 @@ fn open_journal(
     let folder = settings.gateway().journal_dir();
     std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
     let options = journal_options(settings.journal().cap_bytes);
-    let send_interval = settings.mqtt().send_interval.as_millis();
     let outbox = Outbox::new(Options {
-        send_interval_ms: u64::try_from(send_interval).unwrap_or(u64::MAX),
+        send_interval_ms: wait_for_company_ms(
+            settings.mqtt().send_interval,
+            settings.journal().commit_interval,
+        ),
         live_places: settings.mqtt().live_packets,
         seed: rand::rng().random(),
     });
@@ -160,6 +166,13 @@ fn open_journal(
         "opened the journal"
     );
     Ok((store, recovered, options))
+}
+
+/// How long a batch may wait for others once it is journalled, so that its first reading is sent
+/// within the send interval: it has waited for a commit already.
+fn wait_for_company_ms(send: Duration, commit: Duration) -> u64 {
+    let left = send.saturating_sub(commit) + COMMIT_SLACK;
+    u64::try_from(left.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Segment size for a cap.
@@ -193,6 +206,25 @@ fn target(settings: &Settings, known_unix_ms: Option<i64>) -> Target {
             gateway: settings.gateway().id.clone(),
             kind: TopicKind::State,
         },
+        send_interval: mqtt.send_interval,
         known_unix_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reading_is_sent_within_the_send_interval() {
+        let table = [
+            ("60s after commits of 30 s", 60, 30, 30_500),
+            ("every commit is sent", 60, 60, 500),
+            ("commits are rarer than wanted", 10, 30, 500),
+        ];
+        for (what, send_s, commit_s, expected) in table {
+            let (send, commit) = (Duration::from_secs(send_s), Duration::from_secs(commit_s));
+            assert_eq!(wait_for_company_ms(send, commit), expected, "{what}");
+        }
     }
 }

@@ -7,14 +7,10 @@ use furrow_ingest_core::GatewayKey;
 use furrow_wire::{Ack, Topic, TopicKind};
 use rumqttc::v5::AsyncClient;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
+use rumqttc::v5::mqttbytes::v5::Publish;
 use tokio::sync::oneshot;
 
 use crate::log::writer::Link;
-
-/// How long the broker keeps an acknowledgement for an absent gateway, in seconds. On connect the
-/// gateway gets a new one in any case.
-const ACK_EXPIRY_S: u32 = 120;
 
 /// What confirms one message.
 #[derive(Debug)]
@@ -75,13 +71,9 @@ impl Link for MqttLink {
             gateway: gateway.gateway.clone(),
             kind: TopicKind::Ack,
         };
-        let properties = PublishProperties {
-            message_expiry_interval: Some(ACK_EXPIRY_S),
-            ..PublishProperties::default()
-        };
-        let topic = topic.to_string();
+        // No expiry: gateways begin a new session each time, for which nothing is kept.
         self.client
-            .try_publish_with_properties(topic, QoS::AtLeastOnce, false, ack.encode(), properties)
+            .try_publish(topic.to_string(), QoS::AtLeastOnce, false, ack.encode())
             .is_ok()
     }
 }

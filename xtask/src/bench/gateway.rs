@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use furrow_tests::api::Api;
 use furrow_tests::binaries::Binaries;
-use furrow_tests::delivery::read_books;
 use furrow_tests::process::{free_port, pause};
 use furrow_tests::site::{Site, SiteConfig};
 use furrow_tests::stack::Ingest;
@@ -23,8 +22,11 @@ use crate::build::root;
 /// With 11 of the usual devices these make 64 channels; the three of the SCD4x are slower than 1 Hz and
 /// come on top.
 const MORE_CHANNELS: u8 = 53;
+/// The reference greenhouse's 16 channels.
+const REFERENCE_CHANNELS: u8 = 2;
 const WARM_UP: Duration = Duration::from_secs(15);
-const MEASURE: Duration = Duration::from_secs(60);
+/// As long as the card's file system keeps time stamps back.
+const MEASURE: Duration = Duration::from_secs(300);
 /// How long the drain of a month may take before it is called stuck.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(600);
 const LOOK: Duration = Duration::from_millis(500);
@@ -44,32 +46,19 @@ pub(super) fn measure(binaries: &Binaries, folder: &Path) -> anyhow::Result<Vec<
     Ok(figures)
 }
 
-/// Connected, 64 channels at 1 Hz, committed every 10 s.
+/// Connected: 64 channels at 1 Hz, committed every 10 s, and beside it the reference greenhouse, 16
+/// channels at 10 s, committed every 30 s.
 fn live(binaries: &Binaries, folder: &Path) -> anyhow::Result<Vec<Figure>> {
-    let ingest = Ingest::start(binaries, &folder.join("ingest"), &[cooperative()], "", None)?;
-    let card = Card::mount(folder).inspect_err(|error| {
-        crate::say!(
-            "bytes at the block device: NOT MEASURED, no file system of its own: {error:#}"
-        );
-    });
-    let place = card.as_ref().map_or(folder, |card| card.folder());
-    let mut site = open(binaries, &place.join("site"), "1s", "10s", ingest.mqtt())?;
-    site.start_gateway()?;
+    let mut busy = Live::start(binaries, &folder.join("busy"), MORE_CHANNELS, ("1s", "10s"))?;
+    let reference = folder.join("reference");
+    let mut reference = Live::start(binaries, &reference, REFERENCE_CHANNELS, ("10s", "30s"))?;
     pause(WARM_UP);
-    let id = site.gateway()?.id();
-    let written = |card: &anyhow::Result<Card>| card.as_ref().ok().map(Card::written).transpose();
-    let apis = [("hoa-binh".to_owned(), ingest.api("token"))];
-    let sites = [site];
-    let (books_before, bytes_before) = (read_books(&sites, &apis)?, written(&card)?);
-    let before = Usage::of(id)?;
+    let before = (busy.look()?, reference.look()?);
     pause(MEASURE);
-    let after = Usage::of(id)?;
-    let (books_after, bytes_after) = (read_books(&sites, &apis)?, written(&card)?);
-    let [mut site] = sites;
-    site.stop()?;
-    #[expect(clippy::cast_precision_loss, reason = "small counts")]
-    let readings = (books_after.journalled - books_before.journalled) as f64;
-    let cpu = (after.cpu_s - before.cpu_s) / MEASURE.as_secs_f64() * 100.0;
+    let after = (busy.look()?, reference.look()?);
+    let in_a_day = 86_400.0 / MEASURE.as_secs_f64();
+    let cpu = (after.0.usage.cpu_s - before.0.usage.cpu_s) / MEASURE.as_secs_f64() * 100.0;
+    let commits = (after.1.commits - before.1.commits) * in_a_day;
     let mut figures = vec![
         Figure::at_most(
             "gateway: CPU, 64 channels at 1 Hz, simulated bus",
@@ -79,22 +68,106 @@ fn live(binaries: &Binaries, folder: &Path) -> anyhow::Result<Vec<Figure>> {
         ),
         Figure::plain(
             "gateway: RSS, 64 channels at 1 Hz, no backlog",
-            after.rss_mib,
+            after.0.usage.rss_mib,
             "MiB",
         ),
     ];
-    if let Some((before, after)) = bytes_before.zip(bytes_after) {
+    let journalled = before.0.journalled;
+    if let Some((before, bytes)) = before.0.bytes.zip(after.0.bytes) {
+        let readings = after.0.journalled - journalled;
         let name = "gateway: bytes at the block device, 64 channels at 1 Hz";
-        let bytes = (after - before) / readings;
+        let bytes = (bytes - before) / readings;
         figures.push(Figure::at_most(name, bytes, "B/reading", 10.0));
     }
+    if let Some((before, bytes)) = before.1.bytes.zip(after.1.bytes) {
+        let name = "gateway: bytes at the block device, reference greenhouse";
+        let mib = (bytes - before) * in_a_day / 1_048_576.0;
+        figures.push(Figure::plain(name, mib, "MiB a day"));
+    }
+    let name = "gateway: commits, an fsync each, reference greenhouse";
+    figures.push(Figure::plain(name, commits, "a day"));
+    busy.stop()?;
+    reference.stop()?;
     Ok(figures)
+}
+
+/// A connected gateway on a card of its own.
+struct Live {
+    ingest: Ingest,
+    site: Site,
+    card: Option<Card>,
+}
+
+/// What is known of it at one moment.
+#[derive(Debug, Clone, Copy)]
+struct Moment {
+    usage: Usage,
+    /// Readings journalled so far.
+    journalled: f64,
+    /// Commits of its journal so far.
+    commits: f64,
+    /// Bytes written to its card so far, everything flushed.
+    bytes: Option<f64>,
+}
+
+impl Live {
+    fn start(
+        binaries: &Binaries,
+        folder: &Path,
+        more_channels: u8,
+        (every, commit): (&str, &str),
+    ) -> anyhow::Result<Self> {
+        let ingest = Ingest::start(binaries, &folder.join("ingest"), &[cooperative()], "", None)?;
+        let card = Card::mount(folder).inspect_err(|error| {
+            crate::say!(
+                "bytes at the block device: NOT MEASURED, no file system of its own: {error:#}"
+            );
+        });
+        let card = card.ok();
+        let place = card.as_ref().map_or(folder, Card::folder).join("site");
+        let mut site = open(
+            binaries,
+            &place,
+            more_channels,
+            (every, commit),
+            ingest.mqtt(),
+        )?;
+        site.start_gateway()?;
+        Ok(Live { ingest, site, card })
+    }
+
+    fn stop(mut self) -> anyhow::Result<()> {
+        self.site.stop()?;
+        self.ingest.stop()
+    }
+
+    fn look(&mut self) -> anyhow::Result<Moment> {
+        let answer = self.site.ask_gateway(&["status", "--json"])?;
+        let report: Value = serde_json::from_str(&answer).context("read the gateway's status")?;
+        let journal = |key: &str| {
+            let number = report.pointer(&format!("/journal/{key}"));
+            let number = number.and_then(Value::as_f64);
+            number.with_context(|| format!("no number journal.{key} in the gateway's status"))
+        };
+        Ok(Moment {
+            usage: Usage::of(self.site.gateway()?.id())?,
+            journalled: journal("journalled_readings")?,
+            commits: journal("commits")?,
+            bytes: self.card.as_ref().map(Card::written).transpose()?,
+        })
+    }
 }
 
 /// No link, and a week behind.
 fn memory(binaries: &Binaries, folder: &Path) -> anyhow::Result<Vec<Figure>> {
     let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?));
-    let mut site = open(binaries, &folder.join("site"), "1s", "10s", nobody)?;
+    let mut site = open(
+        binaries,
+        &folder.join("site"),
+        MORE_CHANNELS,
+        ("1s", "10s"),
+        nobody,
+    )?;
     let backlog = make_backlog(site.folder(), 7, 10)?;
     site.start_gateway()?;
     pause(WARM_UP);
@@ -111,7 +184,13 @@ fn memory(binaries: &Binaries, folder: &Path) -> anyhow::Result<Vec<Figure>> {
 /// A month behind, and then the link is back.
 fn drain(binaries: &Binaries, folder: &Path) -> anyhow::Result<Vec<Figure>> {
     let ingest = Ingest::start(binaries, &folder.join("ingest"), &[cooperative()], "", None)?;
-    let mut site = open(binaries, &folder.join("site"), "10s", "10s", ingest.mqtt())?;
+    let mut site = open(
+        binaries,
+        &folder.join("site"),
+        MORE_CHANNELS,
+        ("10s", "10s"),
+        ingest.mqtt(),
+    )?;
     let backlog = make_backlog(site.folder(), 30, 30)?;
     site.start_gateway()?;
     let begun = Instant::now();
@@ -168,12 +247,12 @@ fn newest_age_s(api: &Api) -> anyhow::Result<f64> {
 fn open(
     binaries: &Binaries,
     folder: &Path,
-    every: &str,
-    commit: &str,
+    more_channels: u8,
+    (every, commit): (&str, &str),
     broker: SocketAddr,
 ) -> anyhow::Result<Site> {
     let config = SiteConfig {
-        more_channels: MORE_CHANNELS,
+        more_channels,
         ..site_config(every, commit, "10s")
     };
     let boards = config.boards().to_string();

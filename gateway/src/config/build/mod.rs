@@ -23,6 +23,10 @@ use super::settings::{
 /// How a secret's or a certificate's file is read; a test hands in its own.
 type ReadText<'a> = &'a dyn Fn(&Path) -> io::Result<String>;
 
+/// Readings are seen within a minute; about 30 MB a month for 16 channels (docs/adr/0006).
+const SEND_NORMAL: &str = "60s";
+/// Readings are seen within five minutes, for a third of the data.
+const SEND_SAVER: &str = "5min";
 /// Most buses: a Pi 5 has seven I2C controllers.
 const BUSES_MAX: usize = 8;
 
@@ -140,7 +144,7 @@ fn mqtt(
         return None;
     };
     let mut section = Section::new("mqtt", found);
-    let known = "host, port, username, password, password_file, send_interval, live_packets, \
+    let known = "host, port, username, password, password_file, profile, send_interval, live_packets, \
                  tls";
     section.refuse_unknown(&raw.unknown, known);
     let host = section.text("host", raw.host.as_ref(), "ingest.example");
@@ -151,11 +155,12 @@ fn mqtt(
     let username = section.text_or("username", raw.username.as_ref(), login.unwrap_or("?"));
     let password = password(&mut section, raw, read);
     let range = ("1s", "1h");
+    let usual = usual_send_interval(&mut section, raw);
     let send_interval = section.duration(
         "send_interval",
         raw.send_interval.as_ref(),
         range,
-        Some("60s"),
+        Some(usual.unwrap_or(SEND_NORMAL)),
     );
     let live_packets = live_packets(&mut section, raw);
     let ca_pem = match &raw.tls {
@@ -173,10 +178,24 @@ fn mqtt(
         port: u16::try_from(port?).ok()?,
         username: username?,
         password: password?,
-        send_interval: send_interval?,
+        send_interval: usual.and(send_interval)?,
         live_packets: live_packets?,
         ca_pem: ca_pem?,
     })
+}
+
+/// The profile's send interval: `saver` is for a SIM card with little data.
+fn usual_send_interval(section: &mut Section<'_>, raw: &RawMqtt) -> Option<&'static str> {
+    let name = section.text_or("profile", raw.profile.as_ref(), "normal")?;
+    match name.as_str() {
+        "normal" => Some(SEND_NORMAL),
+        "saver" => Some(SEND_SAVER),
+        _ => section.mistake(
+            "profile",
+            format!("{name:?} is not a profile"),
+            "write \"normal\" (a packet a minute) or \"saver\" (one in five minutes)",
+        ),
+    }
 }
 
 fn live_packets(section: &mut Section<'_>, raw: &RawMqtt) -> Option<usize> {
