@@ -411,7 +411,9 @@ fn what_was_logged_in_an_era_that_the_marks_forgot_is_applied() {
     let marks = dir.path().join("marks.json");
     let source = Source::new(7);
     let mut ingest = Ingest::start(&SimDisk::new(), dir.path());
-    ingest.offer(source.packet(1..=200)).unwrap();
+    for seq in 1..=200 {
+        ingest.offer(source.packet([seq])).unwrap();
+    }
     ingest.front.commit().unwrap();
     ingest.drain();
     drop(ingest);
