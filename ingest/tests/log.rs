@@ -28,6 +28,7 @@ use kit::{READINGS, Source, key, open_archive, stored};
 struct Flaky {
     real: DataDir,
     fails: bool,
+    marks_fail: bool,
 }
 
 impl Derived for Flaky {
@@ -59,6 +60,17 @@ impl Derived for Flaky {
 
     fn store_marks(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
         self.real.store_marks(snapshot)
+    }
+
+    fn sync_marks(&mut self) -> Result<(), SnapshotError> {
+        if self.marks_fail {
+            return Err(SnapshotError::Io {
+                action: "sync",
+                path: PathBuf::new(),
+                source: std::io::Error::other("a failing disk"),
+            });
+        }
+        self.real.sync_marks()
     }
 }
 
@@ -96,7 +108,11 @@ impl Ingest {
         }
         let path = data_dir.to_owned();
         let real = DataDir { archive, path };
-        let mut derived = Flaky { real, fails: false };
+        let mut derived = Flaky {
+            real,
+            fails: false,
+            marks_fail: false,
+        };
         let snapshot = recover(&log, &mut derived, std::slice::from_ref(&id)).unwrap();
         let tracker = replay(&log, &snapshot);
         let setup = ConsumerSetup {
@@ -322,6 +338,100 @@ fn a_log_that_was_deleted_hides_nothing_new() {
         );
         ingest.consumer.checkpoint().unwrap();
     }
+}
+
+/// With the file of marks the eras are gone: positions of a younger log look as if the archive had
+/// passed them, although it has applied nothing of it.
+#[test]
+fn without_its_marks_all_of_the_log_is_read_again() {
+    let truncate = |path: &Path| std::fs::write(path, b"").unwrap();
+    let remove = |path: &Path| std::fs::remove_file(path).unwrap();
+    let losses: [&dyn Fn(&Path); 2] = [&truncate, &remove];
+    for (case, lose) in losses.into_iter().enumerate() {
+        let dir = tempfile::tempdir().unwrap();
+        let marks = dir.path().join("marks.json");
+        let source = Source::new(7);
+        let mut ingest = Ingest::start(&SimDisk::new(), dir.path());
+        assert!(marks.exists(), "the first start stores marks");
+        ingest.offer(source.packet(1..=200)).unwrap();
+        ingest.front.commit().unwrap();
+        ingest.drain();
+        ingest.consumer.checkpoint().unwrap();
+        drop(ingest);
+        // A new log, with something in it that is acknowledged and not yet applied.
+        let disk = SimDisk::new();
+        let mut ingest = Ingest::start(&disk, dir.path());
+        ingest.offer(source.packet(201..=203)).unwrap();
+        ingest.front.commit().unwrap();
+        assert_eq!(ingest.acks(), [ack(&[mark(7, 203, &[])])]);
+        drop(ingest);
+        lose(&marks);
+        let mut ingest = Ingest::start(&disk, dir.path());
+        ingest.drain();
+        assert_eq!(ingest.stored(), (202 * READINGS, 0), "case {case}");
+        // What was only in the marks is taken again, and known again by series and time.
+        let held = [ack(&[mark(7, 0, &[(201, 203)])])];
+        ingest.offer(source.packet([203])).unwrap();
+        assert_eq!(ingest.acks(), held, "case {case}");
+        ingest.offer(source.packet(1..=200)).unwrap();
+        ingest.front.commit().unwrap();
+        ingest.drain();
+        assert_eq!(ingest.acks(), [ack(&[mark(7, 203, &[])])], "case {case}");
+        assert_eq!(ingest.stored().0, 202 * READINGS, "case {case}");
+    }
+}
+
+/// A checkpoint whose renaming was not synced is found by the next process all the same. Were the older
+/// one back after a power cut, what the log has lost to damage meanwhile would not be held any more.
+#[test]
+fn marks_are_made_durable_before_they_are_believed() {
+    let (disk, dir) = (SimDisk::new(), tempfile::tempdir().unwrap());
+    let source = Source::new(7);
+    let mut ingest = Ingest::start(&disk, dir.path());
+    ingest.offer(source.packet(1..=4)).unwrap();
+    ingest.front.commit().unwrap();
+    ingest.drain();
+    ingest.consumer.checkpoint().unwrap();
+    let log = Log::new(Journal::open(disk.image(), Options::default()).unwrap().0);
+    let derived = ingest.consumer.derived_mut();
+    let cooperatives = [key("gw-01").cooperative];
+    derived.marks_fail = true;
+    recover(&log, derived, &cooperatives).unwrap_err();
+    derived.marks_fail = false;
+    let snapshot = recover(&log, derived, &cooperatives).unwrap();
+    assert_eq!(snapshot.position, log.committed());
+}
+
+/// A disk that lied about flushes, in two power cuts: the first takes the log's end, so that a new era
+/// begins; the second takes the era from the marks, and from the archive what it applied of it. What the
+/// log holds of the era counts as held, so it must be applied.
+#[test]
+fn what_was_logged_in_an_era_that_the_marks_forgot_is_applied() {
+    let dir = tempfile::tempdir().unwrap();
+    let marks = dir.path().join("marks.json");
+    let source = Source::new(7);
+    let mut ingest = Ingest::start(&SimDisk::new(), dir.path());
+    for seq in 1..=200 {
+        ingest.offer(source.packet([seq])).unwrap();
+    }
+    ingest.front.commit().unwrap();
+    ingest.drain();
+    drop(ingest);
+    let before = std::fs::read(&marks).unwrap();
+    // The log lost its end: all of it, here.
+    let disk = SimDisk::new();
+    let mut ingest = Ingest::start(&disk, dir.path());
+    ingest.offer(source.packet(201..=203)).unwrap();
+    ingest.front.commit().unwrap();
+    assert_ne!(std::fs::read(&marks).unwrap(), before, "an era began");
+    drop(ingest);
+    std::fs::write(&marks, before).unwrap();
+    let mut ingest = Ingest::start(&disk, dir.path());
+    ingest.drain();
+    assert_eq!(ingest.acks(), []);
+    ingest.offer(source.packet([203])).unwrap();
+    assert_eq!(ingest.acks(), [ack(&[mark(7, 0, &[(201, 203)])])]);
+    assert_eq!(ingest.stored(), (202 * READINGS, 0));
 }
 
 #[test]

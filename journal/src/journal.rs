@@ -4,7 +4,6 @@
 //! again `recover`'s and `iter`'s.
 
 use std::collections::VecDeque;
-use std::io;
 
 use crate::disk::Disk;
 use crate::error::{JournalError, Recovery, SYNC};
@@ -115,8 +114,13 @@ impl<D: Disk> Journal<D> {
         if bytes + u64::from(need) > MAX_UNCOMMITTED_BYTES {
             return Err(JournalError::Uncommitted { bytes });
         }
-        if !self.fits(need) {
-            self.plan_segment()?;
+        let fits = self.fits(need);
+        if !fits || self.is_spent() {
+            match self.plan_segment() {
+                // Better in a bad segment than not at all.
+                Err(JournalError::Full { .. }) if fits => {}
+                planned => planned?,
+            }
         }
         let chunk = self.chunks.back_mut().expect("a chunk was just planned");
         if chunk.begins_segment() {
@@ -259,6 +263,17 @@ impl<D: Disk> Journal<D> {
         end + preamble + u64::from(need) <= u64::from(length)
     }
 
+    /// Whether nothing more should go into the segment that is written to, though it has room: it is
+    /// damaged, or takes more files than one, none of which can be released before another segment
+    /// is begun.
+    fn is_spent(&self) -> bool {
+        let Some(chunk) = self.chunks.back().filter(|chunk| chunk.buffer.is_empty()) else {
+            return false;
+        };
+        let segment = self.store.segments.get(&chunk.segment);
+        segment.is_some_and(|segment| self.untrusted || segment.parts.len() > 1)
+    }
+
     /// Begins the chunk of a segment that does not exist yet.
     fn plan_segment(&mut self) -> Result<(), JournalError> {
         let segment_bytes = u64::from(self.store.options.segment_bytes);
@@ -322,41 +337,26 @@ fn ensure_file<D: Disk>(
     segment: u64,
 ) -> Result<(), JournalError> {
     store.sync_names()?;
-    let header = match store.current() {
-        Some((number, current)) if number == segment => {
-            if !*untrusted {
-                return Ok(());
+    let previous = match store.current() {
+        Some((number, _)) if number == segment => {
+            if *untrusted {
+                store.renew(segment)?;
+                *untrusted = false;
             }
-            let part = current.next_part().ok_or_else(|| {
-                let error = io::Error::other("too many files of this segment failed");
-                JournalError::io("continue", &names::live(number, u8::MAX))(error)
-            })?;
-            SegmentHeader {
-                number,
-                part,
-                start: align_up(current.end),
-                previous: if part == 0 {
-                    current.previous
-                } else {
-                    (number, current.end)
-                },
-            }
+            return Ok(());
         }
-        current => SegmentHeader {
-            number: segment,
-            part: 0,
-            start: SECTOR_BYTES,
-            previous: current.map_or((0, 0), |(number, current)| (number, current.end)),
-        },
+        current => current.map_or((0, 0), |(number, current)| (number, current.end)),
     };
-    let length = store
-        .segments
-        .get(&segment)
-        .map_or(store.options.segment_bytes, |segment| segment.length());
     if *untrusted && let Some(mut current) = store.segments.last_entry() {
         current.get_mut().suspect = true;
     }
-    store.prepare(header, length)?;
+    let header = SegmentHeader {
+        number: segment,
+        part: 0,
+        start: SECTOR_BYTES,
+        previous,
+    };
+    store.prepare(header, store.options.segment_bytes, &[])?;
     *untrusted = false;
     Ok(())
 }

@@ -1,15 +1,16 @@
 //! The segment files: making, recycling, setting aside, and what is known of each.
 //!
-//! It writes headers only; entries are `journal`'s.
+//! It writes headers, and copies what is committed; new entries are `journal`'s.
 
 use std::collections::BTreeMap;
 use std::io;
 
 use crate::disk::Disk;
 use crate::error::JournalError;
-use crate::frame::{SECTOR_BYTES, SegmentHeader, encode_segment_header};
+use crate::frame::{SECTOR_BYTES, SegmentHeader, align_up, encode_segment_header};
 use crate::names;
-use crate::scan::Hole;
+use crate::recover::load;
+use crate::scan::{Hole, Tail, scan_part};
 use crate::types::{Options, Stats};
 
 /// Damaged files kept for a human beside the segments; the oldest goes when one more comes.
@@ -27,7 +28,7 @@ pub(crate) struct Part {
     pub(crate) length: u32,
 }
 
-/// One segment: usually one file, more where a failed sync ended a file early.
+/// One segment: usually one file, more where a damaged file failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Segment {
     pub(crate) parts: Vec<Part>,
@@ -137,23 +138,90 @@ impl<D: Disk> Store<D> {
         Ok(())
     }
 
-    /// Makes the file `header` describes, with its header durable, ready for frames.
+    /// Has another file for what comes next in a segment whose file failed.
+    ///
+    /// It holds all that was committed as well and takes the old file's place, so that a disk that
+    /// fails again and again takes no more space than one that does not. Where what was committed is
+    /// damaged, the old file stays and a further one goes on at its end.
+    pub(crate) fn renew(&mut self, number: u64) -> Result<(), JournalError> {
+        let committed = self.committed(number);
+        let Some(segment) = self.segments.get_mut(&number) else {
+            return Ok(());
+        };
+        let length = segment.length();
+        let header = SegmentHeader {
+            number,
+            part: 0,
+            start: SECTOR_BYTES,
+            previous: segment.previous,
+        };
+        if let Some(committed) = committed {
+            return self.prepare(header, length, &committed);
+        }
+        segment.suspect = true;
+        let part = segment.next_part().ok_or_else(|| {
+            let error = io::Error::other("too many files of this segment failed");
+            JournalError::io("continue", &names::live(number, u8::MAX))(error)
+        })?;
+        let header = SegmentHeader {
+            part,
+            start: align_up(segment.end),
+            previous: if part == 0 {
+                segment.previous
+            } else {
+                (number, segment.end)
+            },
+            ..header
+        };
+        self.prepare(header, length, &[])
+    }
+
+    /// The committed frames of a segment of one file, to the end of their last sector; `None` if they
+    /// can't all be read.
+    fn committed(&self, number: u64) -> Option<Vec<u8>> {
+        let segment = self.segments.get(&number).filter(|one| !one.suspect)?;
+        let [part] = segment.parts.as_slice() else {
+            return None;
+        };
+        let mut bytes = Vec::new();
+        let name = names::live(number, part.part);
+        let is_readable = load(&self.disk, &name, part.length, &mut bytes).is_empty();
+        let scan = scan_part(
+            &bytes,
+            number,
+            SECTOR_BYTES,
+            Tail::Sealed(Some(segment.end)),
+        );
+        let is_whole = scan.holes.is_empty()
+            && (scan.entries, scan.end) == (segment.entries, segment.end)
+            && (part.part, part.start) == (0, SECTOR_BYTES);
+        if !is_readable || !is_whole {
+            return None;
+        }
+        bytes.truncate(segment.end as usize);
+        bytes.resize(align_up(segment.end) as usize, 0);
+        Some(bytes.split_off(SECTOR_BYTES as usize))
+    }
+
+    /// Makes the file that `header` describes, with header and `frames` durable, ready for more.
     pub(crate) fn prepare(
         &mut self,
         header: SegmentHeader,
         length: u32,
+        frames: &[u8],
     ) -> Result<(), JournalError> {
         self.acquire(length)?;
+        let bytes = [&encode_segment_header(&header), frames].concat();
         let written = self
             .disk
-            .write_at(names::SPARE, 0, &encode_segment_header(&header))
+            .write_at(names::SPARE, 0, &bytes)
             .and_then(|()| self.disk.sync(names::SPARE));
         if let Err(source) = written {
             self.discard_spare();
             return Err(JournalError::io("prepare", names::SPARE)(source));
         }
         let name = names::live(header.number, header.part);
-        self.stats.bytes_written += u64::from(SECTOR_BYTES);
+        self.stats.bytes_written += bytes.len() as u64;
         self.disk
             .rename(names::SPARE, &name)
             .map_err(JournalError::io("rename to", &name))?;

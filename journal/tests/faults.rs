@@ -5,10 +5,10 @@
 mod common;
 
 use common::{Bench, TINY};
-use furrow_journal::sim::Survival;
+use furrow_journal::sim::{SimDisk, Survival};
 use furrow_journal::{
     Disk, Entry, Journal, JournalError, JournalReader, MAX_PAYLOAD_BYTES, MAX_UNCOMMITTED_BYTES,
-    Options, Position,
+    Options, Position, Recovery,
 };
 
 /// What a segment leaves free on the disk, and a bit.
@@ -143,7 +143,7 @@ fn a_file_whose_sync_failed_is_not_trusted_again() {
         assert_eq!((recovery.damaged, recovery.torn), (vec![], None));
         assert_eq!(bench.read_all().len(), 4);
         let stats = bench.journal().stats();
-        assert_eq!(stats.total_bytes, 2 * 4096);
+        assert_eq!(stats.total_bytes, 4096);
         // The reader of another process sees the same.
         let reader = JournalReader::new(bench.disk.clone());
         let seen = reader
@@ -154,6 +154,108 @@ fn a_file_whose_sync_failed_is_not_trusted_again() {
             seen.map(|e| (e.position, e.payload)).collect::<Vec<_>>(),
             bench.appended
         );
+    }
+}
+
+/// Nine hundred failures within one segment, on a disk that holds three.
+#[test]
+fn a_disk_that_fails_again_and_again_takes_no_more_space() {
+    let options = Options {
+        segment_bytes: 256 * 1024,
+        cap_bytes: 3 * 256 * 1024,
+        keep_bytes: 0,
+    };
+    let faults: [fn(&SimDisk, u32); 3] = [
+        SimDisk::fail_writes,
+        SimDisk::fail_syncs,
+        SimDisk::fail_name_syncs,
+    ];
+    for (case, fail) in faults.into_iter().enumerate() {
+        let mut bench = Bench::new(options);
+        for round in 0..300 {
+            bench.append(20).unwrap();
+            fail(&bench.disk, 1 + round % 3);
+            while bench.commit().is_err() {}
+            let used = bench.disk.used_bytes();
+            assert!(used <= 2 * 256 * 1024, "case {case}, round {round}: {used}");
+        }
+        bench.check_readable();
+        assert_eq!(bench.journal().segments().len(), 1, "case {case}");
+        assert_eq!(bench.journal().stats().total_bytes, 256 * 1024);
+        assert_eq!(bench.disk.used_bytes(), 256 * 1024, "case {case}");
+        assert_eq!(
+            bench.cut(Survival::Nothing),
+            Recovery {
+                entries: 300,
+                ..Recovery::default()
+            }
+        );
+    }
+}
+
+#[test]
+fn a_power_cut_while_a_failed_file_is_replaced_loses_nothing() {
+    let survivals: [fn(u64) -> Survival; 3] = [
+        |_| Survival::Everything,
+        |_| Survival::Nothing,
+        |seed| Survival::Torn { seed },
+    ];
+    for survival in survivals {
+        let mut cut_in = 0;
+        loop {
+            let mut bench = Bench::new(TINY);
+            for length in [600, 90] {
+                bench.append(length).unwrap();
+                bench.commit().unwrap();
+            }
+            bench.append(700).unwrap();
+            bench.disk.fail_writes(1);
+            bench.commit().unwrap_err();
+            bench.disk.cut_power_in(cut_in);
+            let is_done = bench.commit().is_ok();
+            let recovery = bench.cut(survival(cut_in));
+            assert_eq!(recovery.damaged, [], "cut in {cut_in}");
+            bench.append(100).unwrap();
+            bench.commit().unwrap();
+            let recovery = bench.cut(Survival::Nothing);
+            let found = (recovery.damaged, recovery.torn);
+            assert_eq!(found, (vec![], None), "cut in {cut_in}");
+            if is_done {
+                break;
+            }
+            cut_in += 1;
+        }
+        assert!(cut_in > 2_000, "{cut_in} steps");
+    }
+}
+
+/// What can't be copied stays where it is, and the next entry begins a segment, so that the one that
+/// failed can be released.
+#[test]
+fn a_damaged_segment_whose_file_fails_is_left_for_another() {
+    let mut bench = Bench::new(Options {
+        cap_bytes: 5 * 4096,
+        ..TINY
+    });
+    for round in 0..60_u64 {
+        bench.append(100).unwrap();
+        bench.commit().unwrap();
+        let end = bench.journal().end();
+        let name = format!("{:016x}-00.seg", end.segment);
+        bench.disk.flip_bit(&name, u64::from(end.offset) - 20, 3);
+        bench.append(100).unwrap();
+        bench.disk.fail_syncs(1);
+        bench.commit().unwrap_err();
+        bench.commit().unwrap();
+        let waiting = bench.appended.last().unwrap().0;
+        assert_eq!(waiting.segment, end.segment, "its position was given out");
+        assert_eq!(bench.journal().read(waiting).unwrap().position, waiting);
+        bench.append(100).unwrap();
+        bench.commit().unwrap();
+        assert_eq!(bench.journal().end().segment, end.segment + 1);
+        bench.release_all();
+        let stats = bench.journal().stats();
+        assert!(stats.total_bytes <= 5 * 4096, "round {round}: {stats:?}");
     }
 }
 

@@ -14,6 +14,7 @@
 //! | [`record`] | names and bytes of records, what goes into the journal |
 //! | [`outbox`] | what is offered when, what is acknowledged, which segments may go |
 //! | [`evict`] | what goes when the journal is at its cap |
+//! | [`space`] | when the oldest segment is given up, and how far that is |
 //! | [`recovery`] | all of this again from a journal after a restart |
 //! | [`state`] | the small durable state beside the records |
 
@@ -26,6 +27,7 @@ pub mod quality;
 pub mod record;
 pub mod recovery;
 pub mod schedule;
+pub mod space;
 pub mod state;
 mod time;
 

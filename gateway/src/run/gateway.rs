@@ -9,18 +9,18 @@ use furrow_gateway_core::FieldMs;
 use furrow_gateway_core::clock::Clock;
 use furrow_gateway_core::evict;
 use furrow_gateway_core::recovery::HeldBoot;
+use furrow_gateway_core::space::Space;
 use furrow_irrigation::ZoneIndex;
 use furrow_wire::{Ack, BootId, Catalog, CatalogHash, Event, EventKind, TopicKind};
 
 use super::asked::Wish;
 use super::delivery::{Delivery, Offers, Unreadable};
 use super::dispatch::{Dispatch, Turn};
-use super::journal_thread::{Answer as JournalAnswer, JournalThread, Request};
+use super::journal_thread::{Answer as JournalAnswer, JournalThread};
 use super::records::{Done as Written, Records};
 use super::report;
 use super::sampling::Sampling;
-use super::space::Eviction;
-use super::store::{Fill, Trouble};
+use super::store::Fill;
 use super::water_watch::WaterWatch;
 use super::watering::{Effect, Watering};
 use crate::bus::{Busy, FieldClock};
@@ -41,7 +41,6 @@ pub struct Gateway {
     pub(super) records: Records,
     pub(super) delivery: Delivery,
     pub(super) fill: Fill,
-    pub(super) trouble: Option<Trouble>,
     offers: Offers,
     dispatch: Dispatch,
     devices: Devices,
@@ -55,7 +54,7 @@ pub struct Gateway {
     pub(super) watch: WaterWatch,
     pub(super) early: Vec<Wish>,
     pub(super) held_boots: BTreeMap<BootId, HeldBoot>,
-    pub(super) eviction: Eviction,
+    pub(super) space: Space,
     pub(super) segment_bytes: u32,
     pub(super) cap_bytes: u64,
     /// What was asked for while the process is stopping.
@@ -110,7 +109,6 @@ impl Gateway {
             records: parts.records,
             delivery: parts.delivery,
             fill: parts.fill,
-            trouble: None,
             offers: Offers::default(),
             devices: parts.devices,
             journal: parts.journal,
@@ -120,7 +118,7 @@ impl Gateway {
             watch: WaterWatch::default(),
             early: Vec::new(),
             held_boots: parts.held_boots,
-            eviction: Eviction::None,
+            space: Space::default(),
             segment_bytes: parts.segment_bytes,
             cap_bytes,
             stopping: false,
@@ -203,7 +201,6 @@ impl Gateway {
     pub fn handle_journal(&mut self, answer: JournalAnswer) {
         match answer {
             JournalAnswer::Wrote(outcome, fill) => {
-                self.trouble = None;
                 let done = self.records.handle_outcome(outcome);
                 for written in done {
                     self.handle_written(&written);
@@ -215,16 +212,7 @@ impl Gateway {
                 }
                 self.make_space_if_due();
             }
-            JournalAnswer::Trouble(trouble) => {
-                if self.trouble != Some(trouble) {
-                    tracing::error!(
-                        ?trouble,
-                        "the journal can't be written, readings wait in memory"
-                    );
-                }
-                self.trouble = Some(trouble);
-                self.make_space(trouble);
-            }
+            JournalAnswer::Trouble(trouble) => self.make_space(trouble),
             JournalAnswer::Packed(packed) => {
                 let unreadable = self.delivery.handle_packed(packed, &mut self.offers);
                 if let Some(Unreadable { stream, from, to }) = unreadable {
@@ -233,8 +221,9 @@ impl Gateway {
                     self.records.loss(&evict::damaged(stream, from, to, text));
                 }
             }
-            JournalAnswer::Scanned(segment, found) => self.handle_scanned(segment, found),
+            JournalAnswer::Scanned(segment, found) => self.handle_scanned(segment, &found),
         }
+        self.send_space();
     }
 
     /// Something happened on the link.
@@ -295,6 +284,7 @@ impl Gateway {
                 self.journal_event(event);
             }
         }
+        self.send_space();
         self.records.send(&self.journal);
         self.say_birth_if_due();
         self.delivery.poll(at, &self.journal, &mut self.offers);
@@ -460,13 +450,7 @@ impl Gateway {
             Written::Copied(entry) => outbox.handle_recovered(*entry),
             Written::Mapped(boot) => outbox.handle_mapped(*boot),
             Written::Persisted(_) => self.watering.handle_persisted(),
-            Written::Evicted(segment) => {
-                outbox.handle_evicted(*segment);
-                self.eviction = Eviction::None;
-                if self.journal.send(Request::Release(*segment)).is_err() {
-                    tracing::debug!(segment, "journal thread is busy, the segment goes later");
-                }
-            }
+            Written::Evicted(segment) => self.space.handle_evicted(*segment, outbox),
         }
     }
 

@@ -4,12 +4,13 @@
 //! Requests come through a bounded queue in order; everything that waits in it shares one sync.
 
 use std::sync::mpsc as blocking;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use furrow_gateway_core::outbox::Offer;
 use furrow_journal::FileDisk;
 use tokio::sync::mpsc;
 
+use super::quiet::Quiet;
 use super::store::{Fill, Found, Outcome, Packed, Store, Trouble, Write};
 
 /// Requests that may wait: the window's packets, and writes beside them.
@@ -117,6 +118,7 @@ fn run(
     requests: &blocking::Receiver<Request>,
     answers: &mpsc::Sender<Answer>,
 ) {
+    let (began, mut quiet) = (Instant::now(), Quiet::default());
     loop {
         let first = if store.has_queued() {
             match requests.recv_timeout(RETRY) {
@@ -138,7 +140,11 @@ fn run(
                 Request::Pack(_) | Request::Scan(_) => reads.push(request),
             }
         }
+        let has_written = store.has_queued();
         let wrote = commit(&mut store);
+        if has_written {
+            say(&store, &mut quiet, began.elapsed());
+        }
         let all_heard = wrote
             .into_iter()
             .chain(read(&store, reads))
@@ -158,7 +164,8 @@ fn finish(mut store: Store<FileDisk>, requests: &blocking::Receiver<Request>) {
         }
     }
     if let Err(trouble) = store.commit() {
-        tracing::error!(?trouble, "last commit of the journal failed");
+        let failure = store.failure();
+        tracing::error!(?trouble, ?failure, "last commit of the journal failed");
     }
 }
 
@@ -178,6 +185,24 @@ fn commit(store: &mut Store<FileDisk>) -> Vec<Answer> {
         .into_iter()
         .map(|outcome| Answer::Wrote(outcome, fill.clone()));
     wrote.chain(trouble.map(Answer::Trouble)).collect()
+}
+
+/// A disk that fails is tried again and again: that is said at a bounded rate.
+fn say(store: &Store<FileDisk>, quiet: &mut Quiet, since_start: Duration) {
+    let now_ms = u64::try_from(since_start.as_millis()).unwrap_or(u64::MAX);
+    match store.failure() {
+        Some(error) => {
+            if let Some(more) = quiet.handle_failure(now_ms) {
+                let error = error as &dyn std::error::Error;
+                tracing::error!(error, more, "cannot write the journal");
+            }
+        }
+        None => {
+            if let Some(more) = quiet.handle_success() {
+                tracing::info!(more, "the journal can be written again");
+            }
+        }
+    }
 }
 
 fn read(store: &Store<FileDisk>, requests: Vec<Request>) -> impl Iterator<Item = Answer> {

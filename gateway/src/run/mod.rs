@@ -10,6 +10,7 @@
 //! | [`watering`], [`water_watch`] | the irrigation core's commands, and who waits for a run |
 //! | [`records`] | records on their way into the journal |
 //! | [`store`], [`journal_thread`] | the journal, on its own thread |
+//! | [`quiet`] | failures that repeat are said at a bounded rate |
 //! | [`space`] | what goes when there is no space |
 //! | [`delivery`] | the outbox's commands, between journal and link |
 //! | [`report`] | what the gateway tells of itself |
@@ -23,6 +24,7 @@ pub mod event_loop;
 pub mod gateway;
 pub mod journal_thread;
 pub mod notify;
+pub mod quiet;
 pub mod records;
 pub mod report;
 pub mod sampling;

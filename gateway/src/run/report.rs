@@ -85,7 +85,7 @@ pub fn journal(gateway: &Gateway) -> Value {
         "live_bytes": gateway.fill.live_bytes,
         "bytes_written": gateway.fill.bytes_written,
         "commits": gateway.fill.commits,
-        "trouble": gateway.trouble.map(|trouble| format!("{trouble:?}")),
+        "trouble": gateway.space.trouble().map(|trouble| format!("{trouble:?}")),
     })
 }
 

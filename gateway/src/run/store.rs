@@ -6,9 +6,11 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+use furrow_gateway_core::evict::Waiting;
 use furrow_gateway_core::outbox::{Lane, Offer, OfferId, Outbox, Place};
 use furrow_gateway_core::record::{ENTRY_COPY, ENTRY_RECORD, ENTRY_STATE, parse_stored};
 use furrow_gateway_core::recovery::{Recovered, Recovery};
+pub use furrow_gateway_core::space::Trouble;
 use furrow_journal::{Disk, Entry, Journal, JournalError, Options, Position};
 use furrow_wire::{Compression, MAX_PACKET_BYTES, RecordKind, RecordName, Seq, encode_packet};
 
@@ -57,17 +59,6 @@ pub enum Outcome {
     },
 }
 
-/// Why writes wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
-    /// The cap is reached: a segment has to be given up.
-    Full,
-    /// The disk has no space, though the cap is not reached.
-    DiskFull,
-    /// The disk fails.
-    Disk,
-}
-
 /// A packet that was read for an offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Packed {
@@ -106,6 +97,18 @@ pub struct Found {
     pub payload: Bytes,
 }
 
+impl Found {
+    /// What decides on its fate.
+    #[must_use]
+    pub fn waiting(&self) -> Waiting {
+        Waiting {
+            name: self.name,
+            kind: self.kind,
+            readings: self.readings,
+        }
+    }
+}
+
 /// How the journal is filled.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Fill {
@@ -126,6 +129,8 @@ pub struct Store<D: Disk> {
     queue: VecDeque<Queued>,
     queued_bytes: usize,
     outcomes: Vec<Outcome>,
+    /// What the latest commit failed with; `None` too where only the cap was in its way.
+    failure: Option<JournalError>,
 }
 
 #[derive(Debug)]
@@ -160,6 +165,7 @@ impl<D: Disk> Store<D> {
             queue: VecDeque::new(),
             queued_bytes: 0,
             outcomes: Vec::new(),
+            failure: None,
         };
         let damage: Vec<Place> = found
             .damaged
@@ -188,22 +194,25 @@ impl<D: Disk> Store<D> {
     /// # Errors
     /// Why something waits still; to be called again later.
     pub fn commit(&mut self) -> Result<(), Trouble> {
+        self.failure = None;
         let appended = self.append_all();
-        let committed = self.journal.commit();
-        if let Err(error) = &committed {
-            tracing::error!(
-                error = error as &dyn std::error::Error,
-                "cannot write the journal"
-            );
-        }
-        match (&committed, appended) {
-            (Ok(()), appended) => {
-                self.report_durable();
-                appended
-            }
-            (Err(error), _) if error.is_disk_full() => Err(Trouble::DiskFull),
-            (Err(_), _) => Err(Trouble::Disk),
-        }
+        let Err(error) = self.journal.commit() else {
+            self.report_durable();
+            return appended;
+        };
+        let is_disk_full = error.is_disk_full();
+        self.failure = Some(error);
+        Err(if is_disk_full {
+            Trouble::DiskFull
+        } else {
+            Trouble::Disk
+        })
+    }
+
+    /// What the latest commit failed with, for the log: the caller knows how often that was said.
+    #[must_use]
+    pub fn failure(&self) -> Option<&JournalError> {
+        self.failure.as_ref()
     }
 
     /// What became of writes since the last call.
@@ -288,10 +297,8 @@ impl<D: Disk> Store<D> {
                 match self.journal.append(item.kind, &item.payload) {
                     Ok(position) => queued.places.push(place(position)),
                     Err(JournalError::Full { .. }) => return Err(Trouble::Full),
-                    Err(JournalError::Uncommitted { .. }) => return Err(Trouble::Disk),
                     Err(error) => {
-                        let error = &error as &dyn std::error::Error;
-                        tracing::error!(error, "an entry does not fit the journal");
+                        self.failure = Some(error);
                         return Err(Trouble::Disk);
                     }
                 }

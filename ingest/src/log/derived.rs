@@ -40,6 +40,13 @@ pub trait Derived {
     /// # Errors
     /// [`SnapshotError::Io`]; the old ones are still there then.
     fn store_marks(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError>;
+
+    /// Makes the marks that [`Derived::load_marks`] gives durable: who stored them may have failed, or
+    /// ended, between the renaming and its sync.
+    ///
+    /// # Errors
+    /// [`SnapshotError::Io`]; older ones may come back after a power cut then.
+    fn sync_marks(&mut self) -> Result<(), SnapshotError>;
 }
 
 /// The archive of a data directory, and the file of marks in it.
@@ -74,5 +81,9 @@ impl Derived for DataDir {
 
     fn store_marks(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
         snapshot::store(&self.path, snapshot)
+    }
+
+    fn sync_marks(&mut self) -> Result<(), SnapshotError> {
+        snapshot::sync(&self.path)
     }
 }

@@ -62,8 +62,15 @@ impl Eras {
         }];
     }
 
-    /// Begins a new era if an archive is at or behind what the log will write next. Says whether it did.
-    pub fn begin_if_behind(&mut self, end: Position, archive: Option<LogPosition>) -> bool {
+    /// Begins a new era if an archive is at or behind what the log will write next: the log lost its
+    /// end. It begins at `from`, up to where the archive is known to have applied this very log: what
+    /// stands between there and the end may have been written after the loss. Says whether it did.
+    pub fn begin_if_behind(
+        &mut self,
+        from: Position,
+        end: Position,
+        archive: Option<LogPosition>,
+    ) -> bool {
         let Some(archive) = archive else {
             return false;
         };
@@ -72,8 +79,8 @@ impl Eras {
         }
         let number = u32::try_from(archive.segment >> SEGMENT_BITS).unwrap_or(u32::MAX);
         let era = Era {
-            segment: end.segment,
-            offset: end.offset,
+            segment: from.segment,
+            offset: from.offset,
             number: number.saturating_add(1),
         };
         self.0
@@ -97,15 +104,16 @@ mod tests {
     fn a_log_that_goes_on_stays_in_its_era() {
         let mut eras = Eras::default();
         let archive = Some(eras.archive_position(at(3, 100)));
-        assert!(!eras.begin_if_behind(at(3, 200), archive));
-        assert!(!eras.begin_if_behind(at(4, 0), None));
+        assert!(!eras.begin_if_behind(at(3, 200), at(3, 200), archive));
+        assert!(!eras.begin_if_behind(at(4, 0), at(4, 0), None));
         assert_eq!(eras, Eras::default());
     }
 
     #[test]
     fn an_era_over_the_whole_log_is_ahead_of_every_archive() {
         let mut eras = Eras::default();
-        eras.begin_if_behind(at(3, 512), Some(eras.archive_position(at(900, 5))));
+        let archive = Some(eras.archive_position(at(900, 5)));
+        eras.begin_if_behind(at(3, 512), at(3, 512), archive);
         let archives = [
             eras.archive_position(at(4, 0)),
             Eras::default().archive_position(at(900, 5)),
@@ -123,12 +131,24 @@ mod tests {
     }
 
     #[test]
+    fn what_may_have_been_written_after_a_loss_is_ahead_of_the_archive() {
+        let mut eras = Eras::default();
+        let archive = eras.archive_position(at(1, 7168));
+        assert!(eras.begin_if_behind(at(1, 1229), at(1, 2345), Some(archive)));
+        assert!(eras.archive_position(at(1, 1024)) <= archive);
+        assert!(eras.archive_position(at(1, 1229)) > archive);
+    }
+
+    #[test]
     fn a_log_that_begins_again_is_ahead_of_the_archive_each_time() {
         let mut eras = Eras::default();
         let mut archive = eras.archive_position(at(900, 5));
         for end in [at(3, 512), at(3, 512), at(0, 512), at(0, 0)] {
-            assert!(eras.begin_if_behind(end, Some(archive)));
-            assert!(!eras.begin_if_behind(end, Some(archive)), "once is enough");
+            assert!(eras.begin_if_behind(end, end, Some(archive)));
+            assert!(
+                !eras.begin_if_behind(end, end, Some(archive)),
+                "once is enough"
+            );
             let next = eras.archive_position(end);
             assert!(archive < next);
             assert!(next < eras.archive_position(at(end.segment + 1, 0)));

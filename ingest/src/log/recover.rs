@@ -14,13 +14,14 @@ use crate::decode::split;
 /// The last checkpoint, made to fit the log.
 ///
 /// A file that can't be read is not a reason to stay down: what the log still holds is known, and the
-/// archive tells readings that come again by series and time: all of the log is read again. Nor is a log that ends before what was
-/// stored: a new era begins then. Nor an archive that is behind where it was at the checkpoint, since it
+/// archive tells readings that come again by series and time: all of the log is read again. Nor is a
+/// log that ends before what was stored: a new era begins then, at the checkpoint. Nor an archive that is behind where it was at the checkpoint, since it
 /// was replaced by an older copy: what was held of its cooperative is forgotten, so that gateways offer
 /// again what they hold, and the log is read from its beginning.
 ///
 /// # Errors
-/// When the beginning of a new era can't be stored.
+/// When the beginning of a new era can't be stored, or the checkpoint can't be made durable: its last
+/// process may have ended before it was, and what it says is about to be acknowledged.
 pub fn recover<D: Disk, S: Derived>(
     log: &Log<D>,
     derived: &mut S,
@@ -62,8 +63,9 @@ pub fn recover<D: Disk, S: Derived>(
         snapshot.position = Position::default();
     }
     let mut is_replaced = is_behind || snapshot.position > end;
+    let from = snapshot.position.min(end);
     for cooperative in cooperatives {
-        is_replaced |= eras.begin_if_behind(end, derived.position(cooperative));
+        is_replaced |= eras.begin_if_behind(from, end, derived.position(cooperative));
     }
     snapshot.eras = eras.to_stored();
     if is_replaced {
@@ -72,6 +74,8 @@ pub fn recover<D: Disk, S: Derived>(
     }
     if is_replaced || is_first {
         derived.store_marks(&snapshot)?;
+    } else {
+        derived.sync_marks()?;
     }
     Ok(snapshot)
 }

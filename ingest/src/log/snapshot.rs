@@ -148,11 +148,23 @@ pub fn store(dir: &Path, snapshot: &Snapshot) -> Result<(), SnapshotError> {
         file.write_all(&bytes)?;
         file.sync_all()?;
         std::fs::rename(&new, &path)?;
-        File::open(dir)?.sync_all()
+        sync_names(dir)
     };
     write().map_err(|source| SnapshotError::Io {
         action: "replace",
         path: path.clone(),
+        source,
+    })
+}
+
+/// Makes the snapshot that a directory shows durable.
+///
+/// # Errors
+/// [`SnapshotError::Io`].
+pub fn sync(dir: &Path) -> Result<(), SnapshotError> {
+    sync_names(dir).map_err(|source| SnapshotError::Io {
+        action: "sync",
+        path: dir.to_owned(),
         source,
     })
 }
@@ -179,6 +191,11 @@ pub fn encode(snapshot: &Snapshot) -> Vec<u8> {
     };
     let body = serde_json::to_vec(&stored).expect("numbers and ids always serialise");
     [&crc32c::crc32c(&body).to_le_bytes(), body.as_slice()].concat()
+}
+
+/// The file's content is durable before its name is.
+fn sync_names(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
 }
 
 #[cfg(test)]

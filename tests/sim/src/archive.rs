@@ -198,6 +198,14 @@ impl Derived for Archive {
             source,
         })
     }
+
+    fn sync_marks(&mut self) -> Result<(), SnapshotError> {
+        self.disk.sync_dir().map_err(|source| SnapshotError::Io {
+            action: "sync",
+            path: PathBuf::from(MARKS),
+            source,
+        })
+    }
 }
 
 impl Tables {

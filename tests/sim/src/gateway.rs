@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use furrow_gateway::run::journal_thread::{Answer, Request};
 use furrow_gateway::run::records::{Done, Records};
-use furrow_gateway::run::store::{Fill, Found, Outcome, Packed, Store, Trouble};
+use furrow_gateway::run::store::{Fill, Found, Outcome, Packed, Store};
 use furrow_gateway_core::batch::BatchBuilder;
 use furrow_gateway_core::clock::{Adopted, Clock, estimate};
 use furrow_gateway_core::evict;
@@ -16,6 +16,7 @@ use furrow_gateway_core::outbox::{
 use furrow_gateway_core::record::parse_stored;
 use furrow_gateway_core::recovery::{HeldBoot, Recovered};
 use furrow_gateway_core::schedule::{Schedule, next_aligned};
+use furrow_gateway_core::space::{self, Space};
 use furrow_gateway_core::{FieldMs, LinkMs};
 use furrow_journal::sim::SimDisk;
 use furrow_journal::{Journal, Options, Position};
@@ -45,14 +46,6 @@ const QUEUE: usize = 128;
 /// Commands of the outbox in one turn.
 const COMMANDS_A_TURN: usize = 64;
 
-/// How far a segment is given up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Eviction {
-    None,
-    Reading(u64),
-    Writing(u64),
-}
-
 /// The field clock of a moment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Field {
@@ -66,6 +59,7 @@ pub(crate) struct Field {
 /// See the module.
 pub(crate) struct Process {
     store: Store<SimDisk>,
+    journal: Options,
     records: Records,
     outbox: Outbox,
     clock: Clock,
@@ -74,8 +68,7 @@ pub(crate) struct Process {
     commit_at: FieldMs,
     catalog: CatalogHash,
     held_boots: BTreeMap<BootId, HeldBoot>,
-    eviction: Eviction,
-    trouble: Option<Trouble>,
+    space: Space,
     fill: Fill,
     /// What the journal thread has still to do, and its answers.
     requests: VecDeque<Request>,
@@ -98,6 +91,7 @@ impl Process {
     /// Starts as `furrow-gateway run` does. `None` when the card can't be opened.
     pub(crate) fn start(
         card: &SimDisk,
+        journal: Options,
         field: Field,
         draw: [u64; 3],
         last_commit: u64,
@@ -109,7 +103,7 @@ impl Process {
             live_places: LIVE_PLACES,
             seed,
         };
-        let (store, recovered) = Store::open(card.clone(), JOURNAL, Outbox::new(options)).ok()?;
+        let (store, recovered) = Store::open(card.clone(), journal, Outbox::new(options)).ok()?;
         if card.is_off() {
             // The power went while it read: it sees damage, and does not live to tell of it.
             return None;
@@ -144,6 +138,7 @@ impl Process {
         }
         let mut process = Process {
             store,
+            journal,
             records,
             outbox,
             schedule,
@@ -152,8 +147,7 @@ impl Process {
             clock,
             catalog,
             held_boots: held,
-            eviction: Eviction::None,
-            trouble: None,
+            space: Space::default(),
             fill,
             requests: VecDeque::new(),
             answers: VecDeque::new(),
@@ -234,6 +228,7 @@ impl Process {
             }
             self.cut_batches(field, book);
         }
+        self.send_space();
         self.send_writes(book);
         self.poll_outbox(field, book)
     }
@@ -283,12 +278,14 @@ impl Process {
             match answer {
                 Answer::Wrote(outcome, fill) => self.wrote(outcome, fill, commit, field, book),
                 Answer::Trouble(trouble) => {
-                    self.trouble = Some(trouble);
-                    self.make_space(trouble, book);
+                    if let Some(segment) = self.space.handle_trouble(trouble, &mut self.outbox) {
+                        book.handle_unsaid(segment);
+                    }
                 }
                 Answer::Packed(packed) => self.packed(packed, field, book),
-                Answer::Scanned(segment, found) => self.scanned(segment, found, book),
+                Answer::Scanned(segment, found) => self.scanned(segment, &found, book),
             }
+            self.send_space();
         }
     }
 
@@ -356,7 +353,7 @@ impl Process {
             "waiting {} records, {} segments, trouble {:?}, held boots {:?}",
             totals.waiting_records,
             self.fill.segments.len(),
-            self.trouble,
+            self.space.trouble(),
             self.outbox.held_boots()
         )
     }
@@ -473,7 +470,6 @@ impl Process {
     }
 
     fn wrote(&mut self, outcome: Outcome, fill: Fill, commit: u64, field: Field, book: &mut Book) {
-        self.trouble = None;
         for done in self.records.handle_outcome(outcome) {
             match done {
                 Done::Record(entry, urgency) => {
@@ -490,9 +486,7 @@ impl Process {
                 Done::Persisted(_) => {}
                 Done::Evicted(segment) => {
                     book.reached.note(Point::Evicted);
-                    self.outbox.handle_evicted(segment);
-                    self.eviction = Eviction::None;
-                    self.blocked.push_back(Request::Release(segment));
+                    self.space.handle_evicted(segment, &mut self.outbox);
                 }
             }
         }
@@ -504,12 +498,10 @@ impl Process {
         }
         let due = evict::is_due(
             self.fill.live_bytes,
-            JOURNAL.segment_bytes,
-            JOURNAL.cap_bytes,
+            self.journal.segment_bytes,
+            self.journal.cap_bytes,
         );
-        if due && self.eviction == Eviction::None {
-            self.evict();
-        }
+        self.space.handle_written(due, &self.outbox);
     }
 
     fn packed(&mut self, packed: Packed, field: Field, book: &mut Book) {
@@ -542,60 +534,35 @@ impl Process {
         }
     }
 
-    fn make_space(&mut self, trouble: Trouble, book: &mut Book) {
-        match (trouble, self.eviction) {
-            (Trouble::Disk, _) | (_, Eviction::Reading(_)) => {}
-            (Trouble::Full | Trouble::DiskFull, Eviction::None) => self.evict(),
-            (Trouble::Full | Trouble::DiskFull, Eviction::Writing(segment)) => {
-                book.handle_unsaid(segment);
-                self.outbox.handle_evicted(segment);
-                self.blocked.push_back(Request::Release(segment));
-            }
-        }
-    }
-
-    fn evict(&mut self) {
-        let Some(segment) = self.outbox.oldest_segment() else {
-            return;
-        };
-        self.blocked.push_back(Request::Scan(segment));
-        self.records.begin_eviction();
-        self.eviction = Eviction::Reading(segment);
-    }
-
-    fn scanned(&mut self, segment: u64, found: Vec<Found>, book: &mut Book) {
-        let outbox = &self.outbox;
-        let waiting: Vec<Found> = found
-            .into_iter()
-            .filter(|found| !outbox.is_settled(segment, found.name))
-            .collect();
-        let seen: Vec<evict::Waiting> = waiting
-            .iter()
-            .map(|found| evict::Waiting {
-                name: found.name,
-                kind: found.kind,
-                readings: found.readings,
-            })
-            .collect();
-        let reason = match self.trouble {
-            Some(Trouble::DiskFull) => LossReason::DiskFull,
-            Some(Trouble::Full | Trouble::Disk) | None => LossReason::CapReached,
-        };
-        if reason == LossReason::DiskFull && !book.excuses.card_full {
+    fn scanned(&mut self, segment: u64, found: &[Found], book: &mut Book) {
+        let seen: Vec<evict::Waiting> = found.iter().map(Found::waiting).collect();
+        let plan = self.space.handle_scanned(segment, &seen, &self.outbox);
+        let is_full = |loss: &Loss| loss.reason == LossReason::DiskFull;
+        if plan.losses.iter().any(is_full) && !book.excuses.card_full {
             book.fail(
                 "loss has a cause",
                 "disk full, but the disk is not".to_owned(),
             );
         }
-        let plan = evict::plan(&seen, reason);
-        let copies = waiting
-            .into_iter()
-            .enumerate()
-            .filter(|(place, _)| plan.copies.binary_search(place).is_ok())
-            .map(|(_, found)| found)
-            .collect();
+        let copies = plan.copies.iter().filter_map(|place| found.get(*place));
+        let copies = copies.cloned().collect();
         self.records.evict(segment, &plan.losses, copies);
-        self.eviction = Eviction::Writing(segment);
+    }
+
+    /// As the gateway's: what finds no place waits for the next turn.
+    fn send_space(&mut self) {
+        while let Some(command) = self.space.poll_command() {
+            if self.requests.len() >= QUEUE {
+                return self.space.handle_busy(command);
+            }
+            self.requests.push_back(match command {
+                space::Command::Scan(segment) => {
+                    self.records.begin_eviction();
+                    Request::Scan(segment)
+                }
+                space::Command::Release(segment) => Request::Release(segment),
+            });
+        }
     }
 
     fn held_streams(&self) -> Vec<HeldStream> {

@@ -204,11 +204,11 @@ impl Process {
     /// The process ends; what it stored stays.
     pub(crate) fn end(self, reached: &mut Reached) -> Archive {
         let help = "";
-        let duplicates = "furrow_records_offered_total";
-        let duplicates = self
-            .metrics
-            .counter(duplicates, help, &[("result", "duplicate")]);
-        reached.add(Point::Duplicate, duplicates.get());
+        for (result, point) in [("duplicate", Point::Duplicate), ("beyond", Point::Beyond)] {
+            let name = "furrow_records_offered_total";
+            let offered = self.metrics.counter(name, help, &[("result", result)]);
+            reached.add(point, offered.get());
+        }
         let skipped = "furrow_log_entries_skipped_total";
         reached.add(
             Point::Skipped,

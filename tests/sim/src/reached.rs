@@ -126,6 +126,8 @@ points! {
     Duplicate => "state: duplicate recognised",
     /// Ingest held ranges above its mark.
     Ranges => "state: ranges above the mark",
+    /// Ingest held as many ranges as it can, and left a record to be offered again.
+    Beyond => "state: more than 64 ranges above the mark",
     /// A record was parked.
     Parked => "state: record parked",
     /// A parked record came out.

@@ -8,7 +8,7 @@ use furrow_gateway_core::{FieldMs, LinkMs};
 use furrow_ingest::log::entry::EntryKind;
 
 use furrow_journal::sim::{SimDisk, Survival};
-use furrow_journal::{Disk, Journal};
+use furrow_journal::{Disk, Journal, Options};
 use furrow_wire::{Ack, BootId, EventKind, RecordName, RunCause, decode_packet, records};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -24,6 +24,24 @@ use crate::reached::{Point, Reached};
 const UNIX_MS: i64 = 1_790_000_000_000;
 /// Steps with faults.
 const STEPS: std::ops::Range<u32> = 60..260;
+/// One seed in so many has a link that comes up for a moment every quarter of an hour: too short for
+/// an acknowledgement, so that only the newest records get through and each moment leaves a hole.
+const FLAPPING_ONE_IN: u64 = 64;
+/// Which of them.
+const FLAPPING: u64 = 7;
+/// Steps of such a seed at least: more moments than ingest keeps ranges.
+const FLAPPING_STEPS: u32 = 400;
+/// In each of so many steps the link is up.
+const FLAPPING_EVERY: u32 = 5;
+/// What else befalls there: nothing that ends the gateway's process, whose stream gets the holes.
+const BESIDE_FLAPPING: [Fault; 6] = [
+    Fault::AckLost,
+    Fault::BrokerDrops,
+    Fault::IngestPower,
+    Fault::IngestKilled,
+    Fault::IngestWriteFails,
+    Fault::ArchiveFails,
+];
 /// Rounds in which everything has to arrive once faults have ceased.
 const ROUNDS_MAX: u32 = 600;
 const MINUTE_MS: u64 = 60_000;
@@ -142,6 +160,8 @@ pub struct World {
     book: Book,
     enabled: Vec<Fault>,
     fault_percent: u32,
+    /// See [`FLAPPING_ONE_IN`].
+    flapping: bool,
     /// Until when no link comes up by itself.
     outage_until_ms: u64,
     broker_drops: bool,
@@ -157,10 +177,12 @@ impl World {
     pub fn new(seed: u64, log: Option<fn(&str)>) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let share = rng.random_range(10..60);
-        let enabled = FAULTS
+        let mut enabled: Vec<Fault> = FAULTS
             .into_iter()
             .filter(|_| rng.random_range(0..100) < share)
             .collect();
+        let flapping = seed % FLAPPING_ONE_IN == FLAPPING;
+        enabled.retain(|fault| !flapping || BESIDE_FLAPPING.contains(fault));
         let fault_percent = rng.random_range(1..25);
         let disk = SimDisk::new();
         World {
@@ -191,6 +213,7 @@ impl World {
             book: Book::default(),
             enabled,
             fault_percent,
+            flapping,
             outage_until_ms: 0,
             broker_drops: false,
             broker_wedged: false,
@@ -206,7 +229,10 @@ impl World {
     pub fn run(mut self) -> Run {
         self.say(|world| format!("faults {:?}", world.enabled));
         self.boot();
-        let steps = self.rng.random_range(STEPS);
+        let mut steps = self.rng.random_range(STEPS);
+        if self.flapping {
+            steps = steps.max(FLAPPING_STEPS);
+        }
         while self.step < steps && self.book.broken().is_none() {
             self.step += 1;
             self.one_step();
@@ -242,6 +268,7 @@ impl World {
 
     fn one_step(&mut self) {
         let ms = match self.rng.random_range(0..100) {
+            _ if self.flapping => self.rng.random_range(150_000..200_000),
             0..50 => self.rng.random_range(1..5_000),
             50..90 => self.rng.random_range(5_000..40_000),
             90..99 => self.rng.random_range(MINUTE_MS..10 * MINUTE_MS),
@@ -257,6 +284,10 @@ impl World {
         self.heal();
         self.revive();
         self.gateway_works();
+        if self.flapping && self.site.link_up {
+            self.site.link_up = false;
+            self.disconnect_gateway();
+        }
         self.broker_works();
         self.ingest_works();
         self.check();
@@ -297,7 +328,7 @@ impl World {
 
     /// What ends by itself.
     fn heal(&mut self) {
-        if self.now_ms >= self.outage_until_ms && !self.site.link_up && self.chance(50) {
+        if self.now_ms >= self.outage_until_ms && !self.site.link_up && self.link_returns() {
             self.site.link_up = true;
         }
         if self.site.clock_error_ms.is_none() && self.chance(4) {
@@ -315,6 +346,14 @@ impl World {
         }
         if self.chance(10) {
             (self.broker_drops, self.ack_loss) = (false, false);
+        }
+    }
+
+    fn link_returns(&mut self) -> bool {
+        if self.flapping {
+            self.step.is_multiple_of(FLAPPING_EVERY)
+        } else {
+            self.chance(50)
         }
     }
 
@@ -339,7 +378,14 @@ impl World {
         if Journal::open(card.image(), JOURNAL).is_ok_and(|(_, found)| found.torn.is_some()) {
             self.book.reached.note(Point::TornTail);
         }
-        self.site.process = gateway::Process::start(&card, field, draw, last, &mut self.book);
+        self.site.process = gateway::Process::start(
+            &card,
+            journal_of(self.flapping),
+            field,
+            draw,
+            last,
+            &mut self.book,
+        );
         self.say(|world| format!("gateway starts: {}", world.summary()));
         if self.site.process.is_none() {
             self.gateway_off(Survival::Everything);
@@ -650,6 +696,9 @@ impl World {
         }
         let rng = &mut self.rng;
         let lost = archive.cut_power(|open| rng.random_range(0..=open));
+        // What a power cut left is on the medium, whoever lied before.
+        let kept = archive.transactions();
+        self.server.lies_since = self.server.lies_since.map(|_| kept);
         if lost > 0 {
             self.book.reached.note(Point::ArchiveRolledBack);
         }
@@ -707,6 +756,14 @@ impl World {
             ingest.unwrap_or_else(|| "ingest down".to_owned()),
             self.broker.waiting()
         )
+    }
+}
+
+/// Enough for what waits where hardly anything gets through.
+fn journal_of(flapping: bool) -> Options {
+    Options {
+        cap_bytes: JOURNAL.cap_bytes * if flapping { 5 } else { 1 },
+        ..JOURNAL
     }
 }
 
