@@ -143,8 +143,6 @@ struct Server {
     archive: Option<Archive>,
     backup: Option<(SimDisk, Archive)>,
     lies_since: Option<usize>,
-    /// Bouts of failing writes so far.
-    failures: u32,
     /// A fault may have taken what was acknowledged; known after the next start.
     doubtful: bool,
 }
@@ -206,7 +204,6 @@ impl World {
                 archive: Some(Archive::new(disk)),
                 backup: None,
                 lies_since: None,
-                failures: 0,
                 doubtful: false,
             },
             broker: Broker::default(),
