@@ -245,6 +245,7 @@ impl Life {
         loop {
             match process.outbox.poll_command(field, link) {
                 Some(Command::Release { segment }) => process.store.release(segment),
+                Some(Command::Keep { segment }) => process.store.keep(segment),
                 Some(Command::Offer(offer)) if left > 0 => {
                     left -= 1;
                     match process.store.pack(&offer) {

@@ -434,6 +434,35 @@ fn what_was_logged_in_an_era_that_the_marks_forgot_is_applied() {
     assert_eq!(ingest.stored(), (202 * READINGS, 0));
 }
 
+/// A disk that lied again: the archive was replaced by an older one and is of a new era since, and then
+/// the marks from before are back. They name what that archive never had.
+#[test]
+fn marks_that_do_not_know_the_era_of_the_archive_are_forgotten() {
+    let (first, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let source = Source::new(7);
+    let mut ingest = Ingest::start(&SimDisk::new(), first.path());
+    ingest.offer(source.packet(1..=200)).unwrap();
+    ingest.front.commit().unwrap();
+    ingest.drain();
+    ingest.consumer.checkpoint().unwrap();
+    drop(ingest);
+    let [before, marks] = [&first, &dir].map(|dir| dir.path().join("marks.json"));
+    std::fs::copy(&before, &marks).unwrap();
+    let disk = SimDisk::new();
+    let mut ingest = Ingest::start(&disk, dir.path());
+    ingest.offer(source.packet([1, 201])).unwrap();
+    ingest.front.commit().unwrap();
+    ingest.drain();
+    let held = [ack(&[mark(7, 1, &[(201, 201)])])];
+    assert_eq!(ingest.acks(), held);
+    assert_eq!(ingest.stored(), (READINGS, 0));
+    drop(ingest);
+    std::fs::copy(&before, &marks).unwrap();
+    let mut ingest = Ingest::start(&disk, dir.path());
+    ingest.offer(source.packet([201])).unwrap();
+    assert_eq!(ingest.acks(), held);
+}
+
 #[test]
 fn losses_close_gaps_and_garbage_is_kept_for_people() {
     let (disk, dir) = (SimDisk::new(), tempfile::tempdir().unwrap());

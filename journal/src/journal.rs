@@ -219,6 +219,17 @@ impl<D: Disk> Journal<D> {
         }
     }
 
+    /// Takes a release back, if the segment's space was not used yet. Returns whether it is kept now: it
+    /// counts to the cap again.
+    pub fn keep(&mut self, number: u64) -> bool {
+        let segment = self.store.segments.get_mut(&number);
+        let is_there = segment.is_some();
+        if let Some(segment) = segment {
+            segment.released = false;
+        }
+        is_there
+    }
+
     /// Counters and sizes.
     #[must_use]
     pub fn stats(&self) -> Stats {

@@ -87,6 +87,37 @@ fn the_cap_is_reached_reported_and_left_by_a_release() {
 }
 
 #[test]
+fn a_release_is_taken_back_as_long_as_the_space_was_not_used() {
+    let mut bench = Bench::new(Options {
+        keep_bytes: u64::MAX,
+        ..TINY
+    });
+    while bench.append(1500).is_ok() {
+        bench.commit().unwrap();
+    }
+    let segments = bench.journal().segments();
+    let live = bench.journal().stats().live_bytes;
+    for segment in &segments[..3] {
+        assert!(bench.journal().release(segment.number));
+    }
+    assert!(bench.journal().keep(segments[0].number));
+    assert_eq!(bench.journal().stats().live_bytes, live - 2 * 4096);
+    bench.released_below = segments[3].number;
+    while bench.append(1500).is_ok() {
+        bench.commit().unwrap();
+    }
+    let left: Vec<u64> = bench
+        .journal()
+        .segments()
+        .iter()
+        .map(|s| s.number)
+        .collect();
+    assert!(left.contains(&segments[0].number), "{left:?}");
+    assert!(!left.contains(&segments[1].number), "{left:?}");
+    assert!(!bench.journal().keep(segments[1].number), "it is gone");
+}
+
+#[test]
 fn released_segments_are_kept_up_to_the_bytes_asked_for() {
     let mut bench = Bench::new(Options {
         keep_bytes: 3 * 4096,

@@ -22,8 +22,9 @@ pub struct Delivery {
     /// The connection.
     pub link: Link,
     started: tokio::time::Instant,
-    /// Releases that the journal thread had no place for.
-    releases: VecDeque<u64>,
+    /// Releases, and what takes them back, that the journal thread had no place for, in order: at most
+    /// two for each segment and turn of the loop.
+    releases: VecDeque<Request>,
     /// Messages that were not what their topic says, since the start.
     malformed: u64,
 }
@@ -151,7 +152,11 @@ impl Delivery {
                     }
                 },
                 Some(Command::Release { segment }) => {
-                    self.releases.push_back(segment);
+                    self.releases.push_back(Request::Release(segment));
+                    self.send_releases(journal);
+                }
+                Some(Command::Keep { segment }) => {
+                    self.releases.push_back(Request::Keep(segment));
                     self.send_releases(journal);
                 }
                 Some(Command::Rebuild) => {
@@ -184,10 +189,10 @@ impl Delivery {
     }
 
     fn send_releases(&mut self, journal: &JournalThread) {
-        while let Some(segment) = self.releases.pop_front() {
-            match journal.send(Request::Release(segment)) {
+        while let Some(request) = self.releases.pop_front() {
+            match journal.send(request) {
                 Ok(()) => {}
-                Err(SendError::Busy(_)) => return self.releases.push_front(segment),
+                Err(SendError::Busy(request)) => return self.releases.push_front(*request),
                 Err(SendError::Gone) => return,
             }
         }

@@ -29,6 +29,8 @@ pub enum Request {
     Pack(Offer),
     /// A segment may be reused.
     Release(u64),
+    /// It may not, after all.
+    Keep(u64),
     /// Read the records of a segment that is to be given up.
     Scan(u64),
 }
@@ -137,6 +139,7 @@ fn run(
             match request {
                 Request::Write(write) => store.push(write),
                 Request::Release(segment) => store.release(segment),
+                Request::Keep(segment) => store.keep(segment),
                 Request::Pack(_) | Request::Scan(_) => reads.push(request),
             }
         }
@@ -160,7 +163,7 @@ fn finish(mut store: Store<FileDisk>, requests: &blocking::Receiver<Request>) {
     for request in requests.try_iter() {
         match request {
             Request::Write(write) => store.push(write),
-            Request::Release(_) | Request::Pack(_) | Request::Scan(_) => {}
+            Request::Release(_) | Request::Keep(_) | Request::Pack(_) | Request::Scan(_) => {}
         }
     }
     if let Err(trouble) = store.commit() {
@@ -209,6 +212,6 @@ fn read(store: &Store<FileDisk>, requests: Vec<Request>) -> impl Iterator<Item =
     requests.into_iter().filter_map(|request| match request {
         Request::Pack(offer) => Some(Answer::Packed(store.pack(&offer))),
         Request::Scan(segment) => Some(Answer::Scanned(segment, store.records_of(segment))),
-        Request::Write(_) | Request::Release(_) => None,
+        Request::Write(_) | Request::Release(_) | Request::Keep(_) => None,
     })
 }

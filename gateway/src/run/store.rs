@@ -257,6 +257,16 @@ impl<D: Disk> Store<D> {
         }
     }
 
+    /// Takes a release back: something in the segment waits again.
+    pub fn keep(&mut self, segment: u64) {
+        if !self.journal.keep(segment) {
+            tracing::warn!(
+                segment,
+                "what ingest lost was used again before it was asked for"
+            );
+        }
+    }
+
     /// The records of a segment.
     #[must_use]
     pub fn records_of(&self, segment: u64) -> Vec<Found> {

@@ -9,6 +9,7 @@ use super::entry::{EntryKind, LogRecord};
 use super::front::offered_of;
 use super::snapshot::{Snapshot, SnapshotError};
 use super::{Eras, Log};
+use crate::archive::LogPosition;
 use crate::decode::split;
 
 /// The last checkpoint, made to fit the log.
@@ -16,8 +17,9 @@ use crate::decode::split;
 /// A file that can't be read is not a reason to stay down: what the log still holds is known, and the
 /// archive tells readings that come again by series and time: all of the log is read again. Nor is a
 /// log that ends before what was stored: a new era begins then, at the checkpoint. Nor an archive that is behind where it was at the checkpoint, since it
-/// was replaced by an older copy: what was held of its cooperative is forgotten, so that gateways offer
-/// again what they hold, and the log is read from its beginning.
+/// was replaced by an older copy, or of an era that the checkpoint does not know: what was held of its
+/// cooperative is forgotten, so that gateways offer again what they hold, and the log is read from its
+/// beginning.
 ///
 /// # Errors
 /// When the beginning of a new era can't be stored, or the checkpoint can't be made durable: its last
@@ -48,10 +50,13 @@ pub fn recover<D: Disk, S: Derived>(
     let mut snapshot = stored.unwrap_or_default();
     let mut eras = Eras::new(std::mem::take(&mut snapshot.eras));
     let tracker = &mut snapshot.tracker;
+    let is_known = |at: Option<LogPosition>| at.is_none_or(|at| eras.know(at));
     snapshot.archives.retain(|cooperative, position| {
-        let is_there = derived.position(cooperative) >= Some(*position);
+        let at = derived.position(cooperative);
+        // Of an era that the marks do not know: it may have been behind them meanwhile.
+        let is_there = at >= Some(*position) && is_known(at);
         if !is_there {
-            tracing::error!(%cooperative, "archive is older than the marks: they are forgotten");
+            tracing::error!(%cooperative, "marks do not fit the archive: they are forgotten");
             tracker.forget(cooperative);
             is_behind = true;
         }

@@ -407,7 +407,7 @@ impl World {
                     }
                     return;
                 }
-                Some(Command::Release { .. }) => {}
+                Some(Command::Release { .. } | Command::Keep { .. }) => {}
                 Some(Command::Rebuild) => unreachable!("every publish was answered"),
                 None => return,
             }

@@ -243,6 +243,10 @@ impl Process {
                     book.check_released(segment);
                     self.store.release(segment);
                 }
+                Request::Keep(segment) => {
+                    book.reached.note(Point::Kept);
+                    self.store.keep(segment);
+                }
                 Request::Pack(_) | Request::Scan(_) => reads.push(request),
             }
         }
@@ -266,7 +270,7 @@ impl Process {
             let answer = match request {
                 Request::Pack(offer) => Answer::Packed(self.store.pack(&offer)),
                 Request::Scan(segment) => Answer::Scanned(segment, self.store.records_of(segment)),
-                Request::Write(_) | Request::Release(_) => continue,
+                Request::Write(_) | Request::Release(_) | Request::Keep(_) => continue,
             };
             self.answers.push_back((self.commits, answer));
         }
@@ -460,6 +464,10 @@ impl Process {
                 }
                 Some(Command::Release { segment }) => {
                     self.blocked.push_back(Request::Release(segment));
+                    self.send_writes(book);
+                }
+                Some(Command::Keep { segment }) => {
+                    self.blocked.push_back(Request::Keep(segment));
                     self.send_writes(book);
                 }
                 Some(Command::Rebuild) => return true,

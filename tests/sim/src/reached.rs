@@ -114,6 +114,8 @@ points! {
     TailDamaged => "state: damage in the very last commit",
     /// A segment was released.
     Released => "state: segment released",
+    /// A segment that was released is kept, since something in it waits again.
+    Kept => "state: released segment kept after all",
     /// The outbox took back what an ingest had lost.
     TakenBack => "state: acknowledged records taken back",
     /// A packet was offered again.

@@ -24,16 +24,22 @@ use crate::reached::{Point, Reached};
 const UNIX_MS: i64 = 1_790_000_000_000;
 /// Steps with faults.
 const STEPS: std::ops::Range<u32> = 60..260;
-/// One seed in so many has a link that comes up for a moment every quarter of an hour: too short for
-/// an acknowledgement, so that only the newest records get through and each moment leaves a hole.
-const FLAPPING_ONE_IN: u64 = 64;
-/// Which of them.
+/// Seeds with a profile of their own come once in so many.
+const PROFILES: u64 = 64;
+/// Of these, the one with a link that comes up for a moment every quarter of an hour: too short for an
+/// acknowledgement, so that only the newest records get through and each moment leaves a hole.
 const FLAPPING: u64 = 7;
-/// Steps of such a seed at least: more moments than ingest keeps ranges.
+/// The ones with a journal whose cap is reached within minutes without a link.
+const TIGHT: [u64; 2] = [23, 45];
+/// Segments in a tight journal: five for what waits, four that are kept free.
+const TIGHT_SEGMENTS: u64 = 9;
+/// Segments in the journal of a flapping link: enough for what waits where hardly anything gets through.
+const FLAPPING_SEGMENTS: u64 = 100;
+/// Steps of a seed with a flapping link at least: more moments than ingest keeps ranges.
 const FLAPPING_STEPS: u32 = 400;
-/// In each of so many steps the link is up.
+/// In one of so many steps such a link is up.
 const FLAPPING_EVERY: u32 = 5;
-/// What else befalls there: nothing that ends the gateway's process, whose stream gets the holes.
+/// What else befalls such a seed: nothing that ends the gateway's process, whose stream gets the holes.
 const BESIDE_FLAPPING: [Fault; 6] = [
     Fault::AckLost,
     Fault::BrokerDrops,
@@ -143,8 +149,6 @@ struct Server {
     archive: Option<Archive>,
     backup: Option<(SimDisk, Archive)>,
     lies_since: Option<usize>,
-    /// Bouts of failing writes so far.
-    failures: u32,
     /// A fault may have taken what was acknowledged; known after the next start.
     doubtful: bool,
 }
@@ -160,8 +164,9 @@ pub struct World {
     book: Book,
     enabled: Vec<Fault>,
     fault_percent: u32,
-    /// See [`FLAPPING_ONE_IN`].
+    /// See [`FLAPPING`].
     flapping: bool,
+    journal: Options,
     /// Until when no link comes up by itself.
     outage_until_ms: u64,
     broker_drops: bool,
@@ -181,7 +186,14 @@ impl World {
             .into_iter()
             .filter(|_| rng.random_range(0..100) < share)
             .collect();
-        let flapping = seed % FLAPPING_ONE_IN == FLAPPING;
+        let flapping = seed % PROFILES == FLAPPING;
+        let tight = TIGHT.contains(&(seed % PROFILES));
+        enabled.extend(
+            tight
+                .then_some([Fault::Link, Fault::Outage])
+                .into_iter()
+                .flatten(),
+        );
         enabled.retain(|fault| !flapping || BESIDE_FLAPPING.contains(fault));
         let fault_percent = rng.random_range(1..25);
         let disk = SimDisk::new();
@@ -206,7 +218,6 @@ impl World {
                 archive: Some(Archive::new(disk)),
                 backup: None,
                 lies_since: None,
-                failures: 0,
                 doubtful: false,
             },
             broker: Broker::default(),
@@ -214,6 +225,7 @@ impl World {
             enabled,
             fault_percent,
             flapping,
+            journal: journal_of(flapping, tight),
             outage_until_ms: 0,
             broker_drops: false,
             broker_wedged: false,
@@ -378,14 +390,8 @@ impl World {
         if Journal::open(card.image(), JOURNAL).is_ok_and(|(_, found)| found.torn.is_some()) {
             self.book.reached.note(Point::TornTail);
         }
-        self.site.process = gateway::Process::start(
-            &card,
-            journal_of(self.flapping),
-            field,
-            draw,
-            last,
-            &mut self.book,
-        );
+        self.site.process =
+            gateway::Process::start(&card, self.journal, field, draw, last, &mut self.book);
         self.say(|world| format!("gateway starts: {}", world.summary()));
         if self.site.process.is_none() {
             self.gateway_off(Survival::Everything);
@@ -759,10 +765,14 @@ impl World {
     }
 }
 
-/// Enough for what waits where hardly anything gets through.
-fn journal_of(flapping: bool) -> Options {
+fn journal_of(flapping: bool, tight: bool) -> Options {
+    let cap_bytes = |segments| segments * u64::from(JOURNAL.segment_bytes);
     Options {
-        cap_bytes: JOURNAL.cap_bytes * if flapping { 5 } else { 1 },
+        cap_bytes: match (flapping, tight) {
+            (true, _) => cap_bytes(FLAPPING_SEGMENTS),
+            (false, true) => cap_bytes(TIGHT_SEGMENTS),
+            (false, false) => JOURNAL.cap_bytes,
+        },
         ..JOURNAL
     }
 }

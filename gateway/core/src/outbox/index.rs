@@ -2,7 +2,7 @@
 //!
 //! Owns no payloads and does no IO. Memory: per segment a few runs ([`super::run`]).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use furrow_wire::{BootId, RecordName, Seq, StreamId};
 
@@ -75,6 +75,8 @@ struct Segment {
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     segments: BTreeMap<u64, Segment>,
+    /// Segments that were released and in which something waits again.
+    wanted: BTreeSet<u64>,
     waiting: Change,
 }
 
@@ -129,7 +131,7 @@ impl Index {
     /// Takes back what was settled: ingest no longer has it.
     pub(crate) fn unsettle(&mut self, range: Range) -> Change {
         let mut total = Change::default();
-        for segment in self.segments.values_mut() {
+        for (number, segment) in &mut self.segments {
             for run in segment
                 .runs
                 .iter_mut()
@@ -139,8 +141,9 @@ impl Index {
                 segment.waiting += change.records;
                 total.add(change);
             }
-            if segment.waiting > 0 {
+            if segment.waiting > 0 && segment.released {
                 segment.released = false;
+                self.wanted.insert(*number);
             }
         }
         self.waiting.add(total);
@@ -206,6 +209,11 @@ impl Index {
         self.within(range).is_some()
     }
 
+    /// The next segment that was named as releasable and must be kept after all.
+    pub(crate) fn take_wanted(&mut self) -> Option<u64> {
+        self.wanted.pop_first()
+    }
+
     /// The next segment below `active` in which everything is settled; each is named once.
     pub(crate) fn take_releasable(&mut self, active: u64) -> Option<u64> {
         let (number, segment) = self
@@ -227,6 +235,7 @@ impl Index {
 
     /// Forgets a segment; what waited in it no longer does.
     pub(crate) fn remove(&mut self, number: u64) -> Change {
+        self.wanted.remove(&number);
         let Some(segment) = self.segments.remove(&number) else {
             return Change::default();
         };

@@ -70,6 +70,12 @@ pub enum Command {
         /// Segment number.
         segment: u64,
     },
+    /// Ingest lost something of a segment that was released: the journal must not reuse it, if it has
+    /// not yet.
+    Keep {
+        /// Segment number.
+        segment: u64,
+    },
     /// PUBACKs have stopped: drop the connection and make a new client.
     Rebuild,
 }
@@ -400,6 +406,10 @@ impl Outbox {
 
     /// The next thing to do. To be called until it gives nothing.
     pub fn poll_command(&mut self, field: FieldMs, link: LinkMs) -> Option<Command> {
+        // Before a release: the segment may be settled once more.
+        if let Some(segment) = self.index.take_wanted() {
+            return Some(Command::Keep { segment });
+        }
         if let Some(segment) = self.index.take_releasable(self.active) {
             return Some(Command::Release { segment });
         }

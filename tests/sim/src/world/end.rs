@@ -29,6 +29,9 @@ impl World {
             self.broker.disconnect_ingest();
             self.server.archive = self.take_archive();
         }
+        if let Some(archive) = &mut self.server.archive {
+            archive.failing = 0;
+        }
         if let Some(process) = &mut self.server.process {
             process.archive_mut().failing = 0;
             process.intake.link().is_blocked = false;

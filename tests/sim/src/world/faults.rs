@@ -9,10 +9,6 @@ use super::{
 use crate::gateway::JOURNAL;
 use crate::ingest::known_after_power_cut;
 
-/// Bouts of failing writes that one log has to bear: each failed write takes a file of the segment's
-/// length until the segment can go, and this log has room for twelve.
-const FAILURES_MAX: u32 = 2;
-
 impl World {
     pub(super) fn befall(&mut self, fault: Fault) {
         self.say(|_| format!("{fault:?}"));
@@ -116,12 +112,10 @@ impl World {
                 self.server.disk.set_capacity(Some(bytes));
             }
             Fault::IngestLies => self.ingest_lies(),
-            Fault::IngestWriteFails if self.server.failures < FAILURES_MAX => {
-                self.server.failures += 1;
+            Fault::IngestWriteFails => {
                 self.book.reached.note(Point::IngestWriteFails);
                 fail(&self.server.disk, &mut self.rng);
             }
-            Fault::IngestWriteFails => {}
             Fault::IngestBlocked => {
                 if let Some(process) = &mut self.server.process {
                     let back = process.intake.link();

@@ -221,6 +221,8 @@ impl World {
                 }
                 return;
             }
+            // Nothing is used again here.
+            Command::Keep { .. } => return,
             Command::Rebuild => {
                 self.connected = false;
                 self.outbox.handle_disconnected();

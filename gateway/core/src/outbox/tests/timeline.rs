@@ -106,6 +106,7 @@ impl Line {
                 }
             }
             Command::Release { segment } => self.log.push(format!("{now}s release {segment}")),
+            Command::Keep { segment } => self.log.push(format!("{now}s keep {segment}")),
             Command::Rebuild => self.log.push(format!("{now}s rebuild")),
         }
     }
@@ -320,6 +321,27 @@ fn an_ingest_restored_from_a_backup_is_given_again_what_it_lost() {
     line.ack(99, &[]).run(0, 99).check(&[]);
     line.ack(50, &[]).run(0, 99);
     line.check(&["0s back 51-54", "0s back 57-99"]);
+}
+
+/// What waits again must not be used again before it is given.
+#[test]
+fn a_released_segment_is_kept_when_ingest_lost_what_is_in_it() {
+    let mut line = Line::new();
+    line.journal(1..=250, Urgency::Normal)
+        .connect()
+        .ack(250, &[])
+        .run(0, 200)
+        .check(&["0s release 0", "0s release 1"]);
+    line.ack(150, &[]).run(0, 200);
+    line.check(&["0s keep 1", "0s back 151-199", "0s back 200-250"]);
+    line.ack(250, &[]).run(0, 200).check(&["0s release 1"]);
+    // Taken back and acknowledged before anybody asked.
+    line.ack(150, &[]).ack(250, &[]).run(0, 200);
+    line.check(&["0s keep 1", "0s release 1"]);
+    // It was used again.
+    line.ack(150, &[]);
+    line.outbox.handle_segments(&[2]);
+    line.run(0, 200).check(&["0s back 200-250"]);
 }
 
 #[test]
