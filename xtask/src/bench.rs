@@ -22,6 +22,7 @@ use clap::{Args, ValueEnum};
 use crate::build::Programs;
 use crate::say;
 use figure::Figure;
+pub(crate) use wire::{cooperative, site_config};
 
 /// Options of `bench`.
 #[derive(Debug, Args)]
@@ -52,7 +53,7 @@ enum What {
     Wire,
     /// Memory, CPU, bytes written and drain of the gateway.
     Gateway,
-    /// Mobile data of the reference greenhouse: 16 minutes.
+    /// Mobile data of the reference greenhouse: 32 minutes.
     Mobile,
     /// From a sensor's change to the alert at its receiver: a hundred gateways, five minutes.
     Alerts,

@@ -137,7 +137,8 @@ pub(crate) fn step(what: &str, command: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn target() -> anyhow::Result<PathBuf> {
+/// Where cargo builds.
+pub(crate) fn target() -> anyhow::Result<PathBuf> {
     match std::env::var_os("CARGO_TARGET_DIR") {
         Some(folder) => Ok(folder.into()),
         None => Ok(root()?.join("target")),

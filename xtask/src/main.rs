@@ -4,6 +4,7 @@ mod bench;
 mod build;
 mod chaos;
 mod demo;
+mod dist;
 mod model;
 mod mutants;
 mod needs;
@@ -45,6 +46,8 @@ enum Task {
     ///
     /// Exits 0 only if every journalled reading is in the archive at the end, once and as it was.
     Chaos(chaos::Options),
+    /// The gateway for a Raspberry Pi: cross-compiled, run under emulation, packed.
+    Dist(dist::Options),
     /// The budgets as figures: one line each, with `ok` or `short`.
     Bench(bench::Options),
 }
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Task::Model(options) => Ok(model::run(&options)),
         Task::Sim(options) => sim::run(&options),
         Task::Chaos(options) => chaos::run(&options),
+        Task::Dist(options) => dist::run(&options),
         Task::Bench(options) => bench::run(&options),
     };
     match result {

@@ -47,7 +47,18 @@ pub(crate) fn mosquitto() -> anyhow::Result<PathBuf> {
     look().context("mosquitto was installed, yet /usr/sbin/mosquitto is missing")
 }
 
-fn apt_install(packages: &[&str]) -> anyhow::Result<()> {
+/// Has programs, given each with the package that holds it.
+pub(crate) fn packages(wanted: &[(&str, &'static str)]) -> anyhow::Result<()> {
+    let missing = wanted.iter().filter(|(program, _)| !has(program));
+    let missing: Vec<&str> = missing.map(|(_, package)| *package).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    apt_install(&missing)
+}
+
+/// Installs Debian packages where that is allowed; else says what to do.
+pub(crate) fn apt_install(packages: &[&str]) -> anyhow::Result<()> {
     let list = packages.join(" ");
     if !has("apt-get") || !nix::unistd::geteuid().is_root() {
         bail!("missing: {list}. Install it, on Debian: sudo apt-get install {list}");

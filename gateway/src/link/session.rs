@@ -302,7 +302,7 @@ impl Session {
 /// rumqttc pings at this pace whatever else is sent, so it costs data; while readings are sent their
 /// PUBACKs show that the connection lives.
 fn keep_alive(send_interval: Duration) -> Duration {
-    (send_interval * 2).clamp(KEEP_ALIVE_MIN, KEEP_ALIVE_MAX)
+    (send_interval * 4).clamp(KEEP_ALIVE_MIN, KEEP_ALIVE_MAX)
 }
 
 fn check_limits(connack: &ConnAck) -> Result<(), EndError> {

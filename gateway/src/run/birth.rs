@@ -6,7 +6,7 @@ use super::gateway::Gateway;
 use super::report;
 
 /// The birth is said again when it is this old: it tells people and ingest how much waits.
-const BIRTH_EVERY_MS: u64 = 60 * 60_000;
+const BIRTH_EVERY_MS: u64 = 30 * 60_000;
 /// And when a backlog that it told of is through, but not before it is this old.
 const BIRTH_DRAINED_MS: u64 = 10_000;
 /// Readings that make a backlog; fewer wait between any two packets.

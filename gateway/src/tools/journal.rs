@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use furrow_gateway_core::outbox::{LIVE_PLACES, Options, Outbox, Place};
-use furrow_gateway_core::record::{ENTRY_COPY, ENTRY_RECORD, parse_stored};
+use furrow_gateway_core::record::{ENTRY_COPY, ENTRY_RECORD, Stored, parse_stored};
 use furrow_gateway_core::recovery::{Recovered, Recovery};
 use furrow_journal::{Entry, FileDisk, JournalError, JournalReader, Position};
 use furrow_wire::json::record_to_json;
@@ -182,28 +182,36 @@ fn list_line(entry: &Entry) -> Option<String> {
 }
 
 fn decode(settings: &Settings, wanted: Option<RecordName>) -> Result<(), Error> {
+    let lines = decoded(&reader(settings)?, wanted, |line| print::line(line))?;
+    match wanted {
+        Some(name) if lines == 0 => Err(Error::NoRecord(name)),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Says each record as JSON; gives how many. The catalog of a batch may stand behind it: the one
+/// before it goes when everything in its segment is acknowledged, and is written again then.
+fn decoded(
+    reader: &JournalReader<FileDisk>,
+    wanted: Option<RecordName>,
+    mut say: impl FnMut(String),
+) -> Result<usize, Error> {
     let mut catalogs: BTreeMap<CatalogHash, Catalog> = BTreeMap::new();
-    let mut found = false;
-    for entry in reader(settings)?.entries_from(Position::default())? {
-        let Ok(entry) = entry else { continue };
-        if entry.kind != ENTRY_RECORD && entry.kind != ENTRY_COPY {
-            continue;
-        }
-        let Ok(stored) = parse_stored(&entry.payload) else {
-            continue;
-        };
+    each_record(reader, |stored| {
         let record = stored.record;
-        let kind = RecordKind::from_code(record.kind);
-        if kind == Some(RecordKind::Catalog)
+        if RecordKind::from_code(record.kind) == Some(RecordKind::Catalog)
             && let Ok(catalog) = Catalog::decode(record.body)
         {
             catalogs.insert(Catalog::hash(record.body), catalog);
         }
+    })?;
+    let mut lines = 0;
+    each_record(reader, |stored| {
+        let record = stored.record;
         if wanted.is_some_and(|wanted| wanted != record.name) {
-            continue;
+            return;
         }
-        found = true;
-        let catalog = match kind {
+        let catalog = match RecordKind::from_code(record.kind) {
             Some(RecordKind::Batch) => decode_batch(record.body)
                 .ok()
                 .and_then(|batch| catalogs.get(&batch.catalog)),
@@ -215,12 +223,26 @@ fn decode(settings: &Settings, wanted: Option<RecordName>) -> Result<(), Error> 
             )
             | None => None,
         };
-        print::line(record_to_json(&record, catalog));
+        lines += 1;
+        say(record_to_json(&record, catalog).to_string());
+    })?;
+    Ok(lines)
+}
+
+/// Every record that can be read.
+fn each_record(
+    reader: &JournalReader<FileDisk>,
+    mut act: impl FnMut(Stored<'_>),
+) -> Result<(), Error> {
+    for entry in reader.entries_from(Position::default())?.flatten() {
+        if entry.kind != ENTRY_RECORD && entry.kind != ENTRY_COPY {
+            continue;
+        }
+        if let Ok(stored) = parse_stored(&entry.payload) {
+            act(stored);
+        }
     }
-    match wanted {
-        Some(name) if !found => Err(Error::NoRecord(name)),
-        Some(_) | None => Ok(()),
-    }
+    Ok(())
 }
 
 fn reader(settings: &Settings) -> Result<JournalReader<FileDisk>, Error> {
@@ -267,6 +289,77 @@ mod tests {
             "960 readings were ever journalled\n48 in 1 records wait for acknowledgement\n\
              0 are lost\nstream 000000000000001f: 1 to 22"
         );
+    }
+
+    #[test]
+    fn a_batch_whose_catalog_was_written_again_behind_it_has_names() {
+        let device: furrow_wire::DeviceId = "sht-inside".parse().unwrap();
+        let catalog = Catalog {
+            greenhouse: "nha-luoi-1".parse().unwrap(),
+            greenhouse_name: String::new(),
+            software: String::new(),
+            devices: vec![furrow_wire::CatalogDevice {
+                id: device.clone(),
+                kind: "sht4x".to_owned(),
+                bus: "main".to_owned(),
+                address: Some(0x44),
+                name: String::new(),
+            }],
+            channels: vec![furrow_wire::CatalogChannel {
+                device,
+                channel: "air_temperature".parse().unwrap(),
+                unit: "Cel".to_owned(),
+                exponent: -2,
+                interval_ms: 10_000,
+                name: String::new(),
+            }],
+            zones: Vec::new(),
+        };
+        let body = catalog.encode();
+        let batch = furrow_wire::Batch {
+            boot: furrow_wire::BootId(1),
+            from_mono_ms: 0,
+            to_mono_ms: 10_000,
+            clock: furrow_wire::ClockState::Unknown,
+            wall_offset_ms: None,
+            catalog: Catalog::hash(&body),
+            axes: vec![furrow_wire::Axis {
+                step_ms: 10_000,
+                times: vec![0],
+                columns: vec![furrow_wire::Column {
+                    channel: 0,
+                    samples: vec![furrow_wire::Sample::good(2_512)],
+                }],
+            }],
+        };
+        let record = |seq, kind, body| {
+            let name = RecordName {
+                stream: StreamId(7),
+                seq: Seq(seq),
+            };
+            furrow_wire::Record { name, kind, body }.encode().unwrap()
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let disk = FileDisk::open(folder.path()).unwrap();
+        let options = furrow_journal::Options::with_cap(1 << 20);
+        let (mut journal, _) = furrow_journal::Journal::open(disk, options).unwrap();
+        let batch = furrow_wire::encode_batch(&batch).unwrap();
+        for (seq, kind, body) in [
+            (1, RecordKind::Batch, batch),
+            (2, RecordKind::Catalog, body),
+        ] {
+            journal
+                .append(ENTRY_RECORD, &record(seq, kind, body))
+                .unwrap();
+        }
+        journal.commit().unwrap();
+        let reader = JournalReader::new(FileDisk::existing(folder.path()));
+        let mut lines = Vec::new();
+        assert_eq!(decoded(&reader, None, |line| lines.push(line)).unwrap(), 2);
+        let first: Value = serde_json::from_str(&lines[0]).unwrap();
+        let column = &first["body"]["columns"][0];
+        assert_eq!(column["device"], "sht-inside", "{first}");
+        assert_eq!(column["name"], "air_temperature", "{first}");
     }
 
     #[test]

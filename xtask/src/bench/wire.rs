@@ -59,7 +59,7 @@ pub(super) fn measure(binaries: &Binaries, folder: &Path) -> anyhow::Result<Vec<
 }
 
 /// One cooperative with one gateway.
-pub(super) fn cooperative() -> Cooperative {
+pub(crate) fn cooperative() -> Cooperative {
     Cooperative {
         id: "hoa-binh".to_owned(),
         name: "HTX Hòa Bình".to_owned(),
@@ -74,7 +74,7 @@ pub(super) fn cooperative() -> Cooperative {
 }
 
 /// The simulated greenhouse with all of its devices.
-pub(super) fn site_config(every: &str, commit: &str, send: &str) -> SiteConfig {
+pub(crate) fn site_config(every: &str, commit: &str, send: &str) -> SiteConfig {
     SiteConfig {
         cooperative: "hoa-binh".to_owned(),
         gateway: "gw-01".to_owned(),
