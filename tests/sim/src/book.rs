@@ -214,12 +214,22 @@ impl Book {
             seq: Seq(seq),
         };
         let range = name(loss.from_seq.0)..=name(loss.to_seq.0);
-        let mut dropped = None;
+        let (mut dropped, mut again) = (None, None);
+        // Another card, or a liar's, may not hold the first loss any more.
+        let may_repeat = self.excuses.card_restored || self.excuses.card_lied;
+        let for_space = |reason| reason != LossReason::Damaged;
         for (name, record) in self.records.range_mut(range) {
+            if !may_repeat && for_space(loss.reason) && record.told.is_some_and(for_space) {
+                again = Some(*name);
+            }
             record.told = Some(loss.reason);
             if record.kind != Some(RecordKind::Batch) && loss.reason != LossReason::Damaged {
                 dropped = Some(*name);
             }
+        }
+        if let Some(name) = again {
+            let text = format!("{name} is told as lost once more: {loss:?}");
+            self.fail("a loss is told once", text);
         }
         if let Some(name) = dropped {
             self.fail(

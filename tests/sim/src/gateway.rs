@@ -69,6 +69,9 @@ pub(crate) struct Process {
     catalog: CatalogHash,
     held_boots: BTreeMap<BootId, HeldBoot>,
     space: Space,
+    /// Segments that were given up: what was acknowledged in them is not given again to an ingest that
+    /// lost it, though it can be read until the space is used.
+    given_up: BTreeSet<u64>,
     fill: Fill,
     /// What the journal thread has still to do, and its answers.
     requests: VecDeque<Request>,
@@ -148,6 +151,7 @@ impl Process {
             catalog,
             held_boots: held,
             space: Space::default(),
+            given_up: BTreeSet::new(),
             fill,
             requests: VecDeque::new(),
             answers: VecDeque::new(),
@@ -284,6 +288,7 @@ impl Process {
                 Answer::Trouble(trouble) => {
                     if let Some(segment) = self.space.handle_trouble(trouble, &mut self.outbox) {
                         book.handle_unsaid(segment);
+                        self.given_up.insert(segment);
                     }
                 }
                 Answer::Packed(packed) => self.packed(packed, field, book),
@@ -347,7 +352,9 @@ impl Process {
     /// Records that it could still give.
     pub(crate) fn names(&self) -> BTreeSet<RecordName> {
         let (present, _) = present(&self.store);
-        present.into_values().flatten().collect()
+        let kept = present.into_iter();
+        let kept = kept.filter(|(segment, _)| !self.given_up.contains(segment));
+        kept.flat_map(|(_, names)| names).collect()
     }
 
     /// For a trace.
@@ -495,6 +502,7 @@ impl Process {
                 Done::Evicted(segment) => {
                     book.reached.note(Point::Evicted);
                     self.space.handle_evicted(segment, &mut self.outbox);
+                    self.given_up.insert(segment);
                 }
             }
         }
