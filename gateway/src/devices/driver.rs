@@ -1,8 +1,8 @@
 //! A device of the settings with its driver, and what a reading of it yields.
 
-use furrow_drivers::scd4x::Step;
+use furrow_drivers::scd4x::Scd4xReading;
 use furrow_drivers::{
-    Ads1115, Cause, DripController, FlowMeter, PulseFactor, Scd4x, SensorError, Sht4x,
+    Ads1115, Cause, DripController, FlowMeter, PulseFactor, Scd4x, SensorError, Sht4x, Step,
 };
 use furrow_irrigation::OutputStatus;
 use furrow_wire::Decimal;
@@ -164,7 +164,7 @@ fn step(
     sensor: &mut Scd4x<Bus, FieldDelay>,
     clock: &FieldClock,
     delay: &mut FieldDelay,
-) -> Result<Step, SensorError> {
+) -> Result<Step<Scd4xReading>, SensorError> {
     use embedded_hal::delay::DelayNs as _;
     let mut outcome = sensor.step(clock.now().mono_ms())?;
     for _ in 1..STEPS_MAX {

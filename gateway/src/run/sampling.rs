@@ -306,6 +306,10 @@ fn reading_of(reading: &Result<Decimal, SensorError>, exponent: i8) -> Reading {
             | Cause::BrokenWire { .. }
             | Cause::ShortCircuit { .. }
             | Cause::NotTaken { .. }
+            | Cause::PowerOn
+            | Cause::Status { .. }
+            | Cause::NoNumber { .. }
+            | Cause::Unsteady { .. }
             | Cause::Refused(_) => Reading::Failed,
         },
     }
