@@ -16,6 +16,7 @@ pub mod ads1115;
 pub mod analog;
 pub mod bh1750;
 pub mod bme280;
+pub mod clear;
 mod crc;
 pub mod drip;
 pub mod ds18b20;

@@ -337,17 +337,22 @@ impl Bench {
 
     /// One job, start to end.
     fn ask(&mut self, job: Job) -> Outcome {
-        let refused = self.devices.submit(job, self.busy.take().unwrap());
-        let Done {
-            job: answered,
-            outcome,
-            busy,
-            at_mono_ms,
-        } = refused.unwrap_or_else(|| self.results.blocking_recv().unwrap());
-        assert_eq!(answered, job);
-        assert_eq!(at_mono_ms, self.field.clock().now().mono_ms());
-        self.busy = Some(busy);
-        outcome
+        loop {
+            let refused = self.devices.submit(job, self.busy.take().unwrap());
+            let Done {
+                job: answered,
+                outcome,
+                busy,
+                at_mono_ms,
+            } = refused.unwrap_or_else(|| self.results.blocking_recv().unwrap());
+            assert_eq!(answered, job);
+            assert_eq!(at_mono_ms, self.field.clock().now().mono_ms());
+            self.busy = Some(busy);
+            let Outcome::Later { until_ms } = outcome else {
+                return outcome;
+            };
+            self.wait_until(until_ms);
+        }
     }
 
     /// When the last device is ready.

@@ -97,7 +97,8 @@ impl Scan {
         let busy = field.clock().busy();
         let mut report = Report::default();
         for (index, bus) in settings.buses().iter().enumerate() {
-            let mut i2c = field.i2c(bus.i2c);
+            let Some(number) = bus.i2c else { continue };
+            let mut i2c = field.i2c(number);
             scan(
                 &settings,
                 index,
