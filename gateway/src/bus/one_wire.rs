@@ -37,9 +37,10 @@ impl ScratchpadSource for OneWireFile {
             Ok(_) => Ok(text),
             Err(error) => {
                 tracing::trace!(path = %self.path.display(), %error, "1-Wire sensor not read");
-                Err(match error.kind() {
-                    ErrorKind::NotFound => BusFault::NoAddress,
-                    _ => BusFault::Other,
+                Err(if error.kind() == ErrorKind::NotFound {
+                    BusFault::NoAddress
+                } else {
+                    BusFault::Other
                 })
             }
         }

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use furrow_drivers::{Cause, SensorError};
+use furrow_drivers::{BusFault, Cause, SensorError};
 
 use super::driver::{Driver, Progress, Readings, spread};
 
@@ -33,7 +33,14 @@ struct Pending {
 /// What a step of a reading leads to.
 #[derive(Debug)]
 pub(super) enum Turn {
-    Later { until_ms: u64 },
+    Later {
+        until_ms: u64,
+    },
+    /// It was disturbed and is tried again.
+    Again {
+        until_ms: u64,
+        stuck: bool,
+    },
     Readings(Readings),
 }
 
@@ -84,12 +91,22 @@ impl UnderWay {
             return Turn::Readings(readings);
         }
         tracing::debug!(device, "bus disturbed, trying again");
+        let stuck = is_stuck(&readings);
         pending.kept = Some(readings);
         self.0.insert(device, pending);
-        Turn::Later {
+        Turn::Again {
             until_ms: now_ms.saturating_add(RETRY_MS),
+            stuck,
         }
     }
+}
+
+/// Whether the bus itself was found stuck.
+pub(super) fn is_stuck(readings: &Readings) -> bool {
+    let stuck = |error: &SensorError| error.cause == Cause::Bus(BusFault::Stuck);
+    readings
+        .iter()
+        .any(|reading| reading.as_ref().is_err_and(stuck))
 }
 
 fn is_disturbed(readings: &Readings) -> bool {

@@ -11,7 +11,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::driver::{Driver, Shared, spread};
 use super::queue::{Queue, Queued};
-use super::reading::{ATTEMPTS, RETRY_MS, Turn, UnderWay};
+use super::reading::{self, ATTEMPTS, RETRY_MS, Turn, UnderWay};
 use super::{Done, Job, OPEN_LATE_MS, Outcome};
 use crate::bus::{Busy, Field, FieldDelay, SharedI2c};
 use crate::config::Settings;
@@ -167,6 +167,13 @@ impl Bench {
                     .step(device, tick_ms, driver, channels, now_ms);
                 Some(match turn {
                     Turn::Later { until_ms } => Outcome::Later { until_ms },
+                    Turn::Again { until_ms, stuck } => {
+                        if stuck {
+                            // Else the next attempt would find it as it is.
+                            self.clear_bus();
+                        }
+                        Outcome::Later { until_ms }
+                    }
                     Turn::Readings(readings) => Outcome::Readings(readings),
                 })
             }
@@ -220,7 +227,7 @@ fn is_stuck(outcome: &Outcome) -> bool {
     match outcome {
         Outcome::Later { .. } => false,
         Outcome::Prepared(outcome) => outcome.as_ref().is_err_and(stuck),
-        Outcome::Readings(readings) => readings.iter().any(|one| one.as_ref().is_err_and(stuck)),
+        Outcome::Readings(readings) => reading::is_stuck(readings),
         Outcome::Lease(outcome) | Outcome::Cleared(outcome) => outcome.as_ref().is_err_and(stuck),
         Outcome::Status(outcome) => outcome.as_ref().is_err_and(stuck),
     }

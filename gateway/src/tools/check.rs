@@ -98,6 +98,22 @@ fn describe(settings: &Settings, text: &mut String) -> std::fmt::Result {
             channels.join(", "),
         )?;
     }
+    zones(settings, text)?;
+    let derived: usize = settings
+        .derived()
+        .iter()
+        .map(|one| one.channels.len())
+        .sum();
+    writeln!(
+        text,
+        "in all    {} devices, {} channels, {} zones",
+        settings.devices().len(),
+        settings.channels().count() + derived,
+        settings.zones().len(),
+    )
+}
+
+fn zones(settings: &Settings, text: &mut String) -> std::fmt::Result {
     for zone in settings.zones() {
         let controller = settings
             .devices()
@@ -131,18 +147,7 @@ fn describe(settings: &Settings, text: &mut String) -> std::fmt::Result {
             zone.plan.daily_limit_ms() / 60_000,
         )?;
     }
-    let derived: usize = settings
-        .derived()
-        .iter()
-        .map(|one| one.channels.len())
-        .sum();
-    writeln!(
-        text,
-        "in all    {} devices, {} channels, {} zones",
-        settings.devices().len(),
-        settings.channels().count() + derived,
-        settings.zones().len(),
-    )
+    Ok(())
 }
 
 #[cfg(test)]

@@ -145,9 +145,10 @@ fn ask(
             };
             waiting = waiting.saturating_sub(1);
             token = Some(done.busy);
-            match done.outcome {
-                Outcome::Later { until_ms } => later.push((until_ms, done.job)),
-                outcome => answers.push((done.job, outcome)),
+            if let Outcome::Later { until_ms } = done.outcome {
+                later.push((until_ms, done.job));
+            } else {
+                answers.push((done.job, done.outcome));
             }
         }
         // Conversions run side by side; the earliest is fetched first.

@@ -34,86 +34,116 @@ pub(super) fn kind_of(
         Place::I2c { addresses, default } => address(device, section, addresses, default),
         Place::Gpio | Place::OneWire => Some(0),
     };
-    let channel = |name, unit, exponent| channel(name, unit, exponent, label);
-    Some(match kind.name {
-        "sht4x" => (DeviceKind::Sht4x { address: address? }, air_channels(label)),
-        "sht3x" => (DeviceKind::Sht3x { address: address? }, air_channels(label)),
-        "bme280" => {
-            let mut channels = vec![channel("air_pressure", "hPa", bme280::EXPONENT)];
-            channels.extend(air_channels(label));
-            (DeviceKind::Bme280 { address: address? }, channels)
-        }
-        "scd4x" | "scd30" => co2_of(kind, device, label, address, section)?,
-        "bh1750" => {
-            let measurement_time = measurement_time(device, section);
-            let kind = DeviceKind::Bh1750 {
-                address: address?,
-                measurement_time: measurement_time?,
-            };
-            (kind, vec![channel("illuminance", "lx", bh1750::EXPONENT)])
-        }
+    match kind.name {
+        "sht4x" | "sht3x" | "bme280" => Some(climate_of(kind, address?, label)),
+        "scd4x" | "scd30" => co2_of(kind, device, label, address, section),
+        "bh1750" => bh1750_of(device, label, address, section),
         "ads1115" => {
             let (inputs, channels) = inputs(device, label, section)?;
             let address = address?;
-            (DeviceKind::Ads1115 { address, inputs }, channels)
+            Some((DeviceKind::Ads1115 { address, inputs }, channels))
         }
-        "ina219" => ina219_of(device, label, address, section)?,
-        "ezo-ph" => {
-            let probe = Probe::Ph;
-            let address = address?;
-            let channels = vec![channel("ph", "[pH]", ezo::EXPONENT)];
-            (DeviceKind::Ezo { probe, address }, channels)
-        }
-        "ezo-ec" => {
-            let probe = Probe::Ec;
-            let address = address?;
-            let channels = vec![channel("electrical_conductivity", "dS/m", ezo::EXPONENT)];
-            (DeviceKind::Ezo { probe, address }, channels)
-        }
+        "ina219" => ina219_of(device, label, address, section),
+        "ezo-ph" => Some(ezo_of(Probe::Ph, address?, label)),
+        "ezo-ec" => Some(ezo_of(Probe::Ec, address?, label)),
         "mcp23017" => {
             let (contacts, channels) = contacts(device, label, Lines::OfExpander(16), section)?;
             let address = address?;
-            (DeviceKind::Mcp23017 { address, contacts }, channels)
+            Some((DeviceKind::Mcp23017 { address, contacts }, channels))
         }
         "pcf8574" => {
             let (contacts, channels) = contacts(device, label, Lines::OfExpander(8), section)?;
             let address = address?;
-            (DeviceKind::Pcf8574 { address, contacts }, channels)
+            Some((DeviceKind::Pcf8574 { address, contacts }, channels))
         }
         "gpio-inputs" => {
             let (contacts, channels) = contacts(device, label, Lines::Pins, section)?;
-            (DeviceKind::GpioInputs { contacts }, channels)
+            Some((DeviceKind::GpioInputs { contacts }, channels))
         }
-        "flow-meter" => {
-            let pin = section.whole("pin", device.pin.as_ref(), &(0..=PIN_MAX), "17");
-            let (pulses, litres) = (&device.pulses_per_litre, &device.litres_per_pulse);
-            let factor = factor(pulses.as_ref(), litres.as_ref(), section);
-            let (pin, factor) = (u8::try_from(pin?).ok()?, factor?);
-            let channels = vec![
-                channel("water_volume", "L", flow::EXPONENT),
-                channel("water_flow", "L/min", flow::EXPONENT),
-            ];
-            (DeviceKind::FlowMeter { pin, factor }, channels)
-        }
-        "rain-gauge" => rain_of(device, label, section)?,
-        "ds18b20" => ds18b20_of(device, label, section)?,
-        "drip-controller" => {
-            let factor = controller_factor(raw, device, section);
-            let kind = DeviceKind::DripController {
-                address: address?,
-                factor: factor?,
-            };
-            let channels = vec![
-                channel("water_volume", "L", flow::EXPONENT),
-                channel("zones_open", "1", 0),
-            ];
-            (kind, channels)
-        }
+        "flow-meter" => flow_of(device, label, section),
+        "rain-gauge" => rain_of(device, label, section),
+        "ds18b20" => ds18b20_of(device, label, section),
+        "drip-controller" => drip_of(raw, device, label, address, section),
         other => {
             let problem = format!("{other:?} can't be configured yet");
-            return section.mistake("kind", problem, "leave it out");
+            section.mistake("kind", problem, "leave it out")
         }
-    })
+    }
+}
+
+fn climate_of(kind: &Kind, address: u8, label: &str) -> Built {
+    match kind.name {
+        "sht4x" => (DeviceKind::Sht4x { address }, air_channels(label)),
+        "sht3x" => (DeviceKind::Sht3x { address }, air_channels(label)),
+        _ => {
+            let mut channels = vec![channel("air_pressure", "hPa", bme280::EXPONENT, label)];
+            channels.extend(air_channels(label));
+            (DeviceKind::Bme280 { address }, channels)
+        }
+    }
+}
+
+fn ezo_of(probe: Probe, address: u8, label: &str) -> Built {
+    let (name, unit) = match probe {
+        Probe::Ph => ("ph", "[pH]"),
+        Probe::Ec => ("electrical_conductivity", "dS/m"),
+    };
+    let channels = vec![channel(name, unit, ezo::EXPONENT, label)];
+    (DeviceKind::Ezo { probe, address }, channels)
+}
+
+/// Full sun unless something else is wanted.
+fn bh1750_of(
+    device: &RawDevice,
+    label: &str,
+    address: Option<u8>,
+    section: &mut Section<'_>,
+) -> Option<Built> {
+    let (least, most) = bh1750::MEASUREMENT_TIMES.into_inner();
+    let measurement_time = match device.measurement_time.as_ref() {
+        None => Some(i64::from(least)),
+        leaf => {
+            let range = i64::from(least)..=i64::from(most);
+            section.whole("measurement_time", leaf, &range, "31")
+        }
+    };
+    let kind = DeviceKind::Bh1750 {
+        address: address?,
+        measurement_time: u8::try_from(measurement_time?).ok()?,
+    };
+    let channels = vec![channel("illuminance", "lx", bh1750::EXPONENT, label)];
+    Some((kind, channels))
+}
+
+fn flow_of(device: &RawDevice, label: &str, section: &mut Section<'_>) -> Option<Built> {
+    let pin = section.whole("pin", device.pin.as_ref(), &(0..=PIN_MAX), "17");
+    let (pulses, litres) = (&device.pulses_per_litre, &device.litres_per_pulse);
+    let factor = factor(pulses.as_ref(), litres.as_ref(), section);
+    let (pin, factor) = (u8::try_from(pin?).ok()?, factor?);
+    let channels = vec![
+        channel("water_volume", "L", flow::EXPONENT, label),
+        channel("water_flow", "L/min", flow::EXPONENT, label),
+    ];
+    Some((DeviceKind::FlowMeter { pin, factor }, channels))
+}
+
+fn drip_of(
+    raw: &RawConfig,
+    device: &RawDevice,
+    label: &str,
+    address: Option<u8>,
+    section: &mut Section<'_>,
+) -> Option<Built> {
+    let factor = controller_factor(raw, device, section);
+    let kind = DeviceKind::DripController {
+        address: address?,
+        factor: factor?,
+    };
+    let channels = vec![
+        channel("water_volume", "L", flow::EXPONENT, label),
+        channel("zones_open", "1", 0, label),
+    ];
+    Some((kind, channels))
 }
 
 /// Keys that another kind of device has.
@@ -205,17 +235,6 @@ fn co2_of(
         DeviceKind::Scd4x { settings }
     };
     Some((kind, channels))
-}
-
-/// Full sun unless something else is wanted.
-fn measurement_time(device: &RawDevice, section: &mut Section<'_>) -> Option<u8> {
-    let (least, most) = bh1750::MEASUREMENT_TIMES.into_inner();
-    let Some(leaf) = device.measurement_time.as_ref() else {
-        return Some(least);
-    };
-    let range = i64::from(least)..=i64::from(most);
-    let time = section.whole("measurement_time", Some(leaf), &range, "31")?;
-    u8::try_from(time).ok()
 }
 
 fn ina219_of(
