@@ -150,128 +150,140 @@ fn sow(seed: u64) -> Vec<Sown> {
     sown
 }
 
-/// Every fault that there is, for every device that can have it; `to` is its least length.
-fn templates() -> Vec<Sown> {
-    let one = |name, fault, length, devices: &[&'static str], seen| Sown {
+/// Chips of the simulator, and the devices that they are in the configuration.
+const CHIPS: [(&str, &str); 18] = [
+    ("sht-inside", "sht-inside"),
+    ("scd41", "co2"),
+    ("ads1115", "analog"),
+    ("sht31", "sht31"),
+    ("bh1750", "light"),
+    ("bme280", "box"),
+    ("scd30", "co2-ndir"),
+    ("ina219-mains", "mains-supply"),
+    ("ina219-battery", "battery"),
+    ("ezo-ph", "feed-ph"),
+    ("ezo-ec", "feed-ec"),
+    ("mcp23017", "panel"),
+    ("pcf8574", "panel-2"),
+    ("sht-bed-1", "sht-bed-1"),
+    ("sht-bed-2", "sht-bed-2"),
+    ("ds18b20-1", "substrate-1"),
+    ("ds18b20-2", "substrate-2"),
+    ("drip", "drip"),
+];
+/// Those whose answers carry a checksum, by device.
+const CHECKED: [&str; 9] = [
+    "sht-inside",
+    "co2",
+    "sht31",
+    "co2-ndir",
+    "sht-bed-1",
+    "sht-bed-2",
+    "substrate-1",
+    "substrate-2",
+    "drip",
+];
+/// Those that stand still when they feel the same for ever, by device.
+const LIVELY: [&str; 3] = ["sht-inside", "sht31", "sht-bed-1"];
+const ON_BUS_1: [&str; 3] = ["sht-inside", "co2", "analog"];
+const ON_BUS_2: [&str; 12] = [
+    "sht31",
+    "light",
+    "box",
+    "co2-ndir",
+    "mains-supply",
+    "battery",
+    "feed-ph",
+    "feed-ec",
+    "panel",
+    "panel-2",
+    "sht-bed-1",
+    "sht-bed-2",
+];
+const FAILED: Seen = Seen::Throughout(Quality::Failed);
+
+/// A fault of a least length, without its time.
+fn one(
+    name: &'static str,
+    fault: Fault,
+    length: u64,
+    devices: &[&'static str],
+    seen: Seen,
+) -> Sown {
+    Sown {
         name,
         fault,
         from: 0,
         to: length,
         devices: devices.to_vec(),
         seen,
-    };
-    let mut all = Vec::new();
-    let chips = [
-        ("sht-inside", "sht-inside"),
-        ("scd41", "co2"),
-        ("ads1115", "analog"),
-        ("sht31", "sht31"),
-        ("bh1750", "light"),
-        ("bme280", "box"),
-        ("scd30", "co2-ndir"),
-        ("ina219-mains", "mains-supply"),
-        ("ina219-battery", "battery"),
-        ("ezo-ph", "feed-ph"),
-        ("ezo-ec", "feed-ec"),
-        ("mcp23017", "panel"),
-        ("pcf8574", "panel-2"),
-        ("sht-bed-1", "sht-bed-1"),
-        ("sht-bed-2", "sht-bed-2"),
-        ("ds18b20-1", "substrate-1"),
-        ("ds18b20-2", "substrate-2"),
-        ("drip", "drip"),
-    ];
-    let failed = Seen::Throughout(Quality::Failed);
-    for (chip, device) in chips {
-        let unplug = Fault::Unplug {
-            device: chip.into(),
-        };
-        all.push(one("unplugged", unplug, 12 * MINUTE, &[device], failed));
-        let nack = Fault::Nack {
-            device: chip.into(),
-            count: 2,
-        };
-        all.push(one(
-            "two transactions refused",
-            nack,
-            0,
-            &[device],
-            Seen::AtMost(1),
-        ));
-        let brown_out = Fault::BrownOut {
-            device: chip.into(),
-        };
-        let lost = if device == "co2" { 2 } else { 1 };
-        all.push(one(
-            "brown-out",
-            brown_out,
-            0,
-            &[device],
-            Seen::AtMost(lost),
-        ));
     }
-    // Chips with a checksum.
-    for (chip, device) in [0, 1, 3, 6, 13, 14, 15, 16, 17].map(|place: usize| chips[place]) {
+}
+
+/// Every fault that there is, for every device that can have it.
+fn templates() -> Vec<Sown> {
+    let mut all: Vec<Sown> = CHIPS
+        .iter()
+        .flat_map(|(chip, device)| of_chip(chip, device))
+        .collect();
+    all.extend(of_site());
+    all
+}
+
+fn of_chip(chip: &str, device: &'static str) -> Vec<Sown> {
+    let chip = || chip.to_owned();
+    let of = [device];
+    let lost = if device == "co2" { 2 } else { 1 };
+    let unplug = Fault::Unplug { device: chip() };
+    let nack = Fault::Nack {
+        device: chip(),
+        count: 2,
+    };
+    let brown_out = Fault::BrownOut { device: chip() };
+    let mut all = vec![
+        one("unplugged", unplug, 12 * MINUTE, &of, FAILED),
+        one("two transactions refused", nack, 0, &of, Seen::AtMost(1)),
+        one("brown-out", brown_out, 0, &of, Seen::AtMost(lost)),
+    ];
+    if CHECKED.contains(&device) {
         let crc = Fault::Crc {
-            device: chip.into(),
+            device: chip(),
             rate: 1.0,
         };
-        all.push(one("flipped bits", crc, 12 * MINUTE, &[device], failed));
+        all.push(one("flipped bits", crc, 12 * MINUTE, &of, FAILED));
     }
-    for (chip, device) in [chips[0], chips[3], chips[13]] {
-        let freeze = Fault::Freeze {
-            device: chip.into(),
-        };
+    if LIVELY.contains(&device) {
+        let freeze = Fault::Freeze { device: chip() };
         let stuck = Seen::Once(Quality::Stuck);
-        all.push(one("frozen", freeze, 4 * HOUR, &[device], stuck));
+        all.push(one("frozen", freeze, 4 * HOUR, &of, stuck));
     }
+    all
+}
+
+fn of_site() -> Vec<Sown> {
     let beds = ["sht-bed-1", "sht-bed-2"];
     let mux = Fault::Unplug {
         device: "tca9548a".into(),
     };
-    all.push(one(
-        "multiplexer unplugged",
-        mux,
-        12 * MINUTE,
-        &beds,
-        failed,
-    ));
-    let on_2 = [
-        "sht31",
-        "light",
-        "box",
-        "co2-ndir",
-        "mains-supply",
-        "battery",
-        "feed-ph",
-        "feed-ec",
-        "panel",
-        "panel-2",
-        "sht-bed-1",
-        "sht-bed-2",
-    ];
     let stuck = Fault::BusStuck { bus: 2 };
-    all.push(one("bus shorted", stuck, 12 * MINUTE, &on_2, failed));
-    let on_1 = ["sht-inside", "co2", "analog"];
+    let mains = ["mains-supply", "battery", "panel", "contacts"];
+    let good = Seen::AtMost(0);
+    let mut all = vec![
+        one("multiplexer unplugged", mux, 12 * MINUTE, &beds, FAILED),
+        one("bus shorted", stuck, 12 * MINUTE, &ON_BUS_2, FAILED),
+        one("mains off", Fault::MainsOff, HOUR, &mains, good),
+        one(
+            "button pressed",
+            Fault::PressButton,
+            SECOND,
+            &["panel"],
+            good,
+        ),
+    ];
     for clocks in [1, 5, 9] {
         let held = Fault::HoldBus { clocks };
-        all.push(one("bus held", held, 0, &on_1, Seen::AtMost(0)));
+        all.push(one("bus held", held, 0, &ON_BUS_1, good));
     }
-    let mains = ["mains-supply", "battery", "panel", "contacts"];
-    all.push(one(
-        "mains off",
-        Fault::MainsOff,
-        HOUR,
-        &mains,
-        Seen::AtMost(0),
-    ));
-    all.push(one(
-        "button pressed",
-        Fault::PressButton,
-        SECOND,
-        &["panel"],
-        Seen::AtMost(0),
-    ));
     all
 }
 

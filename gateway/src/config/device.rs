@@ -76,6 +76,16 @@ impl DeviceSettings {
         }
     }
 
+    /// The id of a 1-Wire sensor.
+    #[must_use]
+    pub fn rom(&self) -> Option<&str> {
+        if let DeviceKind::Ds18b20 { rom } = &self.kind {
+            Some(rom)
+        } else {
+            None
+        }
+    }
+
     /// Where it is, for people: `0x44`, `0x46 behind 0x70/1`, `GPIO 17`, the id of a 1-Wire sensor.
     #[must_use]
     pub fn place(&self) -> String {
