@@ -55,10 +55,11 @@ fn a_slow_conversion_holds_up_nobody_on_its_bus() {
     for id in ["feed-ph", "feed-ec", "light", "sht31", "box"] {
         let device = place(&bench, id);
         let job = Job::Read { device, tick_ms: 0 };
-        match bench.once(job) {
-            Outcome::Later { until_ms } => later.push((id, until_ms - began_ms)),
-            outcome => panic!("{id}: {outcome:?}"),
-        }
+        let outcome = bench.once(job);
+        let Outcome::Later { until_ms } = outcome else {
+            panic!("{id}: {outcome:?}");
+        };
+        later.push((id, until_ms - began_ms));
     }
     let expected = [
         ("feed-ph", 301),
@@ -412,10 +413,11 @@ impl Bench {
     /// One job, start to end.
     fn ask(&mut self, job: Job) -> Outcome {
         loop {
-            match self.once(job) {
-                Outcome::Later { until_ms } => self.wait_until(until_ms),
-                outcome => return outcome,
-            }
+            let outcome = self.once(job);
+            let Outcome::Later { until_ms } = outcome else {
+                return outcome;
+            };
+            self.wait_until(until_ms);
         }
     }
 
