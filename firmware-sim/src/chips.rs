@@ -5,12 +5,22 @@
 //! its surroundings only as a [`Field`].
 
 pub(crate) mod ads1115;
+pub(crate) mod bh1750;
+pub(crate) mod bme280;
 pub(crate) mod crc;
 pub(crate) mod drip;
+pub(crate) mod ds18b20;
+pub(crate) mod expanders;
+pub(crate) mod ezo;
+pub(crate) mod ina219;
+pub(crate) mod scd30;
 pub(crate) mod scd4x;
+pub(crate) mod sht3x;
 pub(crate) mod sht4x;
+pub(crate) mod tca9548a;
 
 use crate::physics::air::Air;
+use crate::site::Site;
 
 /// What a chip can sense at the moment of a transaction.
 pub(crate) trait Field {
@@ -24,6 +34,8 @@ pub(crate) trait Field {
     fn pulses(&self) -> u64;
     /// Bit z is set while the switch of valve z says open.
     fn valve_switches(&self) -> u8;
+    /// Everything else.
+    fn site(&self) -> Site;
 }
 
 /// Where air is sensed.
@@ -53,6 +65,10 @@ pub(crate) trait Chip {
     fn read(&mut self, now_ns: u64, bytes: &mut [u8], field: &dyn Field) -> Result<(), Nack>;
     /// The supply fails and comes back.
     fn power_cycle(&mut self, now_ns: u64);
+    /// Of a multiplexer: bit n is set while its channel n is connected.
+    fn open_channels(&self) -> u8 {
+        0
+    }
 }
 
 /// Nanoseconds in a millisecond.

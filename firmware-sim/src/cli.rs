@@ -85,6 +85,9 @@ struct Common {
     /// ADS1115 boards beyond the first, at the same terminals: four each on buses 4 to 8
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=i64::from(BOARDS_MAX)))]
     boards: u8,
+    /// Shows the 1-Wire sensors as files below this folder, as the kernel does
+    #[arg(long, value_name = "FOLDER")]
+    one_wire: Option<PathBuf>,
     /// Faults from the beginning: a JSON object a line, as on the control port
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,

@@ -92,6 +92,20 @@ pub enum Fault {
     FreeMeter,
     /// The drip controller resets: every output closes
     ResetDrip,
+    /// A chip on I2C 1 holds its data line low until it is given clocks
+    HoldBus {
+        /// How many clocks it takes, 1 to 9
+        #[arg(long, default_value_t = 5)]
+        clocks: u8,
+    },
+    /// The mains fail
+    MainsOff,
+    /// The mains are back
+    MainsOn,
+    /// The button is pressed
+    PressButton,
+    /// The button is let go
+    ReleaseButton,
     /// The machine forgets the time of day
     WallUnknown,
     /// The machine knows the time of day again
@@ -196,6 +210,8 @@ impl Fault {
             Self::TankEmpty => Some(Self::TankRefill),
             Self::Leak { .. } => Some(Self::Leak { litres_min: 0 }),
             Self::JamMeter => Some(Self::FreeMeter),
+            Self::MainsOff => Some(Self::MainsOn),
+            Self::PressButton => Some(Self::ReleaseButton),
             Self::WallUnknown => Some(Self::WallKnown),
             Self::WallStep { seconds } => Some(Self::WallStep {
                 seconds: seconds.saturating_neg(),
@@ -208,6 +224,9 @@ impl Fault {
             | Self::TankRefill
             | Self::FreeMeter
             | Self::ResetDrip
+            | Self::HoldBus { .. }
+            | Self::MainsOn
+            | Self::ReleaseButton
             | Self::WallKnown => None,
         }
     }

@@ -6,10 +6,11 @@
 
 use crate::chips::{Field, Place};
 use crate::physics::air::Air;
-use crate::physics::climate::{Climate, Openings, Soil, relax};
+use crate::physics::climate::{Climate, Openings, STEP_S, Soil, relax};
 use crate::physics::hydraulics::{Hydraulics, Valve};
 use crate::physics::noise::{Noise, Purpose};
 use crate::physics::weather::{Weather, weather};
+use crate::site::{Memory, Now, Site, Supply};
 use crate::trace::Trace;
 
 /// Length of a climate step, ns: `climate::STEP_S`.
@@ -59,6 +60,8 @@ pub(crate) struct Greenhouse {
     /// Water of each zone up to the last step, L.
     given: Vec<f64>,
     heat: Heat,
+    /// Mains, button and rain.
+    pub(crate) site: Memory,
 }
 
 /// What the sensors' bodies have followed.
@@ -130,6 +133,7 @@ impl Greenhouse {
             climate,
             water,
             heat: Heat::default(),
+            site: Memory::default(),
             start,
         };
         greenhouse.spin_up();
@@ -175,6 +179,31 @@ impl Greenhouse {
         };
     }
 
+    /// The mains fail, or come back.
+    pub(crate) fn set_mains(&mut self, on: bool) {
+        let now_s = seconds(self.unix_ms(self.now_ns));
+        self.site.mains_off_s = match self.site.mains_off_s {
+            _ if on => None,
+            Some(since) => Some(since),
+            None => Some(now_s),
+        };
+    }
+
+    /// Light, supplies, contacts and the rest at a moment, without noise.
+    pub(crate) fn site_at(&self, now_ns: u64) -> Site {
+        let unix_ms = self.unix_ms(now_ns);
+        let global_w_m2 = match &self.trace {
+            Some(trace) => trace.at(unix_ms).outside.global_w_m2,
+            None => self.outside.global_w_m2,
+        };
+        self.site.site(Now {
+            unix_s: seconds(unix_ms),
+            global_w_m2,
+            tank_m: self.water.tank_m(),
+            substrate_c: self.climate.substrate_c,
+        })
+    }
+
     pub(crate) fn noise(&self) -> &Noise {
         &self.noise
     }
@@ -216,6 +245,7 @@ impl Greenhouse {
         }
         self.climate.soil = soil;
         self.climate.transpired_mm = 0.0;
+        self.site = Memory::default();
         self.felt = Felt::of(&self.climate, self.outside);
     }
 
@@ -239,6 +269,7 @@ impl Greenhouse {
             None => weather(&self.noise, seconds(unix_ms)),
         };
         self.climate.step(self.outside, openings, water_mm);
+        self.site.rain_mm += self.outside.rain_mm_h * STEP_S / 3_600.0;
         self.felt.step(&self.climate, self.outside);
     }
 }
@@ -379,6 +410,28 @@ impl Field for Sensed<'_> {
 
     fn valve_switches(&self) -> u8 {
         self.greenhouse.water.switches()
+    }
+
+    fn site(&self) -> Site {
+        let site = self.greenhouse.site_at(self.now_ns);
+        if self.greenhouse.trace.is_some() {
+            return site;
+        }
+        // One draw each for what a chip of its own senses.
+        let (a, b) = self.noise(7);
+        let noisy = |supply: Supply| Supply {
+            volts: (supply.volts + 0.003 * a).max(0.0),
+            amperes: supply.amperes + 0.000_3 * b,
+        };
+        Site {
+            light_lux: (site.light_lux * (1.0 + 0.005 * a)).max(0.0),
+            pressure_hpa: site.pressure_hpa + 0.03 * a,
+            mains: noisy(site.mains),
+            battery: noisy(site.battery),
+            ph: site.ph + 0.002 * a,
+            conductivity_us_cm: site.conductivity_us_cm + 2.0 * a,
+            ..site
+        }
     }
 }
 

@@ -1,12 +1,38 @@
 //! Which chip is where: the same for a simulated greenhouse and for a replay.
 
 use crate::chips::ads1115::Ads1115;
+use crate::chips::bh1750::Bh1750;
+use crate::chips::bme280::Bme280;
+use crate::chips::ds18b20::Ds18b20;
+use crate::chips::expanders::{Mcp23017, Pcf8574};
+use crate::chips::ezo::{Ezo, Probe};
+use crate::chips::ina219::Ina219;
 use crate::chips::scd4x::Scd4x;
+use crate::chips::scd30::Scd30;
+use crate::chips::sht3x::Sht3x;
 use crate::chips::sht4x::Sht4x;
+use crate::chips::tca9548a::Tca9548a;
 use crate::chips::{Chip, Place};
+use crate::site::{self, Rail};
 
 /// The flow meter's pin (BCM number).
 pub(crate) const FLOW_METER_PIN: u8 = 17;
+/// The rain gauge's pin.
+pub(crate) const RAIN_GAUGE_PIN: u8 = 27;
+/// Pins with a contact, and its bit.
+pub(crate) const CONTACT_PINS: [(u8, u16); 4] = [
+    (22, site::FLOAT),
+    (23, site::DOOR),
+    (24, site::MAINS),
+    (25, site::BUTTON),
+];
+/// SCL and SDA of I2C 1 as pins, for clearing the bus.
+pub(crate) const SCL_PIN: u8 = 3;
+pub(crate) const SDA_PIN: u8 = 2;
+/// Where sockets of the 1-Wire bus are noted: no I2C bus has this number.
+pub(crate) const ONE_WIRE_BUS: u8 = u8::MAX;
+/// Serial numbers of the 1-Wire sensors, by the address of their socket.
+pub(crate) const ONE_WIRE_IDS: [(u8, &str); 2] = [(0, "28-0316a2795bff"), (1, "28-0416b0c4d1ff")];
 /// Pins of the header that can be driven or read (BCM numbers).
 pub(crate) const PINS: core::ops::RangeInclusive<u8> = 0..=27;
 
@@ -44,6 +70,8 @@ pub(crate) struct Socket {
     pub(crate) name: &'static str,
     pub(crate) bus: u8,
     pub(crate) address: u8,
+    /// Address and channel of a multiplexer in between.
+    pub(crate) route: Option<(u8, u8)>,
     /// `None` is the drip controller: its outputs move valves, so the world keeps it by itself.
     pub(crate) chip: Option<Box<dyn Chip + Send>>,
 }
@@ -54,6 +82,7 @@ pub(crate) fn sockets(boards: usize) -> Vec<Socket> {
         name,
         bus: 1,
         address,
+        route: None,
         chip: Some(chip),
     };
     let further = BOARDS.iter().take(boards);
@@ -78,10 +107,55 @@ pub(crate) fn sockets(boards: usize) -> Vec<Socket> {
             name: DRIP,
             bus: 3,
             address: 0x2C,
+            route: None,
             chip: None,
         },
     ];
-    usual.into_iter().chain(further).collect()
+    usual
+        .into_iter()
+        .chain(one_of_each())
+        .chain(further)
+        .collect()
+}
+
+/// One of each other part, on I2C 2 and on the 1-Wire bus.
+fn one_of_each() -> Vec<Socket> {
+    let at = |name, address, chip: Box<dyn Chip + Send>| Socket {
+        name,
+        bus: 2,
+        address,
+        route: None,
+        chip: Some(chip),
+    };
+    let behind = |channel, name, serial| Socket {
+        route: Some((0x70, channel)),
+        ..at(name, 0x46, Box::new(Sht4x::new(Place::Inside, serial)))
+    };
+    let wire = |address, name| Socket {
+        bus: ONE_WIRE_BUS,
+        ..at(name, address, Box::new(Ds18b20::new()))
+    };
+    vec![
+        at(
+            "sht31",
+            0x44,
+            Box::new(Sht3x::new(Place::Inside, 0x0A31_0003)),
+        ),
+        at("bh1750", 0x23, Box::new(Bh1750::new())),
+        at("bme280", 0x76, Box::new(Bme280::new(Place::Inside))),
+        at("scd30", 0x61, Box::new(Scd30::new())),
+        at("ina219-mains", 0x40, Box::new(Ina219::new(Rail::Mains))),
+        at("ina219-battery", 0x41, Box::new(Ina219::new(Rail::Battery))),
+        at("ezo-ph", 0x63, Box::new(Ezo::new(Probe::Ph))),
+        at("ezo-ec", 0x64, Box::new(Ezo::new(Probe::Ec))),
+        at("mcp23017", 0x20, Box::new(Mcp23017::new())),
+        at("pcf8574", 0x38, Box::new(Pcf8574::new())),
+        at("tca9548a", 0x70, Box::<Tca9548a>::default()),
+        behind(0, "sht-bed-1", 0x0F46_0004),
+        behind(1, "sht-bed-2", 0x0F46_0005),
+        wire(0, "ds18b20-1"),
+        wire(1, "ds18b20-2"),
+    ]
 }
 
 #[cfg(test)]
@@ -95,7 +169,7 @@ mod tests {
         let all = sockets(usize::from(BOARDS_MAX));
         assert_eq!(all.len(), sockets(0).len() + 20);
         let names: BTreeSet<_> = all.iter().map(|socket| socket.name).collect();
-        let places: BTreeSet<_> = all.iter().map(|s| (s.bus, s.address)).collect();
+        let places: BTreeSet<_> = all.iter().map(|s| (s.bus, s.route, s.address)).collect();
         assert_eq!((names.len(), places.len()), (all.len(), all.len()));
     }
 }

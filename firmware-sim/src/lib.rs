@@ -15,9 +15,11 @@ pub mod fleet;
 mod greenhouse;
 mod layout;
 mod machine;
+mod one_wire;
 mod pace;
 mod physics;
 mod server;
+mod site;
 pub mod trace;
 mod world;
 

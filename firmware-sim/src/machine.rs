@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use furrow_sim_bus::protocol::{Failure, Request, Response, TimeState};
 
+use crate::one_wire::OneWire;
 use crate::pace::{ClientId, Mode, Next, Pace};
 use crate::world::{Refused, World, WorldStatus};
 
@@ -37,6 +38,7 @@ pub(crate) struct Machine {
     end: Option<End>,
     ended: bool,
     requests: u64,
+    one_wire: Option<OneWire>,
 }
 
 /// When and why it ends.
@@ -72,6 +74,7 @@ impl Machine {
             end,
             ended: false,
             requests: 0,
+            one_wire: None,
         }
     }
 
@@ -211,6 +214,14 @@ impl Machine {
         }
     }
 
+    /// Shows the 1-Wire sensors as files from now on.
+    pub(crate) fn serve_one_wire(&mut self, files: OneWire) {
+        self.one_wire = Some(files);
+        // What they hold after power-on was read by nobody.
+        drop(self.world.one_wire());
+        self.show_one_wire();
+    }
+
     pub(crate) fn has_ended(&self) -> bool {
         self.ended
     }
@@ -264,6 +275,7 @@ impl Machine {
         let before = self.world.wall_offset_ms();
         let end_ns = self.end.as_ref().map_or(u64::MAX, |end| end.mono_ns);
         self.world.advance(to_ns.min(end_ns));
+        self.show_one_wire();
         self.tell_wall_clock(before);
         // A deadline at the very end is not reached: what begins there could not finish.
         if to_ns >= end_ns
@@ -272,6 +284,13 @@ impl Machine {
             self.ended = true;
             tracing::info!(reason = end.reason, "simulated time has ended");
             self.broadcast(&self.ended_message(&end));
+        }
+    }
+
+    fn show_one_wire(&mut self) {
+        let now_ns = self.world.now_ns();
+        if let Some(shown) = self.one_wire.as_mut().filter(|shown| shown.is_due(now_ns)) {
+            shown.show(now_ns, self.world.one_wire());
         }
     }
 

@@ -14,6 +14,7 @@ use furrow_sim_bus::socket::{Address, IO_TIMEOUT, Listener, Stream};
 use crate::control::{self, Answer, Command};
 use crate::faults::FaultOrder;
 use crate::machine::{End, Machine, Outbox, Real};
+use crate::one_wire::OneWire;
 use crate::pace::{Mode, Pace};
 use crate::trace::Trace;
 use crate::world::{Setup, World};
@@ -158,6 +159,16 @@ impl Simulator {
             bus,
             control,
         })
+    }
+
+    /// Shows the 1-Wire sensors below a folder, as the kernel does below `/sys/bus/w1/devices`.
+    ///
+    /// # Errors
+    /// The folder can't be made.
+    pub fn serve_one_wire(&self, root: &std::path::Path) -> io::Result<()> {
+        let files = OneWire::new(root.to_owned())?;
+        self.shared.lock().machine.serve_one_wire(files);
+        Ok(())
     }
 
     /// Waits at most `limit` for the end of simulated time with all clients gone; how far it is then.

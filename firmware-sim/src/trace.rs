@@ -241,6 +241,7 @@ impl Columns {
                 },
                 global_w_m2: number(self.global, GLOBAL, 0.0, 1_600.0, "0 to 1600 W/m²")?,
                 wind_m_s,
+                rain_mm_h: 0.0,
             },
             vents,
         })
@@ -300,7 +301,8 @@ mod tests {
                         humidity_pct: 82.0
                     },
                     global_w_m2: 1.5,
-                    wind_m_s: WIND_M_S
+                    wind_m_s: WIND_M_S,
+                    rain_mm_h: 0.0,
                 },
                 vents: None,
             }

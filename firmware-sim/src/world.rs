@@ -2,6 +2,7 @@
 //! one simulated time. Deterministic: the same calls at the same times give the same bytes.
 
 mod faulting;
+mod lines;
 mod slot;
 mod status;
 
@@ -13,7 +14,7 @@ use crate::chips::drip::{Cause, Drip};
 use crate::chips::{Chip, Field, Nack};
 use crate::faults::Fault;
 use crate::greenhouse::{Greenhouse, Sensed, Start};
-use crate::layout::{self, FLOW_METER_PIN, PINS};
+use crate::layout;
 use crate::physics::noise::Purpose;
 use crate::trace::Trace;
 
@@ -53,6 +54,8 @@ pub(crate) struct World {
     slots: Vec<Slot>,
     drip: Drip,
     stuck_busses: u32,
+    /// Clocks until a chip lets go of the data line of I2C 1.
+    held_clocks: u8,
     outputs: BTreeMap<u8, bool>,
     orders: BTreeMap<(u64, u64), Fault>,
     next_order: u64,
@@ -83,6 +86,7 @@ impl World {
                 name: socket.name,
                 bus: socket.bus,
                 address: socket.address,
+                route: socket.route,
                 chip: socket.chip,
                 condition: Condition::default(),
             });
@@ -96,6 +100,7 @@ impl World {
             slots: slots.collect(),
             drip: Drip::new(setup.zones, setup.start_mono_ns),
             stuck_busses: 0,
+            held_clocks: 0,
             outputs: BTreeMap::new(),
             orders: BTreeMap::new(),
             next_order: 0,
@@ -147,57 +152,15 @@ impl World {
             failure,
             text: format!("i2c {bus} address {address:#04x}: {what}"),
         };
-        if self
-            .stuck_busses
-            .checked_shr(bus.into())
-            .unwrap_or_default()
-            & 1
-            == 1
-        {
+        if self.is_stuck(bus) {
             return Err(refuse(Failure::BusStuck, "the bus is stuck"));
         }
-        let place = self
-            .slots
-            .iter()
-            .position(|slot| slot.bus == bus && slot.address == address)
-            .ok_or_else(|| refuse(Failure::NackAddress, "no acknowledge"))?;
-        let result = self.transact_at(place, transaction);
+        let result = self.transact_with_all(transaction);
         self.apply_drip_changes();
         result.map_err(|nack| match nack {
             Nack::Address => refuse(Failure::NackAddress, "no acknowledge"),
             Nack::Data => refuse(Failure::NackData, "no acknowledge of a data byte"),
         })
-    }
-
-    /// Rising edges on a pin since the start.
-    pub(crate) fn pulses(&self, pin: u8) -> Result<u64, Refused> {
-        check_pin(pin)?;
-        if pin != FLOW_METER_PIN {
-            return Ok(0);
-        }
-        Ok(self.greenhouse.water.pulses())
-    }
-
-    /// The level of a pin: what drives it from outside, or what was written to it; low by itself.
-    pub(crate) fn input(&self, pin: u8) -> Result<bool, Refused> {
-        check_pin(pin)?;
-        if pin == FLOW_METER_PIN {
-            return Ok(self.greenhouse.water.pulse_level());
-        }
-        Ok(self.outputs.get(&pin).copied().unwrap_or_default())
-    }
-
-    /// Drives a pin.
-    pub(crate) fn output(&mut self, pin: u8, high: bool) -> Result<(), Refused> {
-        check_pin(pin)?;
-        if pin == FLOW_METER_PIN {
-            return Err(Refused {
-                failure: Failure::NoSuchPin,
-                text: format!("gpio {pin} is an input: the flow meter drives it"),
-            });
-        }
-        self.outputs.insert(pin, high);
-        Ok(())
     }
 
     /// One event: water first, then the controller that sees its switches, then faults.
@@ -213,6 +176,46 @@ impl World {
             let fault = entry.remove();
             self.carry_out(&fault);
         }
+    }
+
+    /// Chips of one address that are connected at the same time all answer, and pull the data line
+    /// low together.
+    fn transact_with_all(&mut self, transaction: &Transaction) -> Result<Vec<u8>, Nack> {
+        let mut answer: Result<Vec<u8>, Nack> = Err(Nack::Address);
+        for place in 0..self.slots.len() {
+            if !self.is_connected(place, transaction) {
+                continue;
+            }
+            let more = self.transact_at(place, transaction);
+            answer = match (answer, more) {
+                (Ok(mut bytes), Ok(more)) => {
+                    for (byte, more) in bytes.iter_mut().zip(more) {
+                        *byte &= more;
+                    }
+                    Ok(bytes)
+                }
+                (Ok(bytes), Err(_)) => Ok(bytes),
+                (Err(_), more) => more,
+            };
+        }
+        answer
+    }
+
+    fn is_connected(&self, place: usize, transaction: &Transaction) -> bool {
+        let Some(slot) = self.slots.get(place) else {
+            return false;
+        };
+        if slot.bus != transaction.bus || slot.address != transaction.address {
+            return false;
+        }
+        let Some((mux, channel)) = slot.route else {
+            return slot.bus != layout::ONE_WIRE_BUS;
+        };
+        self.slots.iter().any(|other| {
+            let is_mux = other.bus == slot.bus && other.address == mux && other.route.is_none();
+            let open = other.chip.as_ref().map_or(0, |chip| chip.open_channels());
+            is_mux && !other.condition.unplugged && open >> channel & 1 == 1
+        })
     }
 
     fn transact_at(&mut self, place: usize, transaction: &Transaction) -> Result<Vec<u8>, Nack> {
@@ -301,16 +304,6 @@ fn carry(
         }
     }
     Ok(data)
-}
-
-fn check_pin(pin: u8) -> Result<(), Refused> {
-    if PINS.contains(&pin) {
-        return Ok(());
-    }
-    Err(Refused {
-        failure: Failure::NoSuchPin,
-        text: format!("there is no gpio {pin}"),
-    })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::{Chip, Field, Nack, Place};
 use crate::physics::air::Air;
+use crate::site::{Memory, Now, Site};
 
 /// Surroundings that stand still.
 pub(crate) struct Fake {
@@ -10,6 +11,7 @@ pub(crate) struct Fake {
     pub(crate) volts: [f64; 4],
     pub(crate) pulses: u64,
     pub(crate) switches: u8,
+    pub(crate) site: Site,
 }
 
 impl Default for Fake {
@@ -23,6 +25,12 @@ impl Default for Fake {
             volts: [0.0; 4],
             pulses: 0,
             switches: 0,
+            site: Memory::default().site(Now {
+                unix_s: 0.0,
+                global_w_m2: 0.0,
+                tank_m: 1.0,
+                substrate_c: 25.0,
+            }),
         }
     }
 }
@@ -46,6 +54,10 @@ impl Field for Fake {
 
     fn valve_switches(&self) -> u8 {
         self.switches
+    }
+
+    fn site(&self) -> Site {
+        self.site
     }
 }
 

@@ -159,6 +159,11 @@ fn start(
         end,
         faults,
     })?;
+    if let Some(root) = &common.one_wire {
+        simulator
+            .serve_one_wire(root)
+            .with_context(|| format!("1-Wire files below {}", root.display()))?;
+    }
     super::print(&format!(
         "listening bus={} control={}",
         simulator.bus, simulator.control

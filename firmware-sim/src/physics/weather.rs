@@ -17,6 +17,9 @@ const LONGITUDE_DEG: f64 = 106.7;
 /// Global radiation with the sun overhead and no cloud, W/m².
 const CLEAR_SKY_W_M2: f64 = 960.0;
 
+/// Rain at the height of a shower, mm/h.
+const SHOWER_MM_H: f64 = 40.0;
+
 /// What is outside.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Weather {
@@ -26,6 +29,8 @@ pub struct Weather {
     pub global_w_m2: f64,
     /// Wind, m/s.
     pub wind_m_s: f64,
+    /// Rain, mm/h.
+    pub rain_mm_h: f64,
 }
 
 /// The weather at a Unix time in seconds.
@@ -58,6 +63,7 @@ pub(crate) fn weather(noise: &Noise, unix_s: f64) -> Weather {
         air: Air::of_vapour(temperature_c, vapour_pa),
         global_w_m2,
         wind_m_s,
+        rain_mm_h: SHOWER_MM_H * shower,
     }
 }
 

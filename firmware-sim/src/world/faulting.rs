@@ -84,6 +84,11 @@ impl World {
                 self.drip.reset(self.now_ns, water.pulses());
                 self.apply_drip_changes();
             }
+            Fault::HoldBus { clocks } => self.held_clocks = *clocks,
+            Fault::MainsOff => self.greenhouse.set_mains(false),
+            Fault::MainsOn => self.greenhouse.set_mains(true),
+            Fault::PressButton => self.greenhouse.site.press(true),
+            Fault::ReleaseButton => self.greenhouse.site.press(false),
             Fault::WallUnknown => self.wall_known = false,
             Fault::WallKnown => self.wall_known = true,
             Fault::WallStep { seconds } => {
@@ -147,6 +152,7 @@ impl World {
             Fault::BusStuck { bus } | Fault::BusFree { bus } => {
                 in_range(*bus, 0..=BUS_LAST, "bus", "0 to 31")
             }
+            Fault::HoldBus { clocks } => in_range(*clocks, 1..=9, "clocks", "1 to 9"),
             Fault::Heat { kelvin } => in_range(*kelvin, -40.0..=40.0, "kelvin", "-40 to 40"),
             Fault::StickValve { zone, .. } | Fault::FreeValve { zone } => {
                 let zones = self.greenhouse.water.zones();
@@ -164,6 +170,10 @@ impl World {
             | Fault::JamMeter
             | Fault::FreeMeter
             | Fault::ResetDrip
+            | Fault::MainsOff
+            | Fault::MainsOn
+            | Fault::PressButton
+            | Fault::ReleaseButton
             | Fault::WallUnknown
             | Fault::WallKnown
             | Fault::WallStep { .. } => Ok(()),

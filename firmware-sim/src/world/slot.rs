@@ -4,12 +4,15 @@ use crate::chips::{Chip, Field, Place};
 use crate::greenhouse::Greenhouse;
 use crate::physics::air::Air;
 use crate::physics::noise::Purpose;
+use crate::site::Site;
 
 /// A place on a bus, with what is wrong there.
 pub(super) struct Slot {
     pub(super) name: &'static str,
     pub(super) bus: u8,
     pub(super) address: u8,
+    /// Address and channel of the multiplexer that it sits behind.
+    pub(super) route: Option<(u8, u8)>,
     pub(super) chip: Option<Box<dyn Chip + Send>>,
     pub(super) condition: Condition,
 }
@@ -36,6 +39,7 @@ pub(super) struct Frozen {
     volts: [f64; 4],
     pulses: u64,
     switches: u8,
+    site: Site,
 }
 
 impl Condition {
@@ -81,6 +85,7 @@ impl Frozen {
             volts: [0, 1, 2, 3].map(|input| field.volts(input)),
             pulses: field.pulses(),
             switches: field.valve_switches(),
+            site: field.site(),
         }
     }
 }
@@ -110,5 +115,9 @@ impl Field for Frozen {
 
     fn valve_switches(&self) -> u8 {
         self.switches
+    }
+
+    fn site(&self) -> Site {
+        self.site
     }
 }

@@ -101,3 +101,110 @@ fn orders_are_bounded() {
         .count();
     assert_eq!(taken, 999);
 }
+
+fn ask(world: &mut World, bus: u8, address: u8, operations: Vec<Operation>) -> Option<Vec<u8>> {
+    let transaction = Transaction {
+        bus,
+        address,
+        stops: Stops::Repeated,
+        operations,
+    };
+    world.transact(&transaction).ok()
+}
+
+#[test]
+fn two_sensors_of_one_address_behind_a_multiplexer() {
+    let mut world = world(1);
+    let serial = |world: &mut World| {
+        ask(world, 2, 0x46, vec![Operation::Write(vec![0x89])])?;
+        let later = world.now_ns() + SECOND;
+        world.advance(later);
+        ask(world, 2, 0x46, vec![Operation::Read(6)])
+    };
+    assert_eq!(serial(&mut world), None, "no channel is open");
+    let mut seen = Vec::new();
+    for mask in [0x01, 0x02] {
+        write(&mut world, 2, 0x70, &[mask]);
+        seen.push(serial(&mut world).unwrap());
+    }
+    assert_eq!(seen[0][..2], [0x0F, 0x46]);
+    assert_ne!(seen[0], seen[1]);
+    // Both at once pull the line low together: the checksum shows it.
+    write(&mut world, 2, 0x70, &[0x03]);
+    let both = serial(&mut world).unwrap();
+    let low: Vec<u8> = seen[0].iter().zip(&seen[1]).map(|(a, b)| a & b).collect();
+    assert_eq!(both, low);
+    assert_ne!(crate::chips::crc::crc8(&both[3..5]), both[5]);
+    let unplug = Fault::Unplug {
+        device: "tca9548a".into(),
+    };
+    order(&mut world, unplug);
+    assert_eq!(serial(&mut world), None);
+}
+
+#[test]
+fn a_held_bus_is_free_after_its_clocks() {
+    let mut world = world(1);
+    order(&mut world, Fault::HoldBus { clocks: 3 });
+    let there = |world: &mut World, bus| ask(world, bus, 0x44, vec![Operation::Write(vec![])]);
+    assert_eq!(there(&mut world, 1), None);
+    assert!(there(&mut world, 2).is_some(), "another bus");
+    for clock in 0..3 {
+        assert_eq!(world.input(2), Ok(false), "after {clock} clocks");
+        world.output(3, false).unwrap();
+        world.output(3, true).unwrap();
+    }
+    assert_eq!(world.input(2), Ok(true));
+    assert!(there(&mut world, 1).is_some());
+    order(&mut world, Fault::BusStuck { bus: 1 });
+    world.output(3, false).unwrap();
+    world.output(3, true).unwrap();
+    assert_eq!(world.input(2), Ok(false), "a short stays");
+}
+
+#[test]
+fn contacts_at_pins_and_the_rain_gauge() {
+    let mut world = world(1);
+    // Tank, door, mains: closed to ground; the button is open.
+    let levels = |world: &World| [22, 23, 24, 25].map(|pin| world.input(pin).unwrap());
+    assert_eq!(levels(&world), [false, false, false, true]);
+    order(&mut world, Fault::MainsOff);
+    order(&mut world, Fault::PressButton);
+    assert_eq!(levels(&world), [false, false, true, false]);
+    assert!(world.output(24, true).is_err());
+    assert_eq!(world.pulses(27), Ok(0));
+}
+
+#[test]
+fn one_wire_sensors_as_the_kernel_shows_them() {
+    let mut world = world(1);
+    drop(world.one_wire());
+    let texts = world.one_wire();
+    let (id, text) = &texts[0];
+    let text = text.as_deref().unwrap();
+    assert_eq!(*id, "28-0316a2795bff");
+    assert!(text.contains(" YES\n") && text.contains(" t=2"), "{text}");
+    for fault in [
+        Fault::BrownOut {
+            device: "ds18b20-1".into(),
+        },
+        Fault::Unplug {
+            device: "ds18b20-2".into(),
+        },
+    ] {
+        order(&mut world, fault);
+    }
+    let power_on = "50 05 4b 46 7f ff 0c 10 1c : crc=1c YES\n50 05 4b 46 7f ff 0c 10 1c t=85000\n";
+    let told: Vec<_> = world.one_wire().into_iter().map(|(_, text)| text).collect();
+    assert_eq!(told, [Some(power_on.to_owned()), None]);
+    assert_eq!(world.one_wire()[0].1.as_deref(), Some(text));
+}
+
+fn order(world: &mut World, fault: Fault) {
+    let order = FaultOrder {
+        fault,
+        after_ms: 0,
+        for_ms: None,
+    };
+    world.order(order).unwrap();
+}

@@ -9,6 +9,9 @@
 //! | [`schedule`] | when each device is read, and what time the reading bears |
 //! | [`quality`] | whether a value can be believed |
 //! | [`health`] | whether a device answers |
+//! | [`backoff`] | how long a device that keeps failing is left alone |
+//! | [`debounce`] | when a contact has come to rest |
+//! | [`derived`] | what is calculated from what was measured |
 //! | [`batch`] | which readings make one batch |
 //! | [`clock`] | when wall time is known, and the mapping of a boot that began without |
 //! | [`record`] | names and bytes of records, what goes into the journal |
@@ -18,8 +21,11 @@
 //! | [`recovery`] | all of this again from a journal after a restart |
 //! | [`state`] | the small durable state beside the records |
 
+pub mod backoff;
 pub mod batch;
 pub mod clock;
+pub mod debounce;
+pub mod derived;
 pub mod evict;
 pub mod health;
 pub mod outbox;

@@ -13,6 +13,22 @@ pub(crate) fn crc8(bytes: &[u8]) -> u8 {
     })
 }
 
+/// The words of an answer that sends each with its checksum; `None` when one of them is wrong.
+pub(crate) fn checked_words<const WORDS: usize>(bytes: &[u8]) -> Option<[u16; WORDS]> {
+    let (triples, rest) = bytes.as_chunks::<3>();
+    let mut words = [0; WORDS];
+    if triples.len() != WORDS || !rest.is_empty() {
+        return None;
+    }
+    for (word, [high, low, crc]) in words.iter_mut().zip(triples) {
+        if crc8(&[*high, *low]) != *crc {
+            return None;
+        }
+        *word = u16::from_be_bytes([*high, *low]);
+    }
+    Some(words)
+}
+
 #[cfg(test)]
 mod tests {
     use super::crc8;

@@ -1,6 +1,7 @@
 //! One error for all drivers: which chip, which register, why.
 
 use embedded_hal::i2c::{ErrorKind, NoAcknowledgeSource};
+use furrow_wire::Decimal;
 
 /// A reading or a write that failed.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -83,6 +84,27 @@ pub enum Cause {
         /// What it reads.
         found: u16,
     },
+    /// What the sensor holds before its first measurement.
+    #[error("the value after power-on is no measurement")]
+    PowerOn,
+    /// The chip answers that it can't.
+    #[error("the chip answers with status {found}")]
+    Status {
+        /// Its status byte.
+        found: u8,
+    },
+    /// The answer should be a number.
+    #[error("the answer {found} is no number")]
+    NoNumber {
+        /// What came.
+        found: String,
+    },
+    /// A contact does not come to rest.
+    #[error("the contact did not come to rest in {waited_ms} ms")]
+    Unsteady {
+        /// How long was waited.
+        waited_ms: u32,
+    },
     /// The request can't be carried out by this chip; nothing was sent.
     #[error("{0}")]
     Refused(&'static str),
@@ -123,6 +145,10 @@ impl SensorError {
             | Cause::Identity { .. }
             | Cause::BrokenWire { .. }
             | Cause::ShortCircuit { .. }
+            | Cause::PowerOn
+            | Cause::Status { .. }
+            | Cause::NoNumber { .. }
+            | Cause::Unsteady { .. }
             | Cause::Refused(_) => false,
         }
     }
@@ -176,6 +202,32 @@ impl Chip {
         error: &E,
     ) -> SensorError {
         self.error(register, BusFault::of(error))
+    }
+
+    /// Refuses an address that the part does not come with.
+    pub(crate) fn one_of(
+        self,
+        address: u8,
+        addresses: &[u8],
+        why: &'static str,
+    ) -> Result<(), SensorError> {
+        if addresses.contains(&address) {
+            return Ok(());
+        }
+        Err(self.error("address", Cause::Refused(why)))
+    }
+
+    /// Rounds a checked value to a channel's resolution.
+    pub(crate) fn decimal(
+        self,
+        register: &'static str,
+        value: f64,
+        exponent: i8,
+    ) -> Result<Decimal, SensorError> {
+        let no_number = Cause::Refused("the value does not fit its decimals");
+        Decimal::mantissa_of(value, exponent)
+            .map(|mantissa| Decimal { mantissa, exponent })
+            .ok_or_else(|| self.error(register, no_number))
     }
 
     /// Yields `value` if the sensor can have measured it.

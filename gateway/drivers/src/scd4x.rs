@@ -17,6 +17,8 @@ use libscd::synchronous::scd4x::Scd4x as Inner;
 use crate::error::{Chip, Range};
 use crate::{Cause, SensorError};
 
+pub use crate::step::Step;
+
 /// The only address of the family.
 pub const ADDRESS: u8 = 0x62;
 /// Decimal exponent of temperature and humidity: hundredths.
@@ -68,18 +70,6 @@ pub struct Scd4xReading {
     pub humidity: Decimal,
 }
 
-/// What a step led to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// The sensor needs time; nothing to read before `until_ms`.
-    Wait {
-        /// On the clock of the caller, in milliseconds.
-        until_ms: u64,
-    },
-    /// The newest measurement.
-    Reading(Scd4xReading),
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
     /// Nothing is known: it may be measuring.
@@ -124,7 +114,7 @@ impl<I2C: I2c, D: DelayNs> Scd4x<I2C, D> {
     /// # Errors
     /// The bus, the checksum, or values that the sensor can't measure. After an error, the next
     /// call goes on where this one failed.
-    pub fn step(&mut self, now_ms: u64) -> Result<Step, SensorError> {
+    pub fn step(&mut self, now_ms: u64) -> Result<Step<Scd4xReading>, SensorError> {
         match self.mode {
             Mode::Unknown => self.stop(now_ms),
             Mode::Stopped { until_ms } if now_ms < until_ms => Ok(Step::Wait { until_ms }),
@@ -138,7 +128,7 @@ impl<I2C: I2c, D: DelayNs> Scd4x<I2C, D> {
         self.i2c
     }
 
-    fn stop(&mut self, now_ms: u64) -> Result<Step, SensorError> {
+    fn stop(&mut self, now_ms: u64) -> Result<Step<Scd4xReading>, SensorError> {
         let deferred_ms = self
             .run("stop", |sensor| sensor.stop_periodic_measurement())?
             .1;
@@ -147,7 +137,7 @@ impl<I2C: I2c, D: DelayNs> Scd4x<I2C, D> {
         Ok(Step::Wait { until_ms })
     }
 
-    fn start(&mut self, now_ms: u64) -> Result<Step, SensorError> {
+    fn start(&mut self, now_ms: u64) -> Result<Step<Scd4xReading>, SensorError> {
         // Should anything fail, the sensor is stopped again first.
         self.mode = Mode::Unknown;
         let Scd4xSettings {
@@ -175,7 +165,7 @@ impl<I2C: I2c, D: DelayNs> Scd4x<I2C, D> {
         heard_ms: u64,
         last: Option<(u64, Scd4xReading)>,
         now_ms: u64,
-    ) -> Result<Step, SensorError> {
+    ) -> Result<Step<Scd4xReading>, SensorError> {
         let ready = self.run("data ready", |sensor| sensor.data_ready())?.0;
         if ready {
             let reading = convert(
@@ -238,19 +228,9 @@ fn convert(measured: &Measurement) -> Result<Scd4xReading, SensorError> {
             mantissa: co2,
             exponent: 0,
         },
-        temperature: hundredths("temperature", temperature)?,
-        humidity: hundredths("humidity", humidity)?,
+        temperature: CHIP.decimal("temperature", temperature, EXPONENT)?,
+        humidity: CHIP.decimal("humidity", humidity, EXPONENT)?,
     })
-}
-
-fn hundredths(register: &'static str, value: f64) -> Result<Decimal, SensorError> {
-    let not_a_number = Cause::Refused("the value is not a number");
-    Decimal::mantissa_of(value, EXPONENT)
-        .map(|mantissa| Decimal {
-            mantissa,
-            exponent: EXPONENT,
-        })
-        .ok_or_else(|| CHIP.error(register, not_a_number))
 }
 
 /// Waits for short delays and notes long ones.

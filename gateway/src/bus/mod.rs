@@ -6,17 +6,23 @@
 
 mod clock;
 mod delay;
+mod one_wire;
 mod pi;
 mod shared;
 mod simulated;
 
+use std::time::Duration;
+
+use embedded_hal::digital::{self, InputPin};
 use embedded_hal::i2c::{ErrorKind, ErrorType, I2c, Operation};
 use furrow_drivers::PulseCounter;
+use furrow_drivers::clear::{self, Cleared};
 
-use crate::config::{BusKind, Settings};
+use crate::config::{BusKind, ClearPins, Settings};
 
 pub use clock::{Busy, FieldClock, FieldEnd, FieldTime};
 pub use delay::FieldDelay;
+pub use one_wire::{OneWireFile, one_wire_ids};
 pub use shared::SharedI2c;
 
 /// All buses of this gateway and their clock. Clones share them.
@@ -55,9 +61,13 @@ impl Field {
     /// # Errors
     /// The simulator can't be reached, or the system has no boot id.
     pub fn open(settings: &Settings, client: &str) -> Result<Self, FieldError> {
-        // All buses are of one kind: the settings see to that.
-        match settings.buses().first().map(|bus| &bus.kind) {
-            Some(BusKind::Simulated { address }) => {
+        // All buses with a clock are of one kind: the settings see to that.
+        let simulated = settings.buses().iter().find_map(|bus| match &bus.kind {
+            BusKind::Simulated { address } => Some(address),
+            BusKind::Pi | BusKind::OneWire { .. } => None,
+        });
+        match simulated {
+            Some(address) => {
                 let bus = simulated::connect(address, client)?;
                 let clock = FieldClock::simulated(bus.clock());
                 Ok(Self {
@@ -65,7 +75,7 @@ impl Field {
                     clock,
                 })
             }
-            Some(BusKind::Pi) | None => {
+            None => {
                 let clock = FieldClock::pi().map_err(FieldError::BootId)?;
                 Ok(Self {
                     kind: Kind::Pi,
@@ -90,13 +100,33 @@ impl Field {
         })
     }
 
-    /// Counts pulses at a pin (BCM number).
+    /// Counts pulses at a pin (BCM number). Edges closer together than `debounce` are one.
     #[must_use]
-    pub fn pulses(&self, pin: u8) -> FieldPulses {
+    pub fn pulses(&self, pin: u8, debounce: Duration) -> FieldPulses {
         FieldPulses(match &self.kind {
-            Kind::Pi => AnyPulses::Pi(pi::PiPulses::new(pin)),
+            Kind::Pi => AnyPulses::Pi(pi::PiPulses::new(pin, debounce)),
             Kind::Simulated(bus) => AnyPulses::Simulated(bus.pulses(pin)),
         })
+    }
+
+    /// Reads the level of a pin (BCM number), pulled up.
+    #[must_use]
+    pub fn input(&self, pin: u8) -> FieldInput {
+        FieldInput(match &self.kind {
+            Kind::Pi => AnyInput::Pi(pi::PiInput::new(pin)),
+            Kind::Simulated(bus) => AnyInput::Simulated(bus.input(pin)),
+        })
+    }
+
+    /// Clocks a bus free whose data line a chip holds. To be called by the thread of that bus, while
+    /// no transaction is under way.
+    pub fn clear_bus(&self, pins: ClearPins, delay: &mut FieldDelay) -> Cleared {
+        match &self.kind {
+            Kind::Pi => pi::clear_bus(pins, delay),
+            Kind::Simulated(bus) => {
+                clear::clear(&mut bus.output(pins.scl), &mut bus.input(pins.sda), delay)
+            }
+        }
     }
 }
 
@@ -145,5 +175,32 @@ impl PulseCounter for FieldPulses {
             AnyPulses::Pi(pin) => pin.pulses(),
             AnyPulses::Simulated(pin) => simulated::pulses(pin),
         }
+    }
+}
+
+/// A pin of the field that is read.
+#[derive(Debug)]
+pub struct FieldInput(AnyInput);
+
+#[derive(Debug)]
+enum AnyInput {
+    Pi(pi::PiInput),
+    Simulated(furrow_sim_bus::RemoteInput),
+}
+
+impl digital::ErrorType for FieldInput {
+    type Error = digital::ErrorKind;
+}
+
+impl InputPin for FieldInput {
+    fn is_high(&mut self) -> Result<bool, digital::ErrorKind> {
+        match &mut self.0 {
+            AnyInput::Pi(pin) => pin.is_high().ok_or(digital::ErrorKind::Other),
+            AnyInput::Simulated(pin) => simulated::level(pin),
+        }
+    }
+
+    fn is_low(&mut self) -> Result<bool, digital::ErrorKind> {
+        self.is_high().map(|high| !high)
     }
 }

@@ -4,21 +4,24 @@
 //! "other"; this wrapper uses its inherent `write_read` (one I2C_RDWR, repeated START) and reads the
 //! kernel's error codes. `with_bus` works on every board; `new` would have to know the model.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use embedded_hal::digital;
 use embedded_hal::i2c::{ErrorKind, NoAcknowledgeSource, Operation};
+use furrow_drivers::clear::{self, Cleared};
 use nix::errno::Errno;
-use rppal::gpio::{Event, Gpio, InputPin, Trigger};
+use rppal::gpio::{Event, Gpio, InputPin, IoPin, Mode, Pin, Trigger};
 use rppal::i2c::{Error, I2c};
+
+use crate::bus::FieldDelay;
+use crate::config::ClearPins;
 
 /// Longest transaction, in milliseconds: ten times the longest one of ours at 10 kHz. A chip that
 /// stretches the clock longer has hung.
 const TIMEOUT_MS: u32 = 100;
-/// Edges closer together are the contact's bounce. Half of the shortest pulse of a 225 Hz meter is
-/// 2.2 ms.
-const DEBOUNCE: Duration = Duration::from_millis(1);
 
 /// An I2C bus, opened when it is first used and again after it failed to open.
 #[derive(Debug)]
@@ -127,15 +130,17 @@ fn kind(error: &Error) -> ErrorKind {
 #[derive(Debug)]
 pub(super) struct PiPulses {
     pin: u8,
+    debounce: Duration,
     count: Arc<AtomicU64>,
     /// Kept for its interrupt; dropped with it.
     open: Option<InputPin>,
 }
 
 impl PiPulses {
-    pub(super) fn new(pin: u8) -> Self {
+    pub(super) fn new(pin: u8, debounce: Duration) -> Self {
         let mut counter = Self {
             pin,
+            debounce,
             count: Arc::default(),
             open: None,
         };
@@ -164,7 +169,7 @@ impl PiPulses {
         };
         let opened = Gpio::new().and_then(|gpio| {
             let mut pin = gpio.get(self.pin)?.into_input_pullup();
-            pin.set_async_interrupt(Trigger::RisingEdge, Some(DEBOUNCE), counted)?;
+            pin.set_async_interrupt(Trigger::RisingEdge, Some(self.debounce), counted)?;
             Ok(pin)
         });
         match opened {
@@ -177,6 +182,85 @@ impl PiPulses {
                 false
             }
         }
+    }
+}
+
+/// A pin that is read, opened when it is first read.
+#[derive(Debug)]
+pub(super) struct PiInput {
+    pin: u8,
+    open: Option<InputPin>,
+}
+
+impl PiInput {
+    pub(super) fn new(pin: u8) -> Self {
+        Self { pin, open: None }
+    }
+
+    /// `None` when the pin does not open.
+    pub(super) fn is_high(&mut self) -> Option<bool> {
+        if self.open.is_none() {
+            match Gpio::new().and_then(|gpio| gpio.get(self.pin)) {
+                Ok(pin) => self.open = Some(pin.into_input_pullup()),
+                Err(error) => {
+                    tracing::debug!(pin = self.pin, error = %error, "GPIO pin does not open");
+                }
+            }
+        }
+        self.open.as_ref().map(InputPin::is_high)
+    }
+}
+
+/// Takes the bus's clock line from the I2C controller for some microseconds and gives it back: the
+/// pins fall back to their former function when they are dropped.
+pub(super) fn clear_bus(pins: ClearPins, delay: &mut FieldDelay) -> Cleared {
+    let lines = Gpio::new().and_then(|gpio| {
+        let scl = gpio.get(pins.scl)?.into_io(Mode::Input);
+        Ok((OpenDrain(scl), Line(gpio.get(pins.sda)?)))
+    });
+    match lines {
+        Ok((mut scl, mut sda)) => clear::clear(&mut scl, &mut sda, delay),
+        Err(error) => {
+            tracing::debug!(error = %error, "the bus's pins do not open");
+            Cleared::Failed
+        }
+    }
+}
+
+/// A line that is driven low or released, never driven high.
+struct OpenDrain(IoPin);
+
+impl digital::ErrorType for OpenDrain {
+    type Error = Infallible;
+}
+
+impl digital::OutputPin for OpenDrain {
+    fn set_low(&mut self) -> Result<(), Infallible> {
+        self.0.set_low();
+        self.0.set_mode(Mode::Output);
+        Ok(())
+    }
+
+    fn set_high(&mut self) -> Result<(), Infallible> {
+        self.0.set_mode(Mode::Input);
+        Ok(())
+    }
+}
+
+/// A line that is looked at; its function stays the I2C controller's.
+struct Line(Pin);
+
+impl digital::ErrorType for Line {
+    type Error = Infallible;
+}
+
+impl digital::InputPin for Line {
+    fn is_high(&mut self) -> Result<bool, Infallible> {
+        Ok(self.0.read() == rppal::gpio::Level::High)
+    }
+
+    fn is_low(&mut self) -> Result<bool, Infallible> {
+        self.is_high().map(|high| !high)
     }
 }
 
@@ -215,7 +299,7 @@ mod tests {
         let mut read = [Operation::Write(&[0]), Operation::Read(&mut byte)];
         assert_eq!(bus.transaction(0x44, &mut read), Err(ErrorKind::Other));
         assert_eq!(
-            PiPulses::new(17).pulses(),
+            PiPulses::new(17, Duration::from_millis(1)).pulses(),
             Err("the GPIO pin does not open")
         );
     }

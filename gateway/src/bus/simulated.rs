@@ -1,7 +1,8 @@
 //! The simulated field over a socket.
 
+use embedded_hal::digital::{self, InputPin as _};
 use embedded_hal::i2c::{Error as _, ErrorKind};
-use furrow_sim_bus::{BusError, RemoteBus, RemotePulses};
+use furrow_sim_bus::{BusError, RemoteBus, RemoteInput, RemotePulses};
 
 use super::FieldError;
 
@@ -22,5 +23,12 @@ pub(super) fn pulses(pin: &RemotePulses) -> Result<u64, &'static str> {
     pin.count().map_err(|error| {
         tracing::debug!(error = %error, "simulated pulse counter does not answer");
         "the simulated pulse counter does not answer"
+    })
+}
+
+pub(super) fn level(pin: &mut RemoteInput) -> Result<bool, digital::ErrorKind> {
+    pin.is_high().map_err(|error| {
+        tracing::debug!(error = %error, "simulated pin does not answer");
+        digital::ErrorKind::Other
     })
 }

@@ -5,6 +5,8 @@
 //! It does not open buses or sockets, and nothing here changes at run time.
 
 mod build;
+mod device;
+mod kinds;
 mod leaf;
 mod mistakes;
 mod raw;
@@ -16,11 +18,12 @@ use std::path::{Path, PathBuf};
 
 use crate::config::raw::RawConfig;
 
+pub use device::{AnalogInput, ChannelSettings, Contact, DeviceKind, DeviceSettings, Level};
+pub use kinds::{KINDS, Kind, Place};
 pub use mistakes::{Mistake, Mistakes};
 pub use settings::{
-    AnalogInput, BusKind, BusSettings, ChannelSettings, DeviceKind, DeviceSettings,
-    GatewaySettings, IrrigationSettings, JournalSettings, MqttSettings, Secret, Settings,
-    ZoneSettings,
+    BusKind, BusSettings, ClearPins, DerivedSettings, GatewaySettings, IrrigationSettings,
+    JournalSettings, MqttSettings, Secret, Settings, ZoneSettings,
 };
 pub use units::{parse_duration, parse_size};
 

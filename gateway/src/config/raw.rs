@@ -24,6 +24,8 @@ pub(super) struct RawConfig {
     #[serde(default)]
     pub(super) device: Vec<RawDevice>,
     #[serde(default)]
+    pub(super) derived: Vec<RawDerived>,
+    #[serde(default)]
     pub(super) zone: Vec<RawZone>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
@@ -85,6 +87,9 @@ pub(super) struct RawBus {
     pub(super) kind: Option<Leaf>,
     pub(super) i2c: Option<Leaf>,
     pub(super) address: Option<Leaf>,
+    pub(super) root: Option<Leaf>,
+    pub(super) scl_pin: Option<Leaf>,
+    pub(super) sda_pin: Option<Leaf>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }
@@ -97,7 +102,13 @@ pub(super) struct RawDevice {
     pub(super) bus: Option<Leaf>,
     pub(super) address: Option<Leaf>,
     pub(super) every: Option<Leaf>,
+    pub(super) mux: Option<Leaf>,
+    pub(super) mux_channel: Option<Leaf>,
     pub(super) pin: Option<Leaf>,
+    pub(super) rom: Option<Leaf>,
+    pub(super) measurement_time: Option<Leaf>,
+    pub(super) shunt_ohms: Option<Leaf>,
+    pub(super) mm_per_tip: Option<Leaf>,
     pub(super) self_calibration: Option<Leaf>,
     pub(super) altitude_m: Option<Leaf>,
     pub(super) pulses_per_litre: Option<Leaf>,
@@ -111,6 +122,9 @@ pub(super) struct RawDevice {
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct RawInput {
     pub(super) input: Option<Leaf>,
+    pub(super) pin: Option<Leaf>,
+    pub(super) active: Option<Leaf>,
+    pub(super) debounce: Option<Leaf>,
     pub(super) kind: Option<Leaf>,
     pub(super) name: Option<Leaf>,
     pub(super) channel: Option<Leaf>,
@@ -122,6 +136,22 @@ pub(super) struct RawInput {
     pub(super) at_20_ma: Option<Leaf>,
     pub(super) dry_volts: Option<Leaf>,
     pub(super) wet_volts: Option<Leaf>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawDerived {
+    pub(super) id: Option<Leaf>,
+    pub(super) name: Option<Leaf>,
+    pub(super) kind: Option<Leaf>,
+    pub(super) temperature: Option<Leaf>,
+    pub(super) humidity: Option<Leaf>,
+    pub(super) surface: Option<Leaf>,
+    pub(super) radiation: Option<Leaf>,
+    pub(super) photons: Option<Leaf>,
+    pub(super) illuminance: Option<Leaf>,
+    pub(super) transmission: Option<Leaf>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }

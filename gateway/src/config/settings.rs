@@ -4,13 +4,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use furrow_drivers::PulseFactor;
-use furrow_drivers::ads1115::Input;
-use furrow_drivers::analog::Conversion;
-use furrow_drivers::scd4x::Scd4xSettings;
+use furrow_gateway_core::derived::{Formula, Plan};
 use furrow_irrigation::ZonePlan;
-use furrow_wire::{ChannelName, CooperativeId, DeviceId, GatewayId, GreenhouseId, ZoneId};
+use furrow_wire::{CooperativeId, DeviceId, GatewayId, GreenhouseId, ZoneId};
 use jiff::tz::TimeZone;
+
+use super::device::{ChannelSettings, DeviceSettings};
 
 /// Everything that is configured. Lists keep the order of the file; other parts of the program name
 /// a bus, device or zone by its place in them.
@@ -22,6 +21,7 @@ pub struct Settings {
     pub(super) irrigation: IrrigationSettings,
     pub(super) buses: Vec<BusSettings>,
     pub(super) devices: Vec<DeviceSettings>,
+    pub(super) derived: Vec<DerivedSettings>,
     pub(super) zones: Vec<ZoneSettings>,
 }
 
@@ -50,7 +50,8 @@ impl Settings {
         &self.irrigation
     }
 
-    /// At least one; all of one kind, and simulated ones at one address: the field has one clock.
+    /// At least one. I2C buses are all of one kind, and simulated ones at one address: the field has
+    /// one clock.
     #[must_use]
     pub fn buses(&self) -> &[BusSettings] {
         &self.buses
@@ -62,14 +63,20 @@ impl Settings {
         &self.devices
     }
 
+    /// What is calculated; may be empty.
+    #[must_use]
+    pub fn derived(&self) -> &[DerivedSettings] {
+        &self.derived
+    }
+
     /// May be empty.
     #[must_use]
     pub fn zones(&self) -> &[ZoneSettings] {
         &self.zones
     }
 
-    /// All channels with the place of their device, in the order of the catalog: devices in order,
-    /// each with its channels in order.
+    /// All measured channels with the place of their device, in the order of the catalog: devices in
+    /// order, each with its channels in order. The derived ones follow.
     pub fn channels(&self) -> impl Iterator<Item = (usize, &DeviceSettings, &ChannelSettings)> {
         self.devices.iter().enumerate().flat_map(|(index, device)| {
             device
@@ -145,15 +152,52 @@ pub struct IrrigationSettings {
     pub max_open_zones: usize,
 }
 
-/// One bus: an I2C bus with the GPIO pins beside it.
+/// What is calculated from measured channels.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DerivedSettings {
+    /// Its id in series names, as of a device.
+    pub id: DeviceId,
+    /// Its name for people.
+    pub name: String,
+    /// How, from which channels, and where the results are in the catalog.
+    pub plan: Plan,
+    /// The interval of its first input.
+    pub every: Duration,
+    /// What it yields, in this order.
+    pub channels: Vec<ChannelSettings>,
+}
+
+impl DerivedSettings {
+    /// As in the configuration and the catalog.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self.plan.formula {
+            Formula::Air => "air",
+            Formula::Light(_) => "light",
+        }
+    }
+}
+
+/// One bus: an I2C bus with the GPIO pins beside it, or the kernel's 1-Wire bus.
 #[derive(Debug, Clone)]
 pub struct BusSettings {
     /// Its name.
     pub id: DeviceId,
     /// What is behind it.
     pub kind: BusKind,
-    /// Number of the I2C bus, as in `/dev/i2c-N`.
-    pub i2c: u8,
+    /// Number of the I2C bus, as in `/dev/i2c-N`; a 1-Wire bus has none.
+    pub i2c: Option<u8>,
+    /// Its lines as pins, where it may be cleared by clocks.
+    pub clear: Option<ClearPins>,
+}
+
+/// The lines of an I2C bus as GPIO lines (BCM numbers).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClearPins {
+    /// The clock.
+    pub scl: u8,
+    /// The data.
+    pub sda: u8,
 }
 
 /// What is behind a bus.
@@ -166,111 +210,11 @@ pub enum BusKind {
         /// `tcp:HOST:PORT` or `unix:PATH`.
         address: String,
     },
-}
-
-/// One device.
-#[derive(Debug, Clone)]
-pub struct DeviceSettings {
-    /// Its id in series names.
-    pub id: DeviceId,
-    /// Its name for people.
-    pub name: String,
-    /// Place of its bus.
-    pub bus: usize,
-    /// How often it is read.
-    pub every: Duration,
-    /// What it is.
-    pub kind: DeviceKind,
-    /// What a reading yields, in this order.
-    pub channels: Vec<ChannelSettings>,
-}
-
-impl DeviceSettings {
-    /// The I2C address, for devices that have one.
-    #[must_use]
-    pub fn address(&self) -> Option<u8> {
-        match &self.kind {
-            DeviceKind::Sht4x { address }
-            | DeviceKind::Ads1115 { address, .. }
-            | DeviceKind::DripController { address, .. } => Some(*address),
-            DeviceKind::Scd4x { .. } => Some(furrow_drivers::scd4x::ADDRESS),
-            DeviceKind::FlowMeter { .. } => None,
-        }
-    }
-}
-
-/// What a device is, with what its driver needs.
-#[derive(Debug, Clone, PartialEq)]
-pub enum DeviceKind {
-    /// Temperature and humidity.
-    Sht4x {
-        /// 0x44 to 0x46.
-        address: u8,
+    /// The kernel's 1-Wire bus.
+    OneWire {
+        /// The folder with a folder for each sensor.
+        root: PathBuf,
     },
-    /// Carbon dioxide; always at 0x62.
-    Scd4x {
-        /// How it is set up.
-        settings: Scd4xSettings,
-    },
-    /// Analog inputs.
-    Ads1115 {
-        /// 0x48 to 0x4B.
-        address: u8,
-        /// One channel each, in the same order.
-        inputs: Vec<AnalogInput>,
-    },
-    /// A pulse flow meter at a GPIO pin.
-    FlowMeter {
-        /// BCM number.
-        pin: u8,
-        /// Pulses per litre.
-        factor: PulseFactor,
-    },
-    /// Valves and a flow meter.
-    DripController {
-        /// 0x2C to 0x2F.
-        address: u8,
-        /// Pulses per litre.
-        factor: PulseFactor,
-    },
-}
-
-impl DeviceKind {
-    /// As in the configuration and the catalog.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            DeviceKind::Sht4x { .. } => "sht4x",
-            DeviceKind::Scd4x { .. } => "scd4x",
-            DeviceKind::Ads1115 { .. } => "ads1115",
-            DeviceKind::FlowMeter { .. } => "flow-meter",
-            DeviceKind::DripController { .. } => "drip-controller",
-        }
-    }
-}
-
-/// One input of an analog converter.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct AnalogInput {
-    /// Which.
-    pub input: Input,
-    /// From volts to the quantity.
-    pub conversion: Conversion,
-    /// Decimal exponent of the channel.
-    pub exponent: i8,
-}
-
-/// One quantity of a device.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ChannelSettings {
-    /// Its name in series.
-    pub name: ChannelName,
-    /// Unit in UCUM or SenML notation.
-    pub unit: String,
-    /// Values are whole multiples of `10^exponent`.
-    pub exponent: i8,
-    /// Its name for people.
-    pub label: String,
 }
 
 /// One zone.

@@ -11,12 +11,15 @@
 //! Every submitted job is answered by exactly one [`Done`]: either at once by `submit`, or through
 //! [`Results`]. The [`Busy`] token travels with it, so that simulated time waits for the answer.
 
+mod contacts;
 mod driver;
 mod queue;
+mod reading;
 mod worker;
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use furrow_drivers::{BusFault, SensorError};
 use furrow_irrigation::OutputStatus;
@@ -41,7 +44,7 @@ pub enum Job {
         /// The device.
         device: usize,
     },
-    /// Read all channels of a device.
+    /// Read all channels of a device, or go on with that reading: see [`Outcome::Later`].
     Read {
         /// The device.
         device: usize,
@@ -73,6 +76,12 @@ pub enum Outcome {
     /// Of [`Job::Prepare`]: when the first reading can be had, in monotonic milliseconds; `None` when
     /// it can be had now.
     Prepared(Result<Option<u64>, SensorError>),
+    /// Of [`Job::Read`]: the device needs time, and the bus is free for others. The same job is to be
+    /// submitted again then.
+    Later {
+        /// In monotonic milliseconds.
+        until_ms: u64,
+    },
     /// Of [`Job::Read`]: one for each channel of the device, in the order of the settings.
     Readings(Vec<Result<Decimal, SensorError>>),
     /// Of [`Job::Lease`].
@@ -115,6 +124,7 @@ pub struct Devices {
     field: Field,
     settings: Arc<Settings>,
     queues: Vec<Arc<Queue>>,
+    clears: Arc<AtomicU64>,
 }
 
 /// The answers of all workers.
@@ -156,6 +166,7 @@ impl Devices {
             field: field.clone(),
             settings: Arc::clone(settings),
             queues: Vec::new(),
+            clears: Arc::default(),
         };
         for (index, bus) in settings.buses().iter().enumerate() {
             let queue = Arc::new(Queue::new(normal_max, URGENT_MAX));
@@ -165,6 +176,7 @@ impl Devices {
                 field: field.clone(),
                 queue: Arc::clone(&queue),
                 answers: sender.clone(),
+                clears: Arc::clone(&devices.clears),
             };
             // Not joined: a worker may hang in the kernel, and the process must end all the same.
             std::thread::Builder::new()
@@ -183,6 +195,12 @@ impl Devices {
     #[must_use]
     pub fn clock(&self) -> &FieldClock {
         self.field.clock()
+    }
+
+    /// How often a stuck bus was clocked, since the start.
+    #[must_use]
+    pub fn bus_clears(&self) -> u64 {
+        self.clears.load(Ordering::Relaxed)
     }
 
     /// Queues a job. Where that can't be (the bus hangs: its queue is full, or the device's last

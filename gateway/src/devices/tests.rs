@@ -29,6 +29,72 @@ fn every_channel_of_the_reference_greenhouse_is_read() {
 }
 
 #[test]
+fn every_channel_of_one_of_each_device_is_read() {
+    let mut bench = Bench::of("gateway-every-sensor.toml", &[]);
+    bench.prepare();
+    bench.wait_until(20 * SECOND);
+    bench.read_all();
+    bench.wait_until(80 * SECOND);
+    let readings = bench.read_all();
+    let failed: Vec<&String> = readings.iter().filter(|r| r.contains('!')).collect();
+    assert_eq!(failed, [""; 0]);
+    assert_eq!(readings.len(), 42);
+}
+
+#[test]
+fn a_slow_conversion_holds_up_nobody_on_its_bus() {
+    let mut bench = Bench::of("gateway-every-sensor.toml", &[]);
+    bench.wait_until(20 * SECOND);
+    let place = |bench: &Bench, id: &str| {
+        let mut devices = bench.settings.devices().iter();
+        devices.position(|device| device.id.as_str() == id).unwrap()
+    };
+    let began_ms = bench.field.clock().now().mono_ms();
+    let mut later = Vec::new();
+    // Probes of 900 ms, light of 81, air of 15 and 10: all begin at once.
+    for id in ["feed-ph", "feed-ec", "light", "sht31", "box"] {
+        let device = place(&bench, id);
+        let job = Job::Read { device, tick_ms: 0 };
+        let outcome = bench.once(job);
+        let Outcome::Later { until_ms } = outcome else {
+            panic!("{id}: {outcome:?}");
+        };
+        later.push((id, until_ms - began_ms));
+    }
+    let expected = [
+        ("feed-ph", 301),
+        ("feed-ec", 301),
+        ("light", 82),
+        ("sht31", 16),
+        ("box", 11),
+    ];
+    assert_eq!(later, expected);
+    assert_eq!(bench.field.clock().now().mono_ms(), began_ms);
+    bench.wait_until(began_ms + 16);
+    let device = place(&bench, "sht31");
+    let job = Job::Read { device, tick_ms: 0 };
+    assert!(matches!(bench.once(job), Outcome::Readings(_)));
+}
+
+#[test]
+fn a_held_bus_is_clocked_free_before_the_next_attempt() {
+    let mut bench = Bench::of(
+        "gateway-every-sensor.toml",
+        &[(Fault::HoldBus { clocks: 7 }, 10)],
+    );
+    bench.wait_until(20 * SECOND);
+    let air = bench.read("sht-inside");
+    assert!(air.iter().all(|reading| !reading.contains('!')), "{air:?}");
+    assert_eq!(bench.devices.bus_clears(), 1);
+    // Without the lines as pins it stays as it is.
+    let mut bench = Bench::new(&[(Fault::HoldBus { clocks: 7 }, 10)]);
+    bench.wait_until(20 * SECOND);
+    let air = bench.read("sht-inside");
+    assert!(air.iter().all(|reading| reading.contains('!')), "{air:?}");
+    assert_eq!(bench.devices.bus_clears(), 0);
+}
+
+#[test]
 fn a_co2_sensor_is_ready_one_period_after_its_start() {
     let mut bench = Bench::new(&[]);
     let ready_ms = bench.prepare().expect("the sensor needs time");
@@ -275,11 +341,17 @@ struct Bench {
     results: Results,
     busy: Option<Busy>,
     _simulator: Simulator,
+    _dir: tempfile::TempDir,
 }
 
 impl Bench {
     /// Faults with the second in which they happen.
     fn new(faults: &[(Fault, u64)]) -> Self {
+        Self::of("gateway-simulated.toml", faults)
+    }
+
+    /// One of the shipped examples.
+    fn of(file: &str, faults: &[(Fault, u64)]) -> Self {
         let order = |(fault, at_s): &(Fault, u64)| FaultOrder {
             fault: fault.clone(),
             after_ms: at_s * SECOND,
@@ -306,15 +378,17 @@ impl Bench {
             faults: faults.iter().map(order).collect(),
         })
         .unwrap();
-        let deploy = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../deploy/gateway-simulated.toml"
-        );
-        let text = std::fs::read_to_string(deploy).unwrap();
+        let deploy = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/");
+        let text = std::fs::read_to_string(format!("{deploy}{file}")).unwrap();
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("gateway.toml");
         let address = simulator.bus.to_string();
-        std::fs::write(&path, text.replace("tcp:127.0.0.1:7000", &address)).unwrap();
+        let wire = dir.path().join("w1");
+        simulator.serve_one_wire(&wire).unwrap();
+        let text = text
+            .replace("tcp:127.0.0.1:7000", &address)
+            .replace("./furrow-state/w1", wire.to_str().unwrap());
+        std::fs::write(&path, text).unwrap();
         let settings = Arc::new(Settings::load(&path).unwrap());
         let field = Field::open(&settings, "test").unwrap();
         let busy = Some(field.clock().busy());
@@ -326,6 +400,7 @@ impl Bench {
             results,
             busy,
             _simulator: simulator,
+            _dir: dir,
         }
     }
 
@@ -337,6 +412,17 @@ impl Bench {
 
     /// One job, start to end.
     fn ask(&mut self, job: Job) -> Outcome {
+        loop {
+            let outcome = self.once(job);
+            let Outcome::Later { until_ms } = outcome else {
+                return outcome;
+            };
+            self.wait_until(until_ms);
+        }
+    }
+
+    /// One job, one step.
+    fn once(&mut self, job: Job) -> Outcome {
         let refused = self.devices.submit(job, self.busy.take().unwrap());
         let Done {
             job: answered,

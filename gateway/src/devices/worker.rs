@@ -2,21 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use embedded_hal::delay::DelayNs as _;
+use furrow_drivers::tca9548a::OpenMux;
 use furrow_drivers::{BusFault, Cause, SensorError};
 use tokio::sync::mpsc::Sender;
 
-use super::driver::{Driver, Readings, spread};
+use super::driver::{Driver, Shared, spread};
 use super::queue::{Queue, Queued};
+use super::reading::{self, ATTEMPTS, RETRY_MS, Turn, UnderWay};
 use super::{Done, Job, OPEN_LATE_MS, Outcome};
 use crate::bus::{Busy, Field, FieldDelay, SharedI2c};
 use crate::config::Settings;
 
-/// Attempts at one job: a disturbance passes, a fault does not.
-const ATTEMPTS: u32 = 3;
-/// Pause before another attempt, in milliseconds: a conversion of the slowest sensor.
-const RETRY_MS: u32 = 10;
+/// A stuck bus is clocked this often at most, in milliseconds: a short circuit stays.
+const CLEAR_EVERY_MS: u64 = 10_000;
 
 pub(super) struct Worker {
     pub(super) settings: Arc<Settings>,
@@ -24,11 +25,13 @@ pub(super) struct Worker {
     pub(super) field: Field,
     pub(super) queue: Arc<Queue>,
     pub(super) answers: Sender<Done>,
+    /// How often buses were clocked.
+    pub(super) clears: Arc<AtomicU64>,
 }
 
 impl Worker {
     pub(super) fn run(self) {
-        let mut bench = Bench::new(&self.settings, self.bus, &self.field);
+        let mut bench = Bench::new(&self);
         let clock = self.field.clock();
         let mut held: Option<Busy> = None;
         while let Some(next) = self.queue.pop() {
@@ -65,23 +68,42 @@ impl Worker {
 /// The drivers of one bus.
 struct Bench {
     settings: Arc<Settings>,
+    bus: usize,
     field: Field,
     delay: FieldDelay,
     drivers: BTreeMap<usize, Driver>,
+    under_way: UnderWay,
+    /// When the bus was clocked last, in monotonic milliseconds.
+    cleared_ms: Option<u64>,
+    clears: Arc<AtomicU64>,
 }
 
 impl Bench {
-    fn new(settings: &Arc<Settings>, bus: usize, field: &Field) -> Self {
+    fn new(worker: &Worker) -> Self {
+        let Worker {
+            settings,
+            bus,
+            field,
+            clears,
+            ..
+        } = worker;
         let delay = FieldDelay::new(field.clock().clone());
         let mut drivers = BTreeMap::new();
-        if let Some(settings_of_bus) = settings.buses().get(bus) {
-            let i2c = SharedI2c::new(field.i2c(settings_of_bus.i2c));
+        if let Some(of_bus) = settings.buses().get(*bus) {
+            let i2c = of_bus.i2c.map(|number| SharedI2c::new(field.i2c(number)));
+            let open = OpenMux::default();
+            let shared = Shared {
+                field,
+                bus: of_bus,
+                i2c: i2c.as_ref(),
+                open: &open,
+                delay: &delay,
+            };
             for (index, device) in settings.devices().iter().enumerate() {
-                if device.bus != bus {
+                if device.bus != *bus {
                     continue;
                 }
-                let pulses = |pin| field.pulses(pin);
-                match Driver::new(&device.kind, i2c.clone(), delay.clone(), pulses) {
+                match Driver::new(device, &shared) {
                     Ok(driver) => {
                         drivers.insert(index, driver);
                     }
@@ -94,14 +116,18 @@ impl Bench {
         }
         Self {
             settings: Arc::clone(settings),
+            bus: *bus,
             field: field.clone(),
             delay,
             drivers,
+            under_way: UnderWay::default(),
+            cleared_ms: None,
+            clears: Arc::clone(clears),
         }
     }
 
     fn run(&mut self, job: Job, since_ms: u64) -> Outcome {
-        let waited_ms = self.field.clock().now().mono_ms().saturating_sub(since_ms);
+        let waited_ms = self.now_ms().saturating_sub(since_ms);
         if let Job::Lease { seconds: 1.., .. } = job
             && waited_ms > OPEN_LATE_MS
         {
@@ -112,10 +138,13 @@ impl Bench {
             );
             return failed(&self.settings, job, BusFault::Stuck);
         }
-        match self.attempt(job) {
-            Some(outcome) => outcome,
-            None => failed(&self.settings, job, BusFault::Other),
+        let outcome = self
+            .attempt(job)
+            .unwrap_or_else(|| failed(&self.settings, job, BusFault::Other));
+        if is_stuck(&outcome) {
+            self.clear_bus();
         }
+        outcome
     }
 
     /// `None` for a device that has no driver.
@@ -129,11 +158,24 @@ impl Bench {
                 let prepared = retry(&mut delay, |delay| driver.prepare(&clock, delay));
                 Some(Outcome::Prepared(prepared))
             }
-            Job::Read { device, .. } => {
+            Job::Read { device, tick_ms } => {
                 let driver = self.drivers.get_mut(&device)?;
-                Some(Outcome::Readings(read(&mut delay, |delay| {
-                    driver.read(&clock, delay)
-                })))
+                let channels = self.settings.devices().get(device)?.channels.len();
+                let now_ms = || clock.now().mono_ms();
+                let turn = self
+                    .under_way
+                    .step(device, tick_ms, driver, channels, now_ms);
+                Some(match turn {
+                    Turn::Later { until_ms } => Outcome::Later { until_ms },
+                    Turn::Again { until_ms, stuck } => {
+                        if stuck {
+                            // Else the next attempt would find it as it is.
+                            self.clear_bus();
+                        }
+                        Outcome::Later { until_ms }
+                    }
+                    Turn::Readings(readings) => Outcome::Readings(readings),
+                })
             }
             Job::Lease { zone, seconds } => {
                 let zone = zones.get(zone)?;
@@ -156,6 +198,39 @@ impl Bench {
             }
         }
     }
+
+    /// Clocks the bus free, where its lines are configured, not too often.
+    fn clear_bus(&mut self) {
+        let Some(bus) = self.settings.buses().get(self.bus) else {
+            return;
+        };
+        let now_ms = self.now_ms();
+        let recent = |at_ms: u64| now_ms.saturating_sub(at_ms) < CLEAR_EVERY_MS;
+        if self.cleared_ms.is_some_and(recent) {
+            return;
+        }
+        let Some(pins) = bus.clear else { return };
+        self.cleared_ms = Some(now_ms);
+        self.clears.fetch_add(1, Ordering::Relaxed);
+        let cleared = self.field.clear_bus(pins, &mut self.delay);
+        tracing::warn!(bus = %bus.id, ?cleared, "the bus was stuck and got clocks");
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.field.clock().now().mono_ms()
+    }
+}
+
+/// Whether a job found its bus stuck.
+fn is_stuck(outcome: &Outcome) -> bool {
+    let stuck = |error: &SensorError| error.cause == Cause::Bus(BusFault::Stuck);
+    match outcome {
+        Outcome::Later { .. } => false,
+        Outcome::Prepared(outcome) => outcome.as_ref().is_err_and(stuck),
+        Outcome::Readings(readings) => reading::is_stuck(readings),
+        Outcome::Lease(outcome) | Outcome::Cleared(outcome) => outcome.as_ref().is_err_and(stuck),
+        Outcome::Status(outcome) => outcome.as_ref().is_err_and(stuck),
+    }
 }
 
 /// Tries again while the failure may be a disturbance.
@@ -168,35 +243,13 @@ fn retry<T>(
         match &outcome {
             Err(error) if error.is_transient() => {
                 tracing::debug!(error = %error, cause = %error.cause, "bus disturbed, trying again");
-                delay.delay_ms(RETRY_MS);
+                delay.delay_ms(u32::try_from(RETRY_MS).unwrap_or(u32::MAX));
                 outcome = attempt(delay);
             }
             Ok(_) | Err(_) => break,
         }
     }
     outcome
-}
-
-/// As [`retry`], for all channels of a device: what came good the first time stays.
-fn read(delay: &mut FieldDelay, mut attempt: impl FnMut(&mut FieldDelay) -> Readings) -> Readings {
-    let disturbed = |readings: &Readings| {
-        readings
-            .iter()
-            .any(|reading| reading.as_ref().is_err_and(SensorError::is_transient))
-    };
-    let mut readings = attempt(delay);
-    for _ in 1..ATTEMPTS {
-        if !disturbed(&readings) {
-            break;
-        }
-        delay.delay_ms(RETRY_MS);
-        for (kept, again) in readings.iter_mut().zip(attempt(delay)) {
-            if kept.is_err() {
-                *kept = again;
-            }
-        }
-    }
-    readings
 }
 
 /// The answer to a job whose bus could not be asked.

@@ -2,7 +2,8 @@
 //!
 //! A job holds simulated time still while it waits in a worker's queue, and the job before it may
 //! need simulated time to pass: a sensor's conversion. So what waits, waits here, without a token.
-//! Valves go before readings.
+//! Valves go before readings. A reading whose device needs time waits here, too, and its bus serves
+//! others meanwhile.
 
 use std::collections::VecDeque;
 
@@ -17,6 +18,8 @@ const URGENT_MAX: usize = 64;
 #[derive(Debug)]
 pub struct Dispatch {
     buses: Vec<Bus>,
+    /// Readings that go on later; at most one a device.
+    later: Vec<(u64, Job)>,
     bus_of_device: Vec<usize>,
     controller_of_zone: Vec<usize>,
 }
@@ -43,6 +46,7 @@ impl Dispatch {
     pub fn new(settings: &Settings) -> Self {
         Dispatch {
             buses: settings.buses().iter().map(|_| Bus::default()).collect(),
+            later: Vec::new(),
             bus_of_device: settings.devices().iter().map(|device| device.bus).collect(),
             controller_of_zone: settings
                 .zones()
@@ -73,6 +77,23 @@ impl Dispatch {
         let index = self.bus_of(job)?;
         self.buses.get_mut(index)?.in_hand = false;
         self.next(index, now_ms)
+    }
+
+    /// A reading goes on at `until_ms`.
+    pub fn later(&mut self, job: Job, until_ms: u64) {
+        self.later.push((until_ms, job));
+    }
+
+    /// A reading that goes on now; to be called until there is none.
+    pub fn poll_later(&mut self, now_ms: u64) -> Option<Job> {
+        let due = self.later.iter().position(|(until, _)| *until <= now_ms)?;
+        Some(self.later.remove(due).1)
+    }
+
+    /// When the next reading goes on.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<u64> {
+        self.later.iter().map(|(until_ms, _)| *until_ms).min()
     }
 
     fn next(&mut self, index: usize, now_ms: u64) -> Option<Turn> {
@@ -112,6 +133,7 @@ mod tests {
         let buses = vec![Bus::default(), Bus::default()];
         Dispatch {
             buses,
+            later: Vec::new(),
             bus_of_device: vec![0, 0, 1],
             controller_of_zone: vec![1, 2],
         }
@@ -133,6 +155,27 @@ mod tests {
         assert_eq!(dispatch.done(read(0), 0), Some(Turn::Submit(status(0))));
         assert_eq!(dispatch.done(status(0), 0), Some(Turn::Submit(read(1))));
         assert_eq!(dispatch.done(read(1), 0), None);
+    }
+
+    #[test]
+    fn a_reading_that_needs_time_leaves_its_bus_to_others() {
+        let mut dispatch = dispatch();
+        let read = |device| Job::Read { device, tick_ms: 0 };
+        assert_eq!(dispatch.push(read(0), 0), Some(Turn::Submit(read(0))));
+        dispatch.push(read(1), 0);
+        // The conversion takes 900 ms; the other device is read at once.
+        dispatch.later(read(0), 900);
+        assert_eq!(dispatch.done(read(0), 1), Some(Turn::Submit(read(1))));
+        dispatch.later(read(1), 16);
+        assert_eq!(dispatch.done(read(1), 2), None);
+        assert_eq!(dispatch.poll_timeout(), Some(16));
+        assert_eq!(dispatch.poll_later(15), None);
+        assert_eq!(dispatch.poll_later(900), Some(read(0)));
+        assert_eq!(dispatch.poll_later(900), Some(read(1)));
+        assert_eq!(
+            (dispatch.poll_later(900), dispatch.poll_timeout()),
+            (None, None)
+        );
     }
 
     #[test]

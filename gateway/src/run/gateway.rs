@@ -43,7 +43,7 @@ pub struct Gateway {
     pub(super) fill: Fill,
     offers: Offers,
     dispatch: Dispatch,
-    devices: Devices,
+    pub(super) devices: Devices,
     pub(super) journal: JournalThread,
     pub(super) field: FieldClock,
     pub(super) catalog: CatalogHash,
@@ -168,6 +168,9 @@ impl Gateway {
                 let ready = FieldMs(ready.max(now.mono_ms()));
                 self.sampling.handle_prepared(device, ready);
             }
+            (Job::Read { .. }, Outcome::Later { until_ms }) => {
+                self.dispatch.later(job, *until_ms);
+            }
             (Job::Read { device, tick_ms }, Outcome::Readings(readings)) => {
                 let told = self
                     .sampling
@@ -264,6 +267,9 @@ impl Gateway {
         }
         self.retry_early();
         self.execute_watering();
+        while let Some(job) = self.dispatch.poll_later(at.0) {
+            self.submit(job);
+        }
         if !self.stopping {
             while let Some(tick) = self.sampling.poll_tick(at) {
                 let job = Job::Read {
@@ -300,7 +306,8 @@ impl Gateway {
             self.sampling.poll_timeout().0
         };
         let send = self.delivery.outbox.poll_field_timeout(self.field_ms());
-        [Some(water), Some(sampling), send.map(|at| at.0)]
+        let later = self.dispatch.poll_timeout();
+        [Some(water), Some(sampling), later, send.map(|at| at.0)]
             .into_iter()
             .flatten()
             .min()
@@ -345,7 +352,10 @@ impl Gateway {
     /// What is sampled goes into a last batch, and nothing waits for company any more.
     pub fn handle_last_batch(&mut self) {
         self.stopping = true;
-        if let Some(cut) = self.sampling.cut_rest(self.field_ms()) {
+        if let Some(cut) = self
+            .sampling
+            .cut_rest(self.field_ms(), self.clock.offset_ms())
+        {
             self.records.batch(cut, self.catalog, &mut self.clock);
         }
         self.delivery.outbox.handle_flush();

@@ -1,5 +1,6 @@
 //! What the gateway tells of itself: the birth for ingest, status and journal for people.
 
+use furrow_gateway_core::FieldMs;
 use furrow_gateway_core::outbox::Held;
 use furrow_irrigation::{Phase, ZoneIndex};
 use furrow_wire::ack::MAX_STREAMS;
@@ -24,6 +25,23 @@ pub fn catalog(settings: &Settings) -> Catalog {
         address: device.address().map(u16::from),
         name: device.name.clone(),
     });
+    let calculated = settings.derived().iter().map(|one| CatalogDevice {
+        id: one.id.clone(),
+        kind: format!("derived-{}", one.kind()),
+        bus: String::new(),
+        address: None,
+        name: one.name.clone(),
+    });
+    let of_derived = settings.derived().iter().flat_map(|one| {
+        one.channels.iter().map(|channel| CatalogChannel {
+            device: one.id.clone(),
+            channel: channel.name.clone(),
+            unit: channel.unit.clone(),
+            exponent: channel.exponent,
+            interval_ms: u32::try_from(one.every.as_millis()).unwrap_or(u32::MAX),
+            name: channel.label.clone(),
+        })
+    });
     let channels = settings
         .channels()
         .map(|(_, device, channel)| CatalogChannel {
@@ -46,8 +64,8 @@ pub fn catalog(settings: &Settings) -> Catalog {
         greenhouse: settings.gateway().greenhouse.clone(),
         greenhouse_name: settings.gateway().greenhouse_name.clone(),
         software: env!("CARGO_PKG_VERSION").to_owned(),
-        devices: devices.collect(),
-        channels: channels.collect(),
+        devices: devices.chain(calculated).collect(),
+        channels: channels.chain(of_derived).collect(),
         zones: zones.collect(),
     }
 }
@@ -100,6 +118,11 @@ pub fn status(gateway: &Gateway, now: FieldTime) -> Value {
         .filter_map(|device| settings.devices().get(device))
         .map(|device| device.id.as_str())
         .collect();
+    let pausing = gateway.sampling.pausing(FieldMs(now.mono_ms()));
+    let pausing = pausing.filter_map(|(device, until)| {
+        let id = &settings.devices().get(device)?.id;
+        Some(json!({ "id": id, "left_ms": until.since(FieldMs(now.mono_ms())) }))
+    });
     let zones = settings.zones().iter().enumerate().map(|(index, zone)| {
         let view = gateway.watering.view(ZoneIndex(index), now);
         json!({
@@ -124,6 +147,8 @@ pub fn status(gateway: &Gateway, now: FieldTime) -> Value {
         "clock": gateway.clock.state(),
         "link": if gateway.delivery.link.is_up() { "up" } else { "down" },
         "faulty_devices": faulty,
+        "pausing_devices": pausing.collect::<Vec<_>>(),
+        "bus_clears": gateway.devices.bus_clears(),
         "unjournalled_readings": gateway.sampling.unjournalled(),
         "missed_ticks": gateway.sampling.missed(),
         "late_samples": gateway.sampling.late(),

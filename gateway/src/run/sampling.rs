@@ -4,12 +4,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use furrow_drivers::{Cause, SensorError};
+use furrow_gateway_core::backoff::Backoff;
 use furrow_gateway_core::batch::{BatchBuilder, Cut};
+use furrow_gateway_core::derived::Derived;
 use furrow_gateway_core::health::{Change, Health};
 use furrow_gateway_core::quality::{Checks, Reading, limits_of};
 use furrow_gateway_core::schedule::{Schedule, Tick, next_aligned};
 use furrow_gateway_core::{FieldMs, clock};
 use furrow_wire::{Decimal, EventKind};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use crate::config::Settings;
 
@@ -24,6 +28,7 @@ pub struct Sampling {
     batch: BatchBuilder,
     devices: Vec<Device>,
     checks: Vec<Checks>,
+    derived: Derived,
     commit_interval_ms: u64,
     commit_at: FieldMs,
     /// What is worth telling of devices that hang; at most one each.
@@ -35,6 +40,7 @@ struct Device {
     /// Its channels in the catalog.
     first_channel: u16,
     health: Health,
+    backoff: Backoff,
     /// The tick whose reading is under way.
     under_way: Option<FieldMs>,
 }
@@ -54,7 +60,16 @@ impl Sampling {
             device.map_or(u32::MAX, |device| millis(device.every))
         };
         let intervals: Vec<u32> = (0..settings.devices().len()).map(every).collect();
-        let of_channels: Vec<u32> = settings.channels().map(|(at, _, _)| every(at)).collect();
+        let of_derived = settings
+            .derived()
+            .iter()
+            .flat_map(|one| one.channels.iter().map(|_| millis(one.every)));
+        let of_channels: Vec<u32> = settings
+            .channels()
+            .map(|(at, _, _)| every(at))
+            .chain(of_derived)
+            .collect();
+        let plans = settings.derived().iter().map(|one| one.plan.clone());
         let checks = settings
             .channels()
             .map(|(_, _, channel)| Checks::new(limits_of(channel.name.as_str()), channel.exponent));
@@ -66,6 +81,7 @@ impl Sampling {
             Device {
                 first_channel: first,
                 health: Health::default(),
+                backoff: Backoff::default(),
                 under_way: None,
             }
         });
@@ -75,6 +91,7 @@ impl Sampling {
             batch: BatchBuilder::new(&of_channels, now),
             devices: devices.collect(),
             checks: checks.collect(),
+            derived: Derived::new(plans.collect()),
             commit_interval_ms,
             commit_at: next_aligned(now.plus(1), commit_interval_ms, offset_ms),
             settings: Arc::clone(settings),
@@ -96,11 +113,17 @@ impl Sampling {
 
     /// The next device to read.
     pub fn poll_tick(&mut self, now: FieldMs) -> Option<Tick> {
-        let tick = self.schedule.poll_tick(now)?;
-        if let Some(device) = self.devices.get_mut(tick.device) {
-            device.under_way = Some(tick.at);
+        loop {
+            let tick = self.schedule.poll_tick(now)?;
+            let device = self.devices.get_mut(tick.device)?;
+            if !device.backoff.is_pausing(tick.at) {
+                device.under_way = Some(tick.at);
+                return Some(tick);
+            }
+            // Its bus is left to the others; the sample is missing all the same.
+            self.schedule.handle_done(tick.device);
+            self.fail(tick.device, tick.at);
         }
-        Some(tick)
     }
 
     /// A device answered; gives what is worth telling.
@@ -126,6 +149,7 @@ impl Sampling {
             if let Some(checks) = self.checks.get_mut(usize::from(channel_index)) {
                 let sample = checks.handle_reading(reading, at);
                 self.batch.handle_sample(channel_index, at, sample);
+                self.derived.handle_sample(channel_index, at, sample);
             }
         }
         let fault = readings
@@ -134,8 +158,14 @@ impl Sampling {
             .then(|| fault_text(readings))
             .flatten();
         let change = match &fault {
-            Some(_) => device.health.handle_failed(),
-            None => device.health.handle_good(),
+            Some(_) => {
+                device.backoff.handle_failed(at);
+                device.health.handle_failed()
+            }
+            None => {
+                device.backoff.handle_good();
+                device.health.handle_good()
+            }
         };
         change.map(|change| match change {
             Change::Fault => EventKind::DeviceFault {
@@ -187,6 +217,7 @@ impl Sampling {
             }
             self.give_up(self.commit_at);
         }
+        self.derive(self.commit_at, offset_ms);
         let cut = self.batch.cut(self.commit_at);
         if self.batch.from() >= self.commit_at {
             self.plan_commit(now, offset_ms);
@@ -201,8 +232,9 @@ impl Sampling {
     }
 
     /// Cuts what there is: the process is about to end.
-    pub fn cut_rest(&mut self, now: FieldMs) -> Option<Cut> {
+    pub fn cut_rest(&mut self, now: FieldMs, offset_ms: Option<i64>) -> Option<Cut> {
         self.give_up(now.plus(1));
+        self.derive(now.plus(1), offset_ms);
         self.batch.cut(now.plus(1))
     }
 
@@ -230,6 +262,16 @@ impl Sampling {
         devices
             .filter(|(_, device)| device.health.is_faulty())
             .map(|(index, _)| index)
+    }
+
+    /// Devices that are left alone because they keep failing, with the time when they are asked
+    /// again.
+    pub fn pausing(&self, now: FieldMs) -> impl Iterator<Item = (usize, FieldMs)> {
+        let devices = self.devices.iter().enumerate();
+        devices.filter_map(move |(index, device)| {
+            let until = device.backoff.until()?;
+            device.backoff.is_pausing(now).then_some((index, until))
+        })
     }
 
     /// Whether a reading is under way.
@@ -263,6 +305,7 @@ impl Sampling {
                 continue;
             };
             device.under_way = None;
+            device.backoff.handle_failed(at);
             let Some(settings) = self.settings.devices().get(index) else {
                 continue;
             };
@@ -274,16 +317,42 @@ impl Sampling {
                     text,
                 });
             }
-            let first = usize::from(device.first_channel);
-            for channel in first..first + settings.channels.len() {
-                if let Some(checks) = self.checks.get_mut(channel) {
-                    let sample = checks.handle_reading(Reading::Failed, at);
-                    let channel = u16::try_from(channel).unwrap_or(u16::MAX);
-                    self.batch.handle_sample(channel, at, sample);
-                }
+            self.fail(index, at);
+        }
+    }
+
+    /// All channels of a device failed at a tick.
+    fn fail(&mut self, index: usize, at: FieldMs) {
+        let Some(device) = self.devices.get(index) else {
+            return;
+        };
+        let settings = self.settings.devices().get(index);
+        let channels = settings.map_or(0, |settings| settings.channels.len());
+        for channel in (device.first_channel..).take(channels) {
+            if let Some(checks) = self.checks.get_mut(usize::from(channel)) {
+                let sample = checks.handle_reading(Reading::Failed, at);
+                self.batch.handle_sample(channel, at, sample);
+                self.derived.handle_sample(channel, at, sample);
             }
         }
     }
+
+    /// What follows from the samples before `to`.
+    fn derive(&mut self, to: FieldMs, offset_ms: Option<i64>) {
+        let time_zone = &self.settings.gateway().time_zone;
+        let day_of = |at: FieldMs| local_day(at, offset_ms?, time_zone);
+        for (channel, at, sample) in self.derived.poll(to, &day_of) {
+            self.batch.handle_sample(channel, at, sample);
+        }
+    }
+}
+
+/// The local day of a moment, in days since 1970.
+fn local_day(at: FieldMs, offset_ms: i64, time_zone: &TimeZone) -> Option<i64> {
+    let unix_ms = offset_ms.saturating_add_unsigned(at.0);
+    let time = Timestamp::from_millisecond(unix_ms).ok()?;
+    let ahead_s = time_zone.to_offset(time).seconds();
+    Some((unix_ms.div_euclid(1_000) + i64::from(ahead_s)).div_euclid(86_400))
 }
 
 /// What a driver gave, as the core sees it, in steps of the channel.
@@ -306,6 +375,10 @@ fn reading_of(reading: &Result<Decimal, SensorError>, exponent: i8) -> Reading {
             | Cause::BrokenWire { .. }
             | Cause::ShortCircuit { .. }
             | Cause::NotTaken { .. }
+            | Cause::PowerOn
+            | Cause::Status { .. }
+            | Cause::NoNumber { .. }
+            | Cause::Unsteady { .. }
             | Cause::Refused(_) => Reading::Failed,
         },
     }

@@ -144,6 +144,7 @@ impl Watering {
                 | Job::Status { .. }
                 | Job::ClearFlags { .. },
                 Outcome::Prepared(_)
+                | Outcome::Later { .. }
                 | Outcome::Readings(_)
                 | Outcome::Lease(_)
                 | Outcome::Status(_)

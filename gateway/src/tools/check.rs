@@ -60,29 +60,60 @@ fn summary(settings: &Settings) -> String {
 fn describe(settings: &Settings, text: &mut String) -> std::fmt::Result {
     for bus in settings.buses() {
         let behind = match &bus.kind {
-            BusKind::Pi => format!("/dev/i2c-{}", bus.i2c),
-            BusKind::Simulated { address } => format!("I2C {} at {address}", bus.i2c),
+            BusKind::Pi => format!("/dev/i2c-{}", bus.i2c.unwrap_or_default()),
+            BusKind::Simulated { address } => {
+                format!("I2C {} at {address}", bus.i2c.unwrap_or_default())
+            }
+            BusKind::OneWire { root } => root.display().to_string(),
         };
-        writeln!(text, "bus       {}: {behind}", bus.id)?;
+        let clear = bus.clear.map_or_else(String::new, |pins| {
+            format!(", cleared over GPIO {} and {}", pins.scl, pins.sda)
+        });
+        writeln!(text, "bus       {}: {behind}{clear}", bus.id)?;
     }
     for device in settings.devices() {
         let bus = settings
             .buses()
             .get(device.bus)
             .map_or("?", |bus| bus.id.as_str());
-        let address = device
-            .address()
-            .map_or_else(String::new, |at| format!(" at {at:#04x}"));
+        let place = device.place();
         let kind = device.kind.name();
         let channels: Vec<&str> = device.channels.iter().map(|c| c.name.as_str()).collect();
         writeln!(
             text,
-            "device    {}: {kind}{address} on {bus}, every {} s: {}",
+            "device    {}: {kind} at {place} on {bus}, every {} s: {}",
             device.id,
             device.every.as_secs_f64(),
             channels.join(", "),
         )?;
     }
+    for one in settings.derived() {
+        let channels: Vec<&str> = one.channels.iter().map(|c| c.name.as_str()).collect();
+        writeln!(
+            text,
+            "derived   {}: {}, every {} s: {}",
+            one.id,
+            one.kind(),
+            one.every.as_secs_f64(),
+            channels.join(", "),
+        )?;
+    }
+    zones(settings, text)?;
+    let derived: usize = settings
+        .derived()
+        .iter()
+        .map(|one| one.channels.len())
+        .sum();
+    writeln!(
+        text,
+        "in all    {} devices, {} channels, {} zones",
+        settings.devices().len(),
+        settings.channels().count() + derived,
+        settings.zones().len(),
+    )
+}
+
+fn zones(settings: &Settings, text: &mut String) -> std::fmt::Result {
     for zone in settings.zones() {
         let controller = settings
             .devices()
@@ -116,13 +147,7 @@ fn describe(settings: &Settings, text: &mut String) -> std::fmt::Result {
             zone.plan.daily_limit_ms() / 60_000,
         )?;
     }
-    writeln!(
-        text,
-        "in all    {} devices, {} channels, {} zones",
-        settings.devices().len(),
-        settings.channels().count(),
-        settings.zones().len(),
-    )
+    Ok(())
 }
 
 #[cfg(test)]
@@ -146,7 +171,7 @@ device    sht-inside: sht4x at 0x44 on main, every 10 s: air_temperature, relati
 device    sht-outside: sht4x at 0x45 on main, every 10 s: air_temperature, relative_humidity
 device    co2: scd4x at 0x62 on main, every 10 s: co2, air_temperature, relative_humidity
 device    analog: ads1115 at 0x48 on main, every 10 s: global_radiation, tank_level, soil_moisture_index
-device    flow: flow-meter on main, every 10 s: water_volume, water_flow
+device    flow: flow-meter at GPIO 17 on main, every 10 s: water_volume, water_flow
 device    drip: drip-controller at 0x2c on valves, every 10 s: water_volume, zones_open
 zone      zone-1 (Luống 1): output 1 of drip, at most 30 min a run and 120 min a day; 06:00 for 600 s, 15:30 for 480 s
 zone      zone-2 (Luống 2): output 2 of drip, at most 30 min a run and 120 min a day; 06:15 for 600 s

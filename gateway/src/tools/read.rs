@@ -93,6 +93,7 @@ fn read_all(settings: &Arc<Settings>) -> Result<Vec<Row>, ReadError> {
         Outcome::Prepared(Ok(ready)) => *ready,
         // Shows again when it is read.
         Outcome::Prepared(Err(_))
+        | Outcome::Later { .. }
         | Outcome::Readings(_)
         | Outcome::Lease(_)
         | Outcome::Status(_)
@@ -134,16 +135,38 @@ fn ask(
         }
     }
     let mut token = Some(busy);
-    while waiting > 0 {
-        drop(token.take());
-        let Some(done) = results.blocking_recv() else {
-            break;
+    let mut later: Vec<(u64, Job)> = Vec::new();
+    loop {
+        while waiting > 0 {
+            drop(token.take());
+            let Some(done) = results.blocking_recv() else {
+                waiting = 0;
+                break;
+            };
+            waiting = waiting.saturating_sub(1);
+            token = Some(done.busy);
+            if let Outcome::Later { until_ms } = done.outcome {
+                later.push((until_ms, done.job));
+            } else {
+                answers.push((done.job, done.outcome));
+            }
+        }
+        // Conversions run side by side; the earliest is fetched first.
+        let busy = token.take().unwrap_or_else(|| devices.clock().busy());
+        let Some(place) = (0..later.len()).min_by_key(|place| later.get(*place).map(|l| l.0))
+        else {
+            return (answers, busy);
         };
-        waiting = waiting.saturating_sub(1);
-        token = Some(done.busy);
-        answers.push((done.job, done.outcome));
+        let (until_ms, job) = later.swap_remove(place);
+        let busy = devices
+            .clock()
+            .wait_until(until_ms.saturating_mul(1_000_000), busy);
+        token = Some(devices.clock().busy());
+        match devices.submit(job, busy) {
+            Some(done) => answers.push((done.job, done.outcome)),
+            None => waiting = 1,
+        }
     }
-    (answers, token.unwrap_or_else(|| devices.clock().busy()))
 }
 
 fn rows(settings: &Settings, done: &[(Job, Outcome)]) -> Vec<Row> {

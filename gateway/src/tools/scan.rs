@@ -1,50 +1,44 @@
-//! `scan`: what answers on the buses?
+//! `scan`: what answers on the buses, and what does it say it is?
+
+mod identify;
 
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::process::ExitCode;
 
+use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::{ErrorKind, I2c};
+use furrow_drivers::tca9548a;
 use serde::Serialize;
 
+use self::identify::{Asked, Identity};
 use super::table::table;
 use super::{EXIT_FAILURE, load, print};
-use crate::bus::Field;
-use crate::config::Settings;
+use crate::bus::{Field, FieldDelay, one_wire_ids};
+use crate::config::{BusKind, DeviceSettings, KINDS, Settings};
 
 /// Addresses that the I2C specification leaves to devices.
 const ADDRESSES: RangeInclusive<u8> = 0x08..=0x77;
 /// Here an empty write could change an EEPROM, so one byte is read instead, as `i2cdetect` does.
 const READ_INSTEAD: [RangeInclusive<u8>; 2] = [0x30..=0x37, 0x50..=0x5F];
 
-/// What sits at which address. Chips that share an address can't share a bus.
-const KNOWN: [(RangeInclusive<u8>, &str); 20] = [
+/// Parts at which addresses that can't be configured here, or share them with others.
+const OTHERS: [(RangeInclusive<u8>, &str); 8] = [
     (0x10..=0x10, "VEML7700 light"),
-    (0x20..=0x27, "MCP23017 or PCF8574 expander"),
-    (0x23..=0x23, "BH1750 light"),
     (0x29..=0x29, "TSL2591 light"),
-    (0x2C..=0x2F, "drip controller"),
-    (0x38..=0x3F, "PCF8574A expander"),
-    (0x40..=0x4F, "INA219 or INA226 power"),
-    (0x44..=0x46, "SHT4x or SHT3x temperature and humidity"),
-    (0x48..=0x4B, "ADS1115 analog inputs"),
-    (0x5C..=0x5C, "BH1750 light"),
-    (0x61..=0x61, "SCD30 carbon dioxide"),
+    (0x40..=0x4F, "INA226 power"),
     (0x61..=0x61, "EZO-DO probe"),
-    (0x62..=0x62, "SCD4x carbon dioxide"),
     (0x62..=0x62, "EZO-ORP probe"),
-    (0x63..=0x63, "EZO-pH probe"),
-    (0x64..=0x64, "EZO-EC probe"),
     (0x68..=0x68, "real-time clock"),
     (0x70..=0x77, "TCA9548A multiplexer"),
-    (0x76..=0x77, "BME280 pressure"),
     (0x77..=0x77, "BMP180 pressure"),
 ];
 
-/// Show what answers on each I2C bus, what it could be, and what is configured there
+/// Show what answers on each bus, what it says it is, what it could be, and what is configured there
 ///
-/// Asks every address without writing data. Run it while the gateway is stopped, or accept that a
-/// reading of the gateway may be disturbed.
+/// Asks every address, also behind multiplexers, and reads serial numbers and identities; outputs and
+/// stored settings stay as they are. Stop the gateway before: a reading of it may be disturbed, and
+/// behind a multiplexer it could come from another channel.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     furrow-gateway scan\n  \
@@ -55,12 +49,23 @@ pub struct Scan {
     json: bool,
 }
 
-/// One address of one bus.
+/// One place of one bus.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 struct Found {
     bus: String,
-    address: u8,
+    /// On I2C.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    address: Option<u8>,
+    /// Multiplexer and channel that it sits behind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    behind: Option<(u8, u8)>,
+    /// On 1-Wire.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rom: Option<String>,
     answers: bool,
+    /// What it says it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity: Option<String>,
     configured: Vec<String>,
     could_be: Vec<&'static str>,
     note: &'static str,
@@ -94,17 +99,8 @@ impl Scan {
                 return ExitCode::from(EXIT_FAILURE);
             }
         };
-        let busy = field.clock().busy();
-        let mut report = Report::default();
-        for (index, bus) in settings.buses().iter().enumerate() {
-            let mut i2c = field.i2c(bus.i2c);
-            scan(
-                &settings,
-                index,
-                |address| probe(&mut i2c, address),
-                &mut report,
-            );
-        }
+        let delay = FieldDelay::new(field.clock().clone());
+        let (report, busy) = delay.carry(field.clock().busy(), || all(&settings, &field, &delay));
         drop(busy);
         if self.json {
             print::line(serde_json::to_string_pretty(&report).expect("texts and numbers"));
@@ -132,74 +128,233 @@ fn probe<B: I2c<Error = ErrorKind>>(bus: &mut B, address: u8) -> Result<bool, Er
     }
 }
 
-fn scan(
-    settings: &Settings,
-    bus: usize,
-    mut probe: impl FnMut(u8) -> Result<bool, ErrorKind>,
-    report: &mut Report,
-) {
-    let name = settings.buses().get(bus).map_or("?", |bus| bus.id.as_str());
-    let before = report.found.len();
-    for address in ADDRESSES {
-        let configured: Vec<String> = settings
+fn all(settings: &Settings, field: &Field, delay: &FieldDelay) -> Report {
+    let mut report = Report::default();
+    for (index, bus) in settings.buses().iter().enumerate() {
+        if let Some(number) = bus.i2c {
+            let mut i2c = field.i2c(number);
+            let mut delay = delay.clone();
+            Scanner::new(settings, index, &mut i2c, &mut delay).run(&mut report);
+        }
+        if let BusKind::OneWire { root } = &bus.kind {
+            one_wire(settings, index, one_wire_ids(root), &mut report);
+        }
+    }
+    report
+}
+
+/// One I2C bus.
+struct Scanner<'a, B, D> {
+    settings: &'a Settings,
+    index: usize,
+    bus: &'a mut B,
+    delay: &'a mut D,
+    found: Vec<Found>,
+}
+
+impl<'a, B: I2c<Error = ErrorKind>, D: DelayNs> Scanner<'a, B, D> {
+    fn new(settings: &'a Settings, index: usize, bus: &'a mut B, delay: &'a mut D) -> Self {
+        Self {
+            settings,
+            index,
+            bus,
+            delay,
+            found: Vec::new(),
+        }
+    }
+
+    fn run(mut self, report: &mut Report) {
+        match self.scan() {
+            Ok(()) => report.found.append(&mut self.found),
+            Err((address, error)) => {
+                let bus = bus_name(self.settings, self.index);
+                let problem = format!("{address:#04x}: {error}");
+                report.broken.push(Broken { bus, problem });
+            }
+        }
+    }
+
+    /// First what is on the bus itself, then what is behind each multiplexer.
+    fn scan(&mut self) -> Result<(), (u8, ErrorKind)> {
+        let (mut here, mut muxes) = (Vec::new(), Vec::new());
+        for address in ADDRESSES {
+            let answers = probe(self.bus, address).map_err(|error| (address, error))?;
+            let identity = if answers {
+                self.identify(address)
+            } else {
+                None
+            };
+            if answers {
+                here.push(address);
+            }
+            if identity.as_ref().is_some_and(|identity| identity.is_mux) {
+                muxes.push(address);
+            }
+            self.note(address, None, answers, identity);
+        }
+        for mux in muxes {
+            for channel in 0..tca9548a::CHANNELS {
+                let opened = self.bus.write(mux, &[1 << channel]);
+                opened.map_err(|error| (mux, error))?;
+                // What answers with all channels closed is not behind one.
+                for address in ADDRESSES.filter(|address| !here.contains(address)) {
+                    let answers = probe(self.bus, address).map_err(|error| (address, error))?;
+                    let identity = if answers {
+                        self.identify(address)
+                    } else {
+                        None
+                    };
+                    self.note(address, Some((mux, channel)), answers, identity);
+                }
+            }
+            self.bus.write(mux, &[0]).map_err(|error| (mux, error))?;
+        }
+        Ok(())
+    }
+
+    fn identify(&mut self, address: u8) -> Option<Identity> {
+        let mut asked = Asked {
+            bus: &mut *self.bus,
+            delay: &mut *self.delay,
+            address,
+        };
+        asked.identify()
+    }
+
+    fn note(
+        &mut self,
+        address: u8,
+        behind: Option<(u8, u8)>,
+        answers: bool,
+        identity: Option<Identity>,
+    ) {
+        let here: Vec<&DeviceSettings> = self
+            .settings
             .devices()
             .iter()
-            .filter(|device| device.bus == bus && device.address() == Some(address))
-            .map(|device| format!("{} ({})", device.id, device.kind.name()))
+            .filter(|device| {
+                let route = device.route.map(|route| (route.mux, route.channel));
+                device.bus == self.index && device.address() == Some(address) && route == behind
+            })
             .collect();
-        let answers = match probe(address) {
-            Ok(answers) => answers,
-            Err(error) => {
-                let problem = format!("{address:#04x}: {error}");
-                report.found.truncate(before);
-                report.broken.push(Broken {
-                    bus: name.to_owned(),
-                    problem,
-                });
-                return;
-            }
-        };
-        if !answers && configured.is_empty() {
-            continue;
+        let is_used_mux = self.settings.devices().iter().any(|device| {
+            let mux = device.route.map(|route| route.mux);
+            device.bus == self.index && mux == Some(address)
+        });
+        if !answers && here.is_empty() {
+            return;
         }
-        let note = match (answers, configured.is_empty()) {
+        let kind = identity.as_ref().and_then(|identity| identity.kind);
+        let is_mux = identity.as_ref().is_some_and(|identity| identity.is_mux);
+        let differs =
+            |device: &&DeviceSettings| identity.is_some() && kind != Some(device.kind.name());
+        let note = match (answers, here.is_empty()) {
+            (true, true) if is_mux && is_used_mux => "",
+            (true, true) if is_mux => "nothing behind it is configured",
             (true, true) => "not configured",
             (false, _) => "does not answer",
+            (true, false) if here.iter().any(differs) => "another part than configured",
             (true, false) => "",
         };
-        let could_be = could_be(address);
-        let bus = name.to_owned();
-        report.found.push(Found {
-            bus,
-            address,
+        self.found.push(Found {
+            bus: bus_name(self.settings, self.index),
+            address: Some(address),
+            behind,
+            rom: None,
             answers,
-            configured,
-            could_be,
+            // Known for sure: nothing else is possible.
+            could_be: match &identity {
+                Some(_) => Vec::new(),
+                None => could_be(address),
+            },
+            identity: identity.map(|identity| identity.text),
+            configured: here.into_iter().map(shown).collect(),
             note,
         });
     }
 }
 
-fn could_be(address: u8) -> Vec<&'static str> {
-    KNOWN
+/// The kernel's 1-Wire sensors, and those that are configured.
+fn one_wire(
+    settings: &Settings,
+    index: usize,
+    ids: std::io::Result<Vec<String>>,
+    report: &mut Report,
+) {
+    let bus = bus_name(settings, index);
+    let ids = match ids {
+        Ok(ids) => ids,
+        Err(error) => {
+            let problem = error.to_string();
+            return report.broken.push(Broken { bus, problem });
+        }
+    };
+    let configured: Vec<(&str, &DeviceSettings)> = settings
+        .devices()
         .iter()
-        .filter(|(range, _)| range.contains(&address))
-        .map(|(_, name)| *name)
+        .filter(|device| device.bus == index)
+        .filter_map(|device| Some((device.rom()?, device)))
+        .collect();
+    let there = |rom: &str| ids.iter().any(|id| id == rom);
+    let missing = configured.iter().map(|(rom, _)| *rom);
+    let missing = missing.filter(|rom| !there(rom));
+    for rom in ids.iter().map(String::as_str).chain(missing) {
+        let here = configured.iter().filter(|(of, _)| *of == rom);
+        let here: Vec<String> = here.map(|(_, device)| shown(device)).collect();
+        let answers = there(rom);
+        let note = match (answers, here.is_empty()) {
+            (true, true) => "not configured",
+            (true, false) => "",
+            (false, _) => "does not answer",
+        };
+        report.found.push(Found {
+            bus: bus.clone(),
+            address: None,
+            behind: None,
+            rom: Some(rom.to_owned()),
+            answers,
+            identity: answers.then(|| "DS18B20".to_owned()),
+            configured: here,
+            could_be: Vec::new(),
+            note,
+        });
+    }
+}
+
+fn shown(device: &DeviceSettings) -> String {
+    format!("{} ({})", device.id, device.kind.name())
+}
+
+fn bus_name(settings: &Settings, index: usize) -> String {
+    let bus = settings.buses().get(index);
+    bus.map_or_else(|| "?".to_owned(), |bus| bus.id.to_string())
+}
+
+/// Parts that leave the factory with this address, or can be wired to it.
+fn could_be(address: u8) -> Vec<&'static str> {
+    let kinds = KINDS.iter().filter(|kind| kind.is_usual_at(address));
+    let others = OTHERS.iter().filter(|(range, _)| range.contains(&address));
+    kinds
+        .map(|kind| kind.title)
+        .chain(others.map(|(_, title)| *title))
         .collect()
 }
 
 fn text(report: &Report) -> String {
     let mut rows = vec![
-        ["bus", "address", "configured", "could be", ""]
+        ["bus", "place", "configured", "is, or could be", ""]
             .map(str::to_owned)
             .to_vec(),
     ];
     for found in &report.found {
         rows.push(vec![
             found.bus.clone(),
-            format!("{:#04x}", found.address),
+            place(found),
             found.configured.join(", "),
-            found.could_be.join(" | "),
+            found
+                .identity
+                .clone()
+                .unwrap_or_else(|| format!("{}?", found.could_be.join(" | "))),
             found.note.to_owned(),
         ]);
     }
@@ -213,57 +368,13 @@ fn text(report: &Report) -> String {
     text
 }
 
-#[cfg(test)]
-mod tests {
-    use embedded_hal::i2c::NoAcknowledgeSource;
-    use embedded_hal_mock::eh1::i2c::{Mock, Transaction};
-
-    use super::*;
-
-    fn settings() -> Settings {
-        let deploy = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/../deploy/gateway-simulated.toml"
-        );
-        Settings::load(Path::new(deploy)).unwrap()
-    }
-
-    #[test]
-    fn shows_what_answers_what_should_and_what_it_could_be() {
-        let mut report = Report::default();
-        let answering = [0x23, 0x45, 0x48, 0x62];
-        scan(
-            &settings(),
-            0,
-            |address| Ok(answering.contains(&address)),
-            &mut report,
-        );
-        scan(&settings(), 1, |_| Err(ErrorKind::Bus), &mut report);
-        let expected = "\
-bus   address  configured           could be
-main  0x23                          MCP23017 or PCF8574 expander | BH1750 light                       not configured
-main  0x44     sht-inside (sht4x)   INA219 or INA226 power | SHT4x or SHT3x temperature and humidity  does not answer
-main  0x45     sht-outside (sht4x)  INA219 or INA226 power | SHT4x or SHT3x temperature and humidity
-main  0x48     analog (ads1115)     INA219 or INA226 power | ADS1115 analog inputs
-main  0x62     co2 (scd4x)          SCD4x carbon dioxide | EZO-ORP probe
-bus valves gives no answers: 0x08: Bus error occurred";
-        assert_eq!(text(&report), expected);
-    }
-
-    #[test]
-    fn an_address_is_asked_without_writing_data() {
-        let gone = ErrorKind::NoAcknowledge(NoAcknowledgeSource::Address);
-        let expected = [
-            Transaction::write(0x44, vec![]),
-            Transaction::write(0x45, vec![]).with_error(gone),
-            Transaction::read(0x50, vec![0]),
-            Transaction::write(0x46, vec![]).with_error(ErrorKind::Bus),
-        ];
-        let mut bus = Mock::new(&expected);
-        assert_eq!(probe(&mut bus, 0x44), Ok(true));
-        assert_eq!(probe(&mut bus, 0x45), Ok(false));
-        assert_eq!(probe(&mut bus, 0x50), Ok(true));
-        assert_eq!(probe(&mut bus, 0x46), Err(ErrorKind::Bus));
-        bus.done();
+fn place(found: &Found) -> String {
+    match (found.address, found.behind) {
+        (Some(address), None) => format!("{address:#04x}"),
+        (Some(address), Some((mux, channel))) => format!("{mux:#04x}/{channel} {address:#04x}"),
+        (None, _) => found.rom.clone().unwrap_or_default(),
     }
 }
+
+#[cfg(test)]
+mod tests;

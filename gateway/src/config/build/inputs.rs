@@ -5,9 +5,9 @@ use furrow_drivers::analog::Conversion;
 use furrow_wire::ChannelName;
 
 use super::section::Section;
+use crate::config::device::{AnalogInput, ChannelSettings};
 use crate::config::leaf::Leaf;
 use crate::config::raw::{RawDevice, RawInput};
-use crate::config::settings::{AnalogInput, ChannelSettings};
 
 const INPUT_KINDS: &str = "pyranometer, current-loop or capacitive-moisture";
 
@@ -98,6 +98,9 @@ fn refuse_foreign_to_input(kind: &str, raw: &RawInput, section: &mut Section<'_>
         kind == "capacitive-moisture",
     );
     let foreign = [
+        ("pin", raw.pin.as_ref(), true),
+        ("active", raw.active.as_ref(), true),
+        ("debounce", raw.debounce.as_ref(), true),
         ("unit", raw.unit.as_ref(), !current),
         ("volts_per_unit", raw.volts_per_unit.as_ref(), !pyranometer),
         ("shunt_ohms", raw.shunt_ohms.as_ref(), !current),

@@ -1,7 +1,11 @@
 //! From what was written to what holds.
 
+mod buses;
+mod contacts;
+mod derived;
 mod devices;
 mod inputs;
+mod kind;
 mod section;
 mod zones;
 
@@ -14,10 +18,9 @@ use jiff::tz::TimeZone;
 
 use self::section::Section;
 use super::mistakes::Mistakes;
-use super::raw::{RawBus, RawConfig, RawGateway, RawIrrigation, RawJournal, RawMqtt};
+use super::raw::{RawConfig, RawGateway, RawIrrigation, RawJournal, RawMqtt};
 use super::settings::{
-    BusKind, BusSettings, GatewaySettings, IrrigationSettings, JournalSettings, MqttSettings,
-    Secret, Settings,
+    GatewaySettings, IrrigationSettings, JournalSettings, MqttSettings, Secret, Settings,
 };
 
 /// How a secret's or a certificate's file is read; a test hands in its own.
@@ -27,14 +30,12 @@ type ReadText<'a> = &'a dyn Fn(&Path) -> io::Result<String>;
 const SEND_NORMAL: &str = "60s";
 /// Readings are seen within five minutes, for a third of the data.
 const SEND_SAVER: &str = "5min";
-/// Most buses: a Pi 5 has seven I2C controllers.
-const BUSES_MAX: usize = 8;
 
 impl Settings {
     /// Checks everything; all mistakes come together.
     pub(super) fn from_raw(raw: &RawConfig, read: ReadText<'_>) -> Result<Self, Mistakes> {
         let mut found = Mistakes::default();
-        let known = "gateway, mqtt, journal, irrigation, bus, device, zone";
+        let known = "gateway, mqtt, journal, irrigation, bus, device, derived, zone";
         Section::new("", &mut found).refuse_unknown(&raw.unknown, known);
         let gateway = gateway(raw.gateway.as_ref(), &mut found);
         let login = gateway
@@ -43,10 +44,13 @@ impl Settings {
         let mqtt = mqtt(raw.mqtt.as_ref(), login.as_deref(), read, &mut found);
         let journal = journal(raw.journal.as_ref(), &mut found);
         let irrigation = irrigation(raw.irrigation.as_ref(), &mut found);
-        let buses = buses(&raw.bus, &mut found);
-        let devices = devices::devices(raw, &mut found);
+        let buses = buses::buses(&raw.bus, &mut found);
+        let devices = devices::devices(raw, buses.as_deref(), &mut found);
+        let derived = derived::derived(raw, devices.as_deref(), &mut found);
         let zones = zones::zones(raw, &mut found);
-        let parts = (gateway, mqtt, journal, irrigation, buses, devices, zones);
+        let parts = (
+            gateway, mqtt, journal, irrigation, buses, devices, derived, zones,
+        );
         let (
             Some(gateway),
             Some(mqtt),
@@ -54,6 +58,7 @@ impl Settings {
             Some(irrigation),
             Some(buses),
             Some(devices),
+            Some(derived),
             Some(zones),
         ) = parts
         else {
@@ -67,6 +72,7 @@ impl Settings {
                 irrigation,
                 buses,
                 devices,
+                derived,
                 zones,
             })
         } else {
@@ -285,88 +291,5 @@ fn irrigation(raw: Option<&RawIrrigation>, found: &mut Mistakes) -> Option<Irrig
     Some(IrrigationSettings {
         lease_seconds: u16::try_from(lease?.as_secs()).ok()?,
         max_open_zones: usize::try_from(open?).ok()?,
-    })
-}
-
-fn buses(raw: &[RawBus], found: &mut Mistakes) -> Option<Vec<BusSettings>> {
-    if raw.is_empty() {
-        found.add(
-            "bus",
-            "there is no bus",
-            "add a [[bus]] with id, kind and i2c",
-        );
-        return None;
-    }
-    if raw.len() > BUSES_MAX {
-        found.add(
-            "bus",
-            format!("there are {} buses", raw.len()),
-            "keep at most 8",
-        );
-        return None;
-    }
-    let built: Vec<_> = raw
-        .iter()
-        .enumerate()
-        .map(|(index, raw)| bus(index, raw, found))
-        .collect();
-    let mut seen: Vec<&BusSettings> = Vec::new();
-    for (index, bus) in built
-        .iter()
-        .enumerate()
-        .filter_map(|(i, bus)| Some((i, bus.as_ref()?)))
-    {
-        let mut section = Section::new(format!("bus[{index}]"), found);
-        if seen.iter().any(|other| other.id == bus.id) {
-            let problem = format!("{:?} names two buses", bus.id.as_str());
-            section.mistake::<()>("id", problem, "give each bus its own id");
-        }
-        if let Some(other) = seen.iter().find(|other| other.i2c == bus.i2c) {
-            let problem = format!("I2C bus {} is already bus {:?}", bus.i2c, other.id.as_str());
-            section.mistake::<()>("i2c", problem, "use one [[bus]] for it");
-        }
-        if let Some(other) = seen.first().filter(|other| other.kind != bus.kind) {
-            let problem = format!("is behind another clock than bus {:?}", other.id.as_str());
-            let remedy = "make all buses pi, or all simulated at one address";
-            section.mistake::<()>("kind", problem, remedy);
-        }
-        seen.push(bus);
-    }
-    built.into_iter().collect()
-}
-
-fn bus(index: usize, raw: &RawBus, found: &mut Mistakes) -> Option<BusSettings> {
-    let mut section = Section::new(format!("bus[{index}]"), found);
-    section.refuse_unknown(&raw.unknown, "id, kind, i2c, address");
-    let id = section.parsed("id", raw.id.as_ref(), "main");
-    let i2c = section.whole("i2c", raw.i2c.as_ref(), &(0..=255), "1");
-    let kind = match section.text("kind", raw.kind.as_ref(), "pi")?.as_str() {
-        "pi" => {
-            section.refuse(
-                "address",
-                raw.address.as_ref(),
-                "a bus of the Pi has no address",
-            );
-            Some(BusKind::Pi)
-        }
-        "simulated" => {
-            let address = section.text("address", raw.address.as_ref(), "tcp:127.0.0.1:7000");
-            address.and_then(|address| {
-                if address.starts_with("tcp:") || address.starts_with("unix:") {
-                    return Some(BusKind::Simulated { address });
-                }
-                let problem = format!("{address:?} is no address of a simulator");
-                section.mistake("address", problem, "write tcp:HOST:PORT or unix:/PATH")
-            })
-        }
-        other => {
-            let problem = format!("{other:?} is no kind of bus");
-            section.mistake("kind", problem, "write \"pi\" or \"simulated\"")
-        }
-    };
-    Some(BusSettings {
-        id: id?,
-        kind: kind?,
-        i2c: u8::try_from(i2c?).ok()?,
     })
 }

@@ -6,7 +6,8 @@ use furrow_irrigation::{DAILY_LIMIT_CEILING_MS, MAX_RUN_CEILING_MS, ScheduleEntr
 use furrow_wire::ZoneId;
 use jiff::civil::Time;
 
-use super::devices::{optional_factor, plain};
+use super::devices::plain;
+use super::kind::optional_factor;
 use super::section::Section;
 use crate::config::mistakes::Mistakes;
 use crate::config::raw::{RawConfig, RawSchedule, RawZone};

@@ -15,7 +15,10 @@ test.each([
   [1234.4, '[ppm]', 0, '1.234 ppm', '1,234 ppm'],
   [812.6, 'W/m2', 2, '813 W/m²', '813 W/m²'],
   [1.234, 'm', 3, '1,23 m', '1.23 m'],
-  [7, '[pH]', 2, '7,00 [pH]', '7.00 [pH]'],
+  [7, '[pH]', 2, '7,00', '7.00'],
+  [1.266, 'kPa', 3, '1,27 kPa', '1.27 kPa'],
+  [17.28, 'mol/m2', 2, '17,3 mol/m²', '17.3 mol/m²'],
+  [7, '[foo]', 2, '7,00 [foo]', '7.00 [foo]'],
   [3, '1', 0, '3', '3'],
 ])('quantity %s %s', (value, unit, decimals, vietnamese, english) => {
   expect(plain(f.quantity(value, unit, decimals, 'vi'))).toBe(vietnamese);

@@ -1,6 +1,22 @@
 /** The order in which quantities are shown: what a technician looks at first comes first. Pure. */
 
-const CHANNELS = ['air_temperature', 'relative_humidity', 'soil_moisture_index', 'co2', 'global_radiation', 'zones_open', 'water_flow', 'water_volume', 'tank_level'];
+const CHANNELS = [
+  'air_temperature',
+  'relative_humidity',
+  'vpd',
+  'soil_moisture_index',
+  'co2',
+  'global_radiation',
+  'dli',
+  'electrical_conductivity',
+  'ph',
+  'zones_open',
+  'water_flow',
+  'water_volume',
+  'tank_level',
+  'rain',
+  'temperature',
+];
 /** Places that are not the greenhouse itself come after it. */
 const OUTSIDE = /outside|outdoor|ngoai/;
 /** A dedicated climate sensor comes before one that measures climate only to correct itself. */

@@ -1,0 +1,225 @@
+use embedded_hal::i2c::NoAcknowledgeSource;
+use embedded_hal_mock::eh1::delay::NoopDelay;
+use embedded_hal_mock::eh1::i2c::{Mock, Transaction};
+use furrow_sim::faults::{Fault, FaultOrder};
+use furrow_sim::{Mode, Options, Setup, Simulator};
+
+use super::*;
+
+const GONE: ErrorKind = ErrorKind::NoAcknowledge(NoAcknowledgeSource::Address);
+
+/// The shipped examples against their simulated greenhouse.
+#[track_caller]
+fn check(file: &str, unplugged: &[&str], expected: &str) {
+    let unplug = |device: &&str| FaultOrder {
+        fault: Fault::Unplug {
+            device: (*device).to_owned(),
+        },
+        after_ms: 0,
+        for_ms: None,
+    };
+    let simulator = Simulator::start(Options {
+        listen: "tcp:127.0.0.1:0".parse().unwrap(),
+        control: "tcp:127.0.0.1:0".parse().unwrap(),
+        setup: Setup {
+            seed: 7,
+            start_unix_ms: 1_795_320_000_000,
+            start_mono_ns: 0,
+            zones: 4,
+            boards: 0,
+            wall_known: true,
+            boot: None,
+        },
+        mode: Mode::LockStep {
+            ceiling_permille: None,
+        },
+        clients_min: 1,
+        trace: None,
+        end: None,
+        faults: unplugged.iter().map(unplug).collect(),
+    })
+    .unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let wire = folder.path().join("w1");
+    simulator.serve_one_wire(&wire).unwrap();
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
+    let config = std::fs::read_to_string(deploy.join(file)).unwrap();
+    let config = config
+        .replace("tcp:127.0.0.1:7000", &simulator.bus.to_string())
+        .replace("./furrow-state/w1", wire.to_str().unwrap());
+    let path = folder.path().join("gateway.toml");
+    std::fs::write(&path, config).unwrap();
+    let settings = Settings::load(&path).unwrap();
+    let field = Field::open(&settings, "scan").unwrap();
+    let delay = FieldDelay::new(field.clock().clone());
+    let busy = field.clock().busy();
+    let (report, _busy) = delay.carry(busy, || all(&settings, &field, &delay));
+    let found: Vec<String> = text(&report)
+        .lines()
+        .map(|line| line.trim_end().to_owned())
+        .collect();
+    assert_eq!(found, expected.lines().collect::<Vec<_>>());
+}
+
+#[test]
+fn the_reference_greenhouse() {
+    check(
+        "gateway-simulated.toml",
+        &["sht-inside"],
+        "\
+bus     place  configured              is, or could be
+main    0x44   sht-inside (sht4x)      SHT4x temperature and humidity | SHT3x temperature and humidity | INA219 supply | INA226 power?  does not answer
+main    0x45   sht-outside (sht4x)     SHT4x, serial 0f450002
+main    0x48   analog (ads1115)        ADS1115, by its thresholds
+main    0x62   co2 (scd4x)             SCD4x, serial f1a23b4c5d6e
+valves  0x2c   drip (drip-controller)  drip controller, version 1",
+    );
+}
+
+#[test]
+fn one_of_each_device_and_behind_the_multiplexer() {
+    check(
+        "gateway-every-sensor.toml",
+        &[],
+        "\
+bus      place            configured              is, or could be
+main     0x44             sht-inside (sht4x)      SHT4x, serial 0f440001
+main     0x45                                     SHT4x, serial 0f450002                                not configured
+main     0x48             analog (ads1115)        ADS1115, by its thresholds
+main     0x62             co2 (scd4x)             SCD4x, serial f1a23b4c5d6e
+sensors  0x20             panel (mcp23017)        MCP23017 contacts | PCF8574 contacts?
+sensors  0x23             light (bh1750)          BH1750 light | MCP23017 contacts | PCF8574 contacts?
+sensors  0x38             panel-2 (pcf8574)       PCF8574 contacts?
+sensors  0x40             mains-supply (ina219)   INA219 supply | INA226 power?
+sensors  0x41             battery (ina219)        INA219 supply | INA226 power?
+sensors  0x44             sht31 (sht3x)           SHT3x, serial 0a310003
+sensors  0x61             co2-ndir (scd30)        SCD30, firmware 3.66
+sensors  0x63             feed-ph (ezo-ph)        EZO-pH, firmware 2.10
+sensors  0x64             feed-ec (ezo-ec)        EZO-EC, firmware 2.10
+sensors  0x70                                     TCA9548A multiplexer
+sensors  0x76             box (bme280)            BME280, id 0x60
+sensors  0x70/0 0x46      sht-bed-1 (sht4x)       SHT4x, serial 0f460004
+sensors  0x70/1 0x46      sht-bed-2 (sht4x)       SHT4x, serial 0f460005
+valves   0x2c             drip (drip-controller)  drip controller, version 1
+wire     28-0316a2795bff  substrate-1 (ds18b20)   DS18B20
+wire     28-0416b0c4d1ff  substrate-2 (ds18b20)   DS18B20",
+    );
+}
+
+#[test]
+fn another_part_at_an_address_is_told() {
+    let deploy = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../deploy/gateway-simulated.toml"
+    );
+    let settings = Settings::load(Path::new(deploy)).unwrap();
+    let mut bus = Mock::new(&[]);
+    let mut delay = NoopDelay::new();
+    let mut scanner = Scanner::new(&settings, 0, &mut bus, &mut delay);
+    let sht3x = Identity {
+        kind: Some("sht3x"),
+        text: "SHT3x, serial 00000001".to_owned(),
+        is_mux: false,
+    };
+    scanner.note(0x44, None, true, Some(sht3x));
+    scanner.note(0x46, None, false, None);
+    let notes: Vec<&str> = scanner.found.iter().map(|found| found.note).collect();
+    assert_eq!(notes, ["another part than configured"]);
+    bus.done();
+}
+
+#[test]
+fn a_bus_without_answers_is_told() {
+    let report = Report {
+        found: Vec::new(),
+        broken: vec![Broken {
+            bus: "valves".to_owned(),
+            problem: "0x08: Bus error occurred".to_owned(),
+        }],
+    };
+    let told = text(&report);
+    let expected = "bus valves gives no answers: 0x08: Bus error occurred";
+    assert_eq!(told.lines().last(), Some(expected));
+}
+
+#[test]
+fn an_address_is_asked_without_writing_data() {
+    let expected = [
+        Transaction::write(0x44, vec![]),
+        Transaction::write(0x45, vec![]).with_error(GONE),
+        Transaction::read(0x50, vec![0]),
+        Transaction::write(0x46, vec![]).with_error(ErrorKind::Bus),
+    ];
+    let mut bus = Mock::new(&expected);
+    assert_eq!(probe(&mut bus, 0x44), Ok(true));
+    assert_eq!(probe(&mut bus, 0x45), Ok(false));
+    assert_eq!(probe(&mut bus, 0x50), Ok(true));
+    assert_eq!(probe(&mut bus, 0x46), Err(ErrorKind::Bus));
+    bus.done();
+}
+
+/// What a chip with these transactions is said to be.
+#[track_caller]
+fn identity(address: u8, transactions: &[Transaction], expected: Option<&str>) {
+    let mut bus = Mock::new(transactions);
+    let mut delay = NoopDelay::new();
+    let mut asked = Asked {
+        bus: &mut bus,
+        delay: &mut delay,
+        address,
+    };
+    let found = asked.identify().map(|identity| identity.text);
+    assert_eq!(found.as_deref(), expected);
+    bus.done();
+}
+
+#[test]
+fn a_checksum_tells_chips_apart_and_expanders_are_not_asked() {
+    identity(
+        0x44,
+        &[
+            Transaction::write(0x44, vec![0x89]),
+            Transaction::read(0x44, vec![0x12, 0x34, 0x37, 0x56, 0x78, 0x7D]),
+        ],
+        Some("SHT4x, serial 12345678"),
+    );
+    // An INA219 answers anything, but with no checksum.
+    identity(
+        0x44,
+        &[
+            Transaction::write(0x44, vec![0x89]),
+            Transaction::read(0x44, vec![0x39, 0x9F, 0xFF, 0xFF, 0xFF, 0xFF]),
+            Transaction::write(0x44, vec![0x36, 0x82]),
+            Transaction::read(0x44, vec![0x39, 0x9F, 0xFF, 0xFF, 0xFF, 0xFF]),
+        ],
+        None,
+    );
+    identity(
+        0x76,
+        &[Transaction::write_read(0x76, vec![0xD0], vec![0x58])],
+        Some("BMP280, id 0x58: no humidity"),
+    );
+    for expander in [0x20, 0x23, 0x27, 0x38, 0x3F] {
+        identity(expander, &[], None);
+    }
+}
+
+#[test]
+fn a_probe_of_another_kind_and_control_characters() {
+    let answer = |text: &[u8]| {
+        let mut bytes = vec![1];
+        bytes.extend(text);
+        bytes.resize(32, 0);
+        [
+            Transaction::write(0x63, b"i".to_vec()),
+            Transaction::read(0x63, bytes),
+        ]
+    };
+    identity(
+        0x63,
+        &answer(b"?i,RTD,2.10"),
+        Some("EZO-RTD, firmware 2.10"),
+    );
+    identity(0x63, &answer(b"?i,pH\x1b[31m,2.10"), None);
+    identity(0x63, &answer(b"hello"), None);
+}
