@@ -13,7 +13,7 @@
 //! - what ingest has acknowledged is in its log;
 //! - nothing is stored twice, and (series, time) is unique;
 //! - a segment is released only when all in it is acknowledged, told as lost, or written again;
-//! - only batches are dropped for space, and a loss names its reason;
+//! - only batches are dropped for space; a loss names its reason, and is told once;
 //! - at the end, once faults cease: everything that was journalled is stored, or said to be lost.
 //!
 //! Where a disk lies or breaks the promise is weaker. What a lying card reported durable and nobody
