@@ -78,9 +78,13 @@ pub fn limits_of(channel: &str) -> Limits {
     };
     let name = channel.strip_prefix("outside_").unwrap_or(channel);
     match name {
-        "air_temperature" | "temperature" => {
-            limits(Some((-10.0, 60.0)), Some(6.0), Some(2 * HOUR_MS), None)
-        }
+        "air_temperature" => limits(Some((-10.0, 60.0)), Some(6.0), Some(2 * HOUR_MS), None),
+        // Substrate and water keep their temperature for hours, and a DS18B20 resolves a sixteenth.
+        "temperature" => limits(Some((-10.0, 80.0)), Some(6.0), Some(24 * HOUR_MS), None),
+        "air_pressure" => limits(Some((600.0, 1_100.0)), None, None, None),
+        "ph" => limits(Some((0.0, 14.0)), None, None, None),
+        // Sea water has 50 dS/m.
+        "electrical_conductivity" => limits(Some((0.0, 50.0)), None, None, None),
         "relative_humidity" => limits(
             Some((5.0, 100.0)),
             Some(30.0),

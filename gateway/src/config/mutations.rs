@@ -51,10 +51,12 @@ proptest! {
     #[test]
     fn damaged_examples_are_answered(
         damage in prop::collection::vec((any::<prop::sample::Index>(), 0..VALUES.len() + 3), 1..6),
+        every in any::<bool>(),
     ) {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/gateway-simulated.toml");
+        let file = if every { "gateway-every-sensor.toml" } else { "gateway-simulated.toml" };
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/");
         let mut lines: Vec<String> =
-            std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect();
+            std::fs::read_to_string(format!("{path}{file}")).unwrap().lines().map(str::to_owned).collect();
         for (place, what) in damage {
             let at = place.index(lines.len());
             let line = lines[at].clone();

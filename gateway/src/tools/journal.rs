@@ -182,7 +182,7 @@ fn list_line(entry: &Entry) -> Option<String> {
 }
 
 fn decode(settings: &Settings, wanted: Option<RecordName>) -> Result<(), Error> {
-    let lines = decoded(&reader(settings)?, wanted, |line| print::line(line))?;
+    let lines = decoded(&reader(settings)?, wanted, print::line)?;
     match wanted {
         Some(name) if lines == 0 => Err(Error::NoRecord(name)),
         Some(_) | None => Ok(()),

@@ -174,9 +174,16 @@ impl<'a, B: I2c<Error = ErrorKind>, D: DelayNs> Scanner<'a, B, D> {
         }
     }
 
-    /// First what is on the bus itself, then what is behind each multiplexer.
+    /// First the multiplexers, which closes them: a channel that a program left open would show its
+    /// chips here. Then what is on the bus itself, then what is behind each multiplexer.
     fn scan(&mut self) -> Result<(), (u8, ErrorKind)> {
         let (mut here, mut muxes) = (Vec::new(), Vec::new());
+        for address in tca9548a::ADDRESSES {
+            let answers = probe(self.bus, address).map_err(|error| (address, error))?;
+            if answers && self.identify(address).is_some_and(|chip| chip.is_mux) {
+                muxes.push(address);
+            }
+        }
         for address in ADDRESSES {
             let answers = probe(self.bus, address).map_err(|error| (address, error))?;
             let identity = if answers {
@@ -186,9 +193,6 @@ impl<'a, B: I2c<Error = ErrorKind>, D: DelayNs> Scanner<'a, B, D> {
             };
             if answers {
                 here.push(address);
-            }
-            if identity.as_ref().is_some_and(|identity| identity.is_mux) {
-                muxes.push(address);
             }
             self.note(address, None, answers, identity);
         }

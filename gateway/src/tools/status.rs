@@ -86,7 +86,17 @@ fn text(report: &Value) -> String {
         .into_iter()
         .flatten();
     for device in faulty {
-        writeln!(text, "faulty    {}", plain(device)).expect("writing to a string never fails");
+        let pausing = at(report, "pausing_devices").as_array();
+        let pausing = pausing.into_iter().flatten();
+        let again = pausing
+            .filter(|one| at(one, "id") == device)
+            .filter_map(|one| at(one, "left_ms").as_u64())
+            .next()
+            .map_or_else(String::new, |left_ms| {
+                format!(", asked again in {} s", left_ms.div_ceil(1_000))
+            });
+        writeln!(text, "faulty    {}{again}", plain(device))
+            .expect("writing to a string never fails");
     }
     let zones = at(report, "zones")
         .as_array()
@@ -153,7 +163,8 @@ mod tests {
         let report = serde_json::json!({
             "cooperative": "hoa-binh", "gateway": "gw-01", "greenhouse": "nha-luoi-1",
             "software": "0.1.0", "link": "down", "clock": "synchronised",
-            "faulty_devices": ["sht-inside"],
+            "faulty_devices": ["sht-inside", "co2"],
+            "pausing_devices": [{ "id": "sht-inside", "left_ms": 30_500 }],
             "zones": [{
                 "id": "zone-1", "name": "Luống 1", "phase": "watering", "left_ms": 61_500,
                 "used_today_ms": 120_000, "daily_limit_ms": 7_200_000, "next_start": null,
@@ -170,7 +181,8 @@ mod tests {
              clock     synchronised\n\
              journal   960 readings ever, 48 in 1 records wait, 0 lost\n\
              trouble   DiskFull: nothing can be journalled\n\
-             faulty    sht-inside\n\
+             faulty    sht-inside, asked again in 31 s\n\
+             faulty    co2\n\
              \n\
              zone    name     state     left  used today  limit   next\n\
              zone-1  Luống 1  watering  61 s  120 s       7200 s  -"
