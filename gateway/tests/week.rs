@@ -12,7 +12,7 @@
     reason = "a test that prints its figures"
 )]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -71,7 +71,7 @@ type Book = BTreeMap<String, BTreeMap<u64, Sample>>;
 fn every_fault_is_seen_where_it_is_and_nowhere_else() {
     let seed = std::env::var("FURROW_WEEK_SEED").map_or(20, |seed| seed.parse().unwrap());
     let sown = sow(seed);
-    let (book, clears) = run(seed, &sown);
+    let (book, clears, lag_ms) = run(seed, &sown);
     let settings_inputs = derived_inputs();
     let mut figures: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
     let mut excused: BTreeMap<&str, Vec<(u64, u64)>> = BTreeMap::new();
@@ -121,6 +121,8 @@ fn every_fault_is_seen_where_it_is_and_nowhere_else() {
         .map(|(quality, n)| format!("{n} {quality}"))
         .collect();
     println!("not good: {}; bus clocked {clears} times", told.join(", "));
+    println!("no tick missed; the last answer to a tick came {lag_ms} ms after it");
+    assert!(lag_ms < 4_000, "{lag_ms} ms: somebody held up the others");
     disturbed.truncate(20);
     assert_eq!(disturbed, [""; 0], "channels without a fault");
     assert_eq!(clears, 3, "each held bus was clocked free once");
@@ -394,7 +396,7 @@ fn derived_inputs() -> Vec<(&'static str, &'static str)> {
     ]
 }
 
-fn run(seed: u64, sown: &[Sown]) -> (Book, u64) {
+fn run(seed: u64, sown: &[Sown]) -> (Book, u64, u64) {
     let order = |one: &Sown| FaultOrder {
         fault: one.fault.clone(),
         after_ms: one.from,
@@ -435,7 +437,8 @@ fn run(seed: u64, sown: &[Sown]) -> (Book, u64) {
         loop_.turn(&mut book);
     }
     let clears = loop_.devices.bus_clears();
-    (book, clears)
+    assert_eq!((loop_.sampling.missed(), loop_.sampling.late()), (0, 0));
+    (book, clears, loop_.lag_ms)
 }
 
 /// The gateway's event loop without journal and link.
@@ -449,7 +452,8 @@ struct Loop {
     /// Jobs in the workers' hands.
     out: usize,
     token: Option<Busy>,
-    faulty: BTreeSet<usize>,
+    /// The longest time from a tick to its answer.
+    lag_ms: u64,
 }
 
 impl Loop {
@@ -475,7 +479,7 @@ impl Loop {
             results,
             out: 0,
             token,
-            faulty: BTreeSet::new(),
+            lag_ms: 0,
         };
         for device in 0..settings.devices().len() {
             let turn = this.dispatch.push(Job::Prepare { device }, 0);
@@ -516,7 +520,6 @@ impl Loop {
                 }
             }
         }
-        self.faulty.extend(self.sampling.faulty());
         self.wait();
     }
 
@@ -547,6 +550,7 @@ impl Loop {
             }
             (Job::Read { device, tick_ms }, Outcome::Readings(readings)) => {
                 let at = FieldMs(tick_ms);
+                self.lag_ms = self.lag_ms.max(now.saturating_sub(tick_ms));
                 drop(self.sampling.handle_readings(device, at, &readings));
             }
             (job, outcome) => panic!("{job:?} gave {outcome:?}"),
