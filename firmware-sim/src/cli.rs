@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use furrow_sim_bus::socket::Address;
 
 use crate::control::{self, Command};
@@ -56,6 +56,8 @@ enum Action {
     Fault(FaultArgs),
     /// Say what is going on in a running simulator
     Status(StatusArgs),
+    Completions(furrow_cli::Completions),
+    Man(furrow_cli::Man),
 }
 
 /// What every simulation needs.
@@ -169,6 +171,8 @@ impl Cli {
                 control::ask(&args.control, &Command::Fault { order })?;
                 Ok(ExitCode::SUCCESS)
             }
+            Action::Completions(completions) => Ok(completions.run(Cli::command())),
+            Action::Man(man) => Ok(man.run(Cli::command())),
             Action::Status(args) => {
                 let status = control::ask(&args.control, &Command::Status)?
                     .context("the simulator sent no status")?;

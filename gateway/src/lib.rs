@@ -4,6 +4,8 @@
 //! little as possible.
 
 pub mod bus;
+pub mod calibrations;
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod devices;

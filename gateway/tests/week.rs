@@ -17,6 +17,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use furrow_gateway::bus::{Busy, Field, FieldClock};
+use furrow_gateway::calibrations::{Calibrations, Scales};
 use furrow_gateway::config::Settings;
 use furrow_gateway::devices::{Devices, Done, Job, Outcome, Results};
 use furrow_gateway::run::dispatch::{Dispatch, Turn};
@@ -470,10 +471,18 @@ impl Loop {
             let id = one.id.clone();
             one.channels.iter().map(move |c| format!("{id}/{}", c.name))
         });
+        let scales = Scales::new(&settings, &Calibrations::default());
         let mut this = Self {
             channels: measured.chain(derived).collect(),
             dispatch: Dispatch::new(&settings),
-            sampling: Sampling::new(&settings, FieldMs(0), Some(START_UNIX_MS), None, 0),
+            sampling: Sampling::new(
+                &settings,
+                Some(scales),
+                FieldMs(0),
+                Some(START_UNIX_MS),
+                None,
+                0,
+            ),
             clock,
             devices,
             results,

@@ -273,6 +273,7 @@ fn catalog() -> Catalog {
             bus: String::new(),
             address: None,
             name: String::new(),
+            calibration_version: 0,
         }],
         channels: CHANNELS.iter().map(channel).collect(),
         zones: Vec::new(),

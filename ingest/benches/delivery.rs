@@ -185,6 +185,7 @@ fn catalog(gateway: u64) -> Bytes {
         bus: "main".to_owned(),
         address: None,
         name: String::new(),
+        calibration_version: 0,
     };
     let channels = (0..CHANNELS)
         .map(|channel| CatalogChannel {

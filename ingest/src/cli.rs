@@ -1,8 +1,9 @@
 //! The command line, and which command does what.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::config::Settings;
 use crate::{run, tools};
@@ -52,6 +53,30 @@ pub enum Command {
     ///
     /// They are decoded by themselves when that comes.
     Parked(tools::aside::ListArgs),
+    /// What whoever packages the program needs.
+    #[command(flatten)]
+    Packaging(Packaging),
+}
+
+/// For whoever packages the program; they need no configuration.
+#[derive(Debug, Subcommand)]
+pub enum Packaging {
+    #[allow(missing_docs, reason = "the arguments describe themselves")]
+    Completions(furrow_cli::Completions),
+    #[allow(missing_docs, reason = "the arguments describe themselves")]
+    Man(furrow_cli::Man),
+}
+
+impl Packaging {
+    /// Runs the command.
+    #[must_use]
+    pub fn run(&self) -> ExitCode {
+        let program = Arguments::command();
+        match self {
+            Packaging::Completions(completions) => completions.run(program),
+            Packaging::Man(man) => man.run(program),
+        }
+    }
 }
 
 /// Does what the command line asks for.
@@ -69,5 +94,7 @@ pub fn dispatch(settings: Settings, command: Command) -> anyhow::Result<()> {
         Command::Gaps(arguments) => tools::gaps::run(&settings, &arguments, &mut out),
         Command::Dead(command) => tools::aside::dead(&settings, &command, &mut out),
         Command::Parked(arguments) => tools::aside::parked(&settings, &arguments, &mut out),
+        // Answered before there are settings.
+        Command::Packaging(_) => Ok(()),
     }
 }

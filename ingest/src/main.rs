@@ -3,11 +3,14 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use furrow_ingest::cli::{Arguments, dispatch};
+use furrow_ingest::cli::{Arguments, Command, dispatch};
 use furrow_ingest::{config, tools};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Command::Packaging(packaging) = &arguments.command {
+        return packaging.run();
+    }
     let settings = match config::load(&arguments.config) {
         Ok(settings) => settings,
         Err(error) => return tools::fail(&error.into(), tools::EXIT_CONFIG),

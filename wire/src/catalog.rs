@@ -31,6 +31,9 @@ pub struct CatalogDevice {
     pub address: Option<u16>,
     /// For people.
     pub name: String,
+    /// How often its channels were calibrated on site, undoing included; 0 for never.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub calibration_version: u32,
 }
 
 /// A channel of a device.
@@ -94,6 +97,7 @@ impl Catalog {
             bus: device.bus.clone(),
             address: device.address.map(u32::from),
             name: device.name.clone(),
+            calibration_version: device.calibration_version,
             ..Default::default()
         });
         let channels = self.channels.iter().map(|channel| proto::catalog::Channel {
@@ -176,6 +180,10 @@ impl Catalog {
     }
 }
 
+fn is_zero(version: &u32) -> bool {
+    *version == 0
+}
+
 fn check_count(field: &'static str, count: usize, max: usize) -> Result<(), BodyError> {
     if count <= max {
         return Ok(());
@@ -211,6 +219,7 @@ fn decode_device(raw: &proto::catalog::Device) -> Result<CatalogDevice, BodyErro
         bus: text("device bus", &raw.bus)?,
         address: address.map_err(|e| BodyError::invalid("catalog", "address", e.to_string()))?,
         name: text("device name", &raw.name)?,
+        calibration_version: raw.calibration_version,
     })
 }
 
@@ -262,6 +271,7 @@ pub(crate) mod tests {
             bus: "main".into(),
             address,
             name: "Cảm biến trong nhà".into(),
+            calibration_version: 2,
         };
         let channel = |device: &str, channel: &str| CatalogChannel {
             device: device.parse().unwrap(),

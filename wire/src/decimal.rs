@@ -1,6 +1,9 @@
 //! Exact decimals: a sensor has a resolution, so a value is a whole number of steps.
 
 use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
 
 /// `mantissa * 10^exponent`.
 ///
@@ -10,7 +13,10 @@ use std::fmt;
 /// assert_eq!(reading.to_string(), "24.98");
 /// assert_eq!(reading.to_f64(), 24.98);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+///
+/// In JSON it is a text, `"24.98"`, so that no reader rounds it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Decimal {
     /// Whole steps.
     pub mantissa: i64,
@@ -83,6 +89,56 @@ impl fmt::Display for Decimal {
     }
 }
 
+/// A text that is no decimal.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no decimal such as -12.5 with at most 18 digits, 9 of them behind the point")]
+pub struct DecimalError(String);
+
+impl FromStr for Decimal {
+    type Err = DecimalError;
+
+    /// The step is what is written: `1.50` has steps of hundredths.
+    fn from_str(text: &str) -> Result<Self, DecimalError> {
+        /// Any such number fits an `i64`.
+        const DIGITS_MAX: usize = 18;
+        let refused = || DecimalError(text.to_owned());
+        let (sign, digits) = match text.strip_prefix('-') {
+            Some(digits) => (-1, digits),
+            None => (1, text),
+        };
+        let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+        let only_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+        let places = i8::try_from(fraction.len()).map_err(|_| refused())?;
+        let is_whole = !whole.is_empty() && only_digits(whole) && only_digits(fraction);
+        let has_end = !digits.ends_with('.');
+        let fits = whole.len() + fraction.len() <= DIGITS_MAX && -places >= Self::MIN_EXPONENT;
+        if !(is_whole && has_end && fits) {
+            return Err(refused());
+        }
+        let magnitude: i64 = format!("{whole}{fraction}")
+            .parse()
+            .map_err(|_| refused())?;
+        Ok(Decimal {
+            mantissa: sign * magnitude,
+            exponent: -places,
+        })
+    }
+}
+
+impl TryFrom<String> for Decimal {
+    type Error = DecimalError;
+
+    fn try_from(text: String) -> Result<Self, DecimalError> {
+        text.parse()
+    }
+}
+
+impl From<Decimal> for String {
+    fn from(decimal: Decimal) -> Self {
+        decimal.to_string()
+    }
+}
+
 fn power_of_ten(exponent: u8) -> f64 {
     (0..exponent).fold(1.0, |power, _| power * 10.0)
 }
@@ -109,6 +165,33 @@ mod tests {
         check(500, 0, "500");
         check(7, 2, "700");
         check(-1, 0, "-1");
+    }
+
+    #[test]
+    fn reads_what_it_prints_and_nothing_else() {
+        for text in ["24.98", "-0.05", "0.0", "500", "-1", "0.000125"] {
+            let decimal: Decimal = text.parse().unwrap();
+            assert_eq!(decimal.to_string(), text);
+        }
+        let refused = [
+            "",
+            "-",
+            ".",
+            "1.",
+            ".5",
+            "1,5",
+            "+1",
+            "1e3",
+            " 1",
+            "--1",
+            "1.0000000000",
+            "1234567890123456789",
+            "1.-5",
+            "NaN",
+        ];
+        for text in refused {
+            assert!(text.parse::<Decimal>().is_err(), "{text:?}");
+        }
     }
 
     #[test]

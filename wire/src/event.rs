@@ -5,7 +5,7 @@ use prost::Message;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::ClockState;
-use crate::ids::{BootId, DeviceId, PlantingId, ZoneId};
+use crate::ids::{BootId, ChannelName, DeviceId, PlantingId, ZoneId};
 use crate::{BodyError, decode_message, proto};
 
 /// Most events in one record.
@@ -99,6 +99,18 @@ pub enum EventKind {
         /// Why.
         text: String,
     },
+    /// A channel's values are calibrated in another way from now on. Travels in a record of its own:
+    /// an ingest that does not know it yet sets that record aside and loses no other event.
+    Calibrated {
+        /// Which device.
+        device: DeviceId,
+        /// Which of its channels.
+        channel: ChannelName,
+        /// Version of the device's calibrations, as in the catalog that follows.
+        version: u32,
+        /// The calibration with its raw values, for people.
+        text: String,
+    },
 }
 
 /// One event.
@@ -166,9 +178,31 @@ impl Events {
 }
 
 fn encode_event(event: &Event) -> proto::Event {
-    use proto::event::{GatewayStarted, RunEnded, RunStarted, Text, What};
-    let mut device = String::new();
-    let what = match &event.what {
+    let text = |id: Option<String>| id.unwrap_or_default();
+    proto::Event {
+        at_mono_ms: event.at_mono_ms,
+        zone: text(event.zone.as_ref().map(ToString::to_string)),
+        planting: text(event.planting.as_ref().map(ToString::to_string)),
+        device: text(device_of(&event.what).map(ToString::to_string)),
+        what: Some(encode_what(&event.what)),
+    }
+}
+
+fn device_of(what: &EventKind) -> Option<&DeviceId> {
+    match what {
+        EventKind::DeviceFault { device, .. }
+        | EventKind::DeviceRecovered { device }
+        | EventKind::Calibrated { device, .. } => Some(device),
+        EventKind::RunStarted { .. }
+        | EventKind::RunEnded { .. }
+        | EventKind::GatewayStarted { .. }
+        | EventKind::Lockout { .. } => None,
+    }
+}
+
+fn encode_what(what: &EventKind) -> proto::event::What {
+    use proto::event::{Calibrated, GatewayStarted, RunEnded, RunStarted, Text, What};
+    match what {
         EventKind::RunStarted {
             run,
             cause,
@@ -205,30 +239,19 @@ fn encode_event(event: &Event) -> proto::Event {
                 clean_stop_before: *clean_stop_before,
             })
         }
-        EventKind::DeviceFault { device: id, text } => {
-            device = id.to_string();
-            What::DeviceFault(Text { text: cut(text) })
-        }
-        EventKind::DeviceRecovered { device: id } => {
-            device = id.to_string();
-            What::DeviceRecovered(Text::default())
-        }
+        EventKind::DeviceFault { text, .. } => What::DeviceFault(Text { text: cut(text) }),
+        EventKind::DeviceRecovered { .. } => What::DeviceRecovered(Text::default()),
         EventKind::Lockout { text } => What::Lockout(Text { text: cut(text) }),
-    };
-    proto::Event {
-        at_mono_ms: event.at_mono_ms,
-        zone: event
-            .zone
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
-        planting: event
-            .planting
-            .as_ref()
-            .map(ToString::to_string)
-            .unwrap_or_default(),
-        device,
-        what: Some(what),
+        EventKind::Calibrated {
+            channel,
+            version,
+            text,
+            ..
+        } => What::Calibrated(Calibrated {
+            channel: channel.to_string(),
+            version: *version,
+            text: cut(text),
+        }),
     }
 }
 
@@ -261,6 +284,12 @@ fn decode_event(raw: proto::Event) -> Result<Event, BodyError> {
             device: device(&raw.device)?,
         },
         Some(What::Lockout(text)) => EventKind::Lockout { text: text.text },
+        Some(What::Calibrated(calibrated)) => EventKind::Calibrated {
+            device: device(&raw.device)?,
+            channel: parse("channel", &calibrated.channel)?,
+            version: calibrated.version,
+            text: calibrated.text,
+        },
         Some(What::Decision(_) | What::Alarm(_)) | None => {
             let reason = "of a newer version".to_owned();
             return Err(BodyError::invalid("events", "event", reason));
@@ -365,6 +394,12 @@ mod tests {
             EventKind::DeviceFault {
                 device: device.clone(),
                 text: "register 0x01: no answer".into(),
+            },
+            EventKind::Calibrated {
+                device: device.clone(),
+                channel: "water_volume".parse().unwrap(),
+                version: 3,
+                text: "offset 0.20, read 4.80".into(),
             },
             EventKind::DeviceRecovered { device },
             EventKind::Lockout {

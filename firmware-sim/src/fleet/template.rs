@@ -113,6 +113,7 @@ fn catalog(plan: &Plan, greenhouse: &GreenhouseId, device: &str) -> Result<Catal
         bus: "none".to_owned(),
         address: None,
         name: String::new(),
+        calibration_version: 0,
     };
     let channel = |number| {
         Ok(CatalogChannel {

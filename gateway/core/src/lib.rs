@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`schedule`] | when each device is read, and what time the reading bears |
 //! | [`quality`] | whether a value can be believed |
+//! | [`calibration`] | a value from a raw one, by what was measured on site |
 //! | [`health`] | whether a device answers |
 //! | [`backoff`] | how long a device that keeps failing is left alone |
 //! | [`debounce`] | when a contact has come to rest |
@@ -23,6 +24,7 @@
 
 pub mod backoff;
 pub mod batch;
+pub mod calibration;
 pub mod clock;
 pub mod debounce;
 pub mod derived;

@@ -33,6 +33,11 @@ const MOISTURE: Range = Range {
     unit: "%",
 };
 
+/// One count of the converter in its range of 4.096 V.
+const MICROVOLTS_A_COUNT: i64 = 125;
+/// Decimal exponent of a raw voltage.
+const VOLTS_EXPONENT: i8 = -6;
+
 /// What hangs on an analog input.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Conversion {
@@ -67,11 +72,16 @@ impl Conversion {
     /// What can't be a measurement: a broken wire, a short circuit, a saturated input, a value that
     /// the sensor can't give.
     pub fn convert(&self, counts: i16, exponent: i8) -> Result<Decimal, SensorError> {
-        let chip = Chip {
-            name: self.name(),
-            address: None,
-        };
-        let failed = |cause| chip.error("input", cause);
+        self.finish(self.raw(counts, exponent)?, exponent)
+    }
+
+    /// What a calibration on site starts from: for a moisture probe the voltage in microvolts, since
+    /// its two points are replaced as a whole; for everything else the value itself.
+    ///
+    /// # Errors
+    /// As [`Conversion::convert`], except for a probe's value, which is not known yet.
+    pub fn raw(&self, counts: i16, exponent: i8) -> Result<Decimal, SensorError> {
+        let failed = |cause| self.chip().error("input", cause);
         if counts == i16::MAX || counts == i16::MIN {
             return Err(failed(Cause::OutOfRange {
                 value: volts(counts),
@@ -80,10 +90,50 @@ impl Conversion {
                 unit: "V",
             }));
         }
-        let value = self.value(volts(counts)).map_err(failed)?;
+        match self {
+            Conversion::Pyranometer { .. } | Conversion::CurrentLoop { .. } => {
+                self.rounded(volts(counts), exponent)
+            }
+            Conversion::CapacitiveMoisture { .. } => Ok(Decimal {
+                mantissa: i64::from(counts) * MICROVOLTS_A_COUNT,
+                exponent: VOLTS_EXPONENT,
+            }),
+        }
+    }
+
+    /// The value of what [`Conversion::raw`] gave, by the configured points.
+    ///
+    /// # Errors
+    /// A probe's value that it can't have.
+    pub fn finish(&self, raw: Decimal, exponent: i8) -> Result<Decimal, SensorError> {
+        match self {
+            Conversion::Pyranometer { .. } | Conversion::CurrentLoop { .. } => Ok(raw),
+            Conversion::CapacitiveMoisture { .. } => self.rounded(raw.to_f64(), exponent),
+        }
+    }
+
+    /// Unit of what [`Conversion::raw`] gives; `None` for the channel's.
+    #[must_use]
+    pub fn raw_unit(&self) -> Option<&'static str> {
+        match self {
+            Conversion::Pyranometer { .. } | Conversion::CurrentLoop { .. } => None,
+            Conversion::CapacitiveMoisture { .. } => Some("V"),
+        }
+    }
+
+    fn rounded(&self, volts: f64, exponent: i8) -> Result<Decimal, SensorError> {
+        let failed = |cause| self.chip().error("input", cause);
+        let value = self.value(volts).map_err(failed)?;
         let mantissa = Decimal::mantissa_of(value, exponent)
             .ok_or_else(|| failed(Cause::Refused("the value does not fit its decimals")))?;
         Ok(Decimal { mantissa, exponent })
+    }
+
+    fn chip(&self) -> Chip {
+        Chip {
+            name: self.name(),
+            address: None,
+        }
     }
 
     fn value(&self, volts: f64) -> Result<f64, Cause> {
@@ -204,6 +254,14 @@ mod tests {
         check(PROBE, 9_600, -1, "100.0");
         check(PROBE, 0, -1, "value 181.25 is outside -15.00 to 115.00 %");
         check(PROBE, -1, -1, "value 181.26 is outside -15.00 to 115.00 %");
+    }
+
+    #[test]
+    fn the_raw_value_of_a_probe_is_its_voltage() {
+        assert_eq!(PROBE.raw(16_800, -1).unwrap().to_string(), "2.100000");
+        assert_eq!(PROBE.raw(0, -1).unwrap().to_string(), "0.000000");
+        assert!(PROBE.raw(i16::MAX, -1).is_err());
+        assert_eq!(TANK.raw(9_600, -3).unwrap().to_string(), "1.250");
     }
 
     #[test]

@@ -62,12 +62,18 @@ impl Field {
     /// The simulator can't be reached, or the system has no boot id.
     pub fn open(settings: &Settings, client: &str) -> Result<Self, FieldError> {
         // All buses with a clock are of one kind: the settings see to that.
-        let simulated = settings.buses().iter().find_map(|bus| match &bus.kind {
-            BusKind::Simulated { address } => Some(address),
-            BusKind::Pi | BusKind::OneWire { .. } => None,
-        });
-        match simulated {
-            Some(address) => {
+        let mut kinds = settings.buses().iter().map(|bus| &bus.kind);
+        let simulated = kinds.find(|kind| matches!(kind, BusKind::Simulated { .. }));
+        Self::connect(simulated, client)
+    }
+
+    /// Opens the field behind one bus, for who has no settings yet.
+    ///
+    /// # Errors
+    /// As [`Field::open`].
+    pub fn connect(kind: Option<&BusKind>, client: &str) -> Result<Self, FieldError> {
+        match kind {
+            Some(BusKind::Simulated { address }) => {
                 let bus = simulated::connect(address, client)?;
                 let clock = FieldClock::simulated(bus.clock());
                 Ok(Self {
@@ -75,7 +81,7 @@ impl Field {
                     clock,
                 })
             }
-            None => {
+            Some(BusKind::Pi | BusKind::OneWire { .. }) | None => {
                 let clock = FieldClock::pi().map_err(FieldError::BootId)?;
                 Ok(Self {
                     kind: Kind::Pi,

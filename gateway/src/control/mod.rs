@@ -6,11 +6,17 @@
 pub mod client;
 pub mod server;
 
-use furrow_wire::ZoneId;
+use furrow_wire::{ChannelName, DeviceId, Quality, ZoneId};
 use serde::{Deserialize, Serialize};
+
+use crate::calibrations::Entry;
 
 /// Longest line in either direction, in bytes.
 pub const MAX_LINE_BYTES: usize = 64 * 1024;
+/// Channels in one line of an answer: with the longest texts some 40 KB.
+pub const CHANNELS_A_LINE: usize = 64;
+/// Most readings that one question may ask for: with half a second between them most of a minute.
+pub const READINGS_MAX: u32 = 100;
 
 /// A question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,13 +38,28 @@ pub enum Ask {
         /// Which.
         zone: ZoneId,
     },
+    /// The latest sample of every channel, and everything at a glance.
+    Watch,
+    /// Read a device now, beside its schedule; a sensor that can't be hurried gives what its schedule
+    /// gives.
+    Read {
+        /// Which.
+        device: DeviceId,
+        /// How often, 1 to [`READINGS_MAX`].
+        readings: u32,
+    },
+    /// A calibration was written to the file: take it up.
+    Calibrate {
+        /// What was written.
+        entry: Entry,
+    },
 }
 
 /// A line of an answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case")]
 pub enum Answer {
-    /// The answer to [`Ask::Status`] or [`Ask::Journal`].
+    /// The answer to [`Ask::Status`] or [`Ask::Journal`]; the last line of that to [`Ask::Watch`].
     Report {
         /// As documented in the operator's guide.
         report: serde_json::Value,
@@ -71,11 +92,63 @@ pub enum Answer {
         /// Whether there was anything to stop.
         was_running: bool,
     },
+    /// Some of the answer to [`Ask::Watch`]: channels in the order of the catalog.
+    Samples {
+        /// At most [`CHANNELS_A_LINE`].
+        samples: Vec<ChannelNow>,
+    },
+    /// One reading of [`Ask::Read`].
+    Readings {
+        /// All channels of the device, in order.
+        readings: Vec<RawReading>,
+    },
+    /// The answer to [`Ask::Calibrate`].
+    Calibrated {
+        /// Version of the device's calibrations from now on.
+        version: u32,
+    },
     /// The question was refused, or the run did not begin.
     Refused {
         /// Why, for people.
         reason: String,
     },
+}
+
+/// The latest sample of a channel. Qualities that carry no value have none here either.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ChannelNow {
+    /// Whose.
+    pub device: DeviceId,
+    /// Which.
+    pub channel: ChannelName,
+    /// UCUM or SenML code.
+    pub unit: String,
+    /// The value, in the unit.
+    pub value: Option<f64>,
+    /// Decimals of the value.
+    pub decimals: u8,
+    /// What it is worth; `None` before the first sample.
+    pub quality: Option<Quality>,
+    /// Why it is not good.
+    pub reason: Option<String>,
+    /// Milliseconds since the sample.
+    pub age_ms: Option<u64>,
+    /// Version of the device's calibrations, 0 for none.
+    pub calibration: u32,
+}
+
+/// One channel of a reading that was asked for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RawReading {
+    /// Which.
+    pub channel: ChannelName,
+    /// What the driver gave, before any calibration: volts for a moisture probe, otherwise the
+    /// channel's unit. An exact decimal.
+    pub raw: Option<String>,
+    /// The calibrated value, an exact decimal in the channel's unit.
+    pub value: Option<String>,
+    /// Why there is no raw value, or no calibrated one.
+    pub error: Option<String>,
 }
 
 #[cfg(test)]

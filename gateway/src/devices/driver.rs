@@ -196,7 +196,7 @@ impl Driver {
             Self::Ads1115 { adc, inputs } => {
                 let readings = inputs.iter().map(|one| {
                     let counts = adc.counts(one.input)?;
-                    one.conversion.convert(counts, one.exponent)
+                    one.conversion.raw(counts, one.exponent)
                 });
                 Progress::Done(readings.collect())
             }

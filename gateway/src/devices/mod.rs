@@ -82,7 +82,8 @@ pub enum Outcome {
         /// In monotonic milliseconds.
         until_ms: u64,
     },
-    /// Of [`Job::Read`]: one for each channel of the device, in the order of the settings.
+    /// Of [`Job::Read`]: one for each channel of the device, in the order of the settings; raw, as
+    /// [`crate::calibrations::Scales`] takes them.
     Readings(Vec<Result<Decimal, SensorError>>),
     /// Of [`Job::Lease`].
     Lease(Result<(), SensorError>),

@@ -8,6 +8,7 @@ use furrow_sim::{Mode, Options, Setup, Simulator};
 use super::queue::Queue;
 use super::{Devices, Done, Job, OPEN_LATE_MS, Outcome, Results};
 use crate::bus::{Busy, Field};
+use crate::calibrations::{Calibrations, Scales};
 use crate::config::Settings;
 
 const SECOND: u64 = 1_000;
@@ -475,6 +476,8 @@ impl Bench {
         let Outcome::Readings(readings) = self.ask(Job::Read { device, tick_ms: 0 }) else {
             panic!("not readings");
         };
+        let scales = Scales::new(&self.settings, &Calibrations::default());
+        let readings = scales.values(device, &readings);
         let channels = &self.settings.devices()[device].channels;
         assert_eq!(readings.len(), channels.len());
         readings

@@ -1,13 +1,16 @@
 //! What people ask at the control socket.
 
+use std::sync::Arc;
+
 use furrow_gateway_core::LinkMs;
 use furrow_irrigation::{Refusal, ZoneIndex};
+use furrow_wire::DeviceId;
 use tokio::sync::mpsc;
 
 use super::gateway::Gateway;
 use super::report;
 use crate::control::server::Question;
-use crate::control::{Answer, Ask};
+use crate::control::{Answer, Ask, CHANNELS_A_LINE};
 
 /// Right after the start a wish for water waits this long for the outputs to be known closed.
 const EARLY_WAIT_MS: u64 = 10_000;
@@ -28,6 +31,12 @@ impl Gateway {
     pub fn handle_question(&mut self, question: Question) {
         let Question { ask, reply } = question;
         let answer = match ask {
+            Ask::Watch => return self.tell_samples(&reply),
+            Ask::Read { device, readings } => match self.measure(&device, readings, &reply) {
+                Ok(()) => return,
+                Err(reason) => Answer::Refused { reason },
+            },
+            Ask::Calibrate { entry } => self.take_calibration(entry),
             Ask::Status => Answer::Report {
                 report: report::status(self, self.field.now()),
             },
@@ -68,6 +77,36 @@ impl Gateway {
         for early in std::mem::take(&mut self.early) {
             self.water(early);
         }
+    }
+
+    fn tell_samples(&self, reply: &mpsc::Sender<Answer>) {
+        let now = self.field.now();
+        let samples = report::samples(self, now);
+        let lines = samples
+            .chunks(CHANNELS_A_LINE)
+            .map(|samples| Answer::Samples {
+                samples: samples.to_vec(),
+            });
+        let report = report::status(self, now);
+        for answer in lines.chain([Answer::Report { report }]) {
+            if reply.try_send(answer).is_err() {
+                tracing::debug!("nobody waits for an answer any more");
+            }
+        }
+    }
+
+    fn measure(
+        &mut self,
+        device: &DeviceId,
+        readings: u32,
+        reply: &mpsc::Sender<Answer>,
+    ) -> Result<(), String> {
+        let settings = Arc::clone(&self.settings);
+        let mut devices = settings.devices().iter().enumerate();
+        let found = devices.find(|(_, other)| other.id == *device);
+        let found = found.ok_or_else(|| format!("there is no device {device}"))?;
+        let now_ms = self.field.now().mono_ms();
+        self.measuring.add(found, readings, reply.clone(), now_ms)
     }
 
     fn water(&mut self, wish: Wish) {

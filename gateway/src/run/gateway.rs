@@ -11,12 +11,13 @@ use furrow_gateway_core::evict;
 use furrow_gateway_core::recovery::HeldBoot;
 use furrow_gateway_core::space::Space;
 use furrow_irrigation::ZoneIndex;
-use furrow_wire::{Ack, BootId, Catalog, CatalogHash, Event, EventKind, TopicKind};
+use furrow_wire::{Ack, BootId, Catalog, CatalogHash, Decimal, Event, EventKind, TopicKind};
 
 use super::asked::Wish;
 use super::delivery::{Delivery, Offers, Unreadable};
 use super::dispatch::{Dispatch, Turn};
 use super::journal_thread::{Answer as JournalAnswer, JournalThread};
+use super::measuring::{EXTRA_TICK_MS, Measuring};
 use super::records::{Done as Written, Records};
 use super::report;
 use super::sampling::Sampling;
@@ -24,6 +25,7 @@ use super::store::Fill;
 use super::water_watch::WaterWatch;
 use super::watering::{Effect, Watering};
 use crate::bus::{Busy, FieldClock};
+use crate::calibrations::Calibrations;
 use crate::config::Settings;
 use crate::devices::{Devices, Done, Job, Outcome};
 use crate::link::{Change, LinkEvent};
@@ -47,8 +49,11 @@ pub struct Gateway {
     pub(super) journal: JournalThread,
     pub(super) field: FieldClock,
     pub(super) catalog: CatalogHash,
-    catalog_json: bytes::Bytes,
-    catalog_told: bool,
+    pub(super) catalog_json: bytes::Bytes,
+    pub(super) catalog_told: bool,
+    /// `None` when the file could not be read.
+    pub(super) calibrations: Option<Calibrations>,
+    pub(super) measuring: Measuring,
     pub(super) born_at: Option<furrow_gateway_core::LinkMs>,
     pub(super) told_waiting: u64,
     pub(super) watch: WaterWatch,
@@ -66,6 +71,8 @@ pub struct Gateway {
 pub struct Parts {
     /// What is configured.
     pub settings: Arc<Settings>,
+    /// What was calibrated; `None` when that can't be read.
+    pub calibrations: Option<Calibrations>,
     /// The field clock's adopted wall time.
     pub clock: Clock,
     /// When devices are read.
@@ -94,13 +101,15 @@ impl Gateway {
     /// Puts the parts together and journals the start.
     #[must_use]
     pub fn new(mut parts: Parts, clean_stop_before: bool) -> Self {
-        let catalog = report::catalog(&parts.settings);
+        let catalog = report::catalog(&parts.settings, parts.calibrations.as_ref());
         let hash = parts.records.catalog(&catalog);
         let cap_bytes = parts.settings.journal().cap_bytes;
         let mut gateway = Gateway {
             catalog: hash,
             catalog_json: catalog_json(&catalog, hash),
             catalog_told: false,
+            calibrations: parts.calibrations,
+            measuring: Measuring::default(),
             dispatch: Dispatch::new(&parts.settings),
             settings: parts.settings,
             clock: parts.clock,
@@ -172,6 +181,10 @@ impl Gateway {
                 self.dispatch.later(job, *until_ms);
             }
             (Job::Read { device, tick_ms }, Outcome::Readings(readings)) => {
+                self.tell_measured(device, readings, now.mono_ms());
+                if tick_ms == EXTRA_TICK_MS {
+                    return busy;
+                }
                 let told = self
                     .sampling
                     .handle_readings(device, FieldMs(tick_ms), readings);
@@ -211,7 +224,9 @@ impl Gateway {
                 self.delivery.outbox.handle_segments(&fill.segments);
                 self.fill = fill;
                 if self.records.lacks_catalog(&self.fill.segments) {
-                    self.records.catalog(&report::catalog(&self.settings));
+                    let calibrations = self.calibrations.as_ref();
+                    self.records
+                        .catalog(&report::catalog(&self.settings, calibrations));
                 }
                 self.make_space_if_due();
             }
@@ -235,12 +250,7 @@ impl Gateway {
             Some(Change::Up) => {
                 self.say_birth();
                 if !self.catalog_told {
-                    let told = self.catalog_json.clone();
-                    let told = self
-                        .delivery
-                        .link
-                        .publish_retained(TopicKind::Catalog, told);
-                    self.catalog_told = told.is_ok();
+                    self.tell_catalog();
                 }
                 self.delivery.handle_born(self.field_ms());
             }
@@ -278,7 +288,11 @@ impl Gateway {
                 };
                 self.submit(job);
             }
+            while let Some(job) = self.measuring.poll_job(now.mono_ms()) {
+                self.submit(job);
+            }
             self.cut_batches(now);
+            self.renew_catalog_if_due();
             while let Some(what) = self.sampling.poll_told() {
                 tracing::warn!(?what, "a device changed");
                 let event = Event {
@@ -303,7 +317,8 @@ impl Gateway {
         let sampling = if self.stopping {
             u64::MAX
         } else {
-            self.sampling.poll_timeout().0
+            let measuring = self.measuring.poll_timeout();
+            self.sampling.poll_timeout().0.min(measuring)
         };
         let send = self.delivery.outbox.poll_field_timeout(self.field_ms());
         let later = self.dispatch.poll_timeout();
@@ -464,7 +479,18 @@ impl Gateway {
         }
     }
 
-    fn journal_event(&mut self, event: Event) {
+    fn tell_measured(&mut self, device: usize, raw: &[Result<Decimal, SensorError>], now_ms: u64) {
+        if !self.measuring.wants(device) {
+            return;
+        }
+        if let Some(settings) = self.settings.devices().get(device) {
+            let values = self.sampling.values(device, raw);
+            self.measuring
+                .handle_readings((device, settings), raw, &values, now_ms);
+        }
+    }
+
+    pub(super) fn journal_event(&mut self, event: Event) {
         self.records.events(vec![event], &mut self.clock);
     }
 }
@@ -480,7 +506,7 @@ fn too_late() -> SensorError {
     }
 }
 
-fn catalog_json(catalog: &Catalog, hash: CatalogHash) -> bytes::Bytes {
+pub(super) fn catalog_json(catalog: &Catalog, hash: CatalogHash) -> bytes::Bytes {
     let json = serde_json::json!({ "hash": hash, "catalog": catalog });
     json.to_string().into_bytes().into()
 }

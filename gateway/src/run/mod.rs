@@ -5,7 +5,8 @@
 //! | [`event_loop`] | the order of work, signals, the end |
 //! | [`gateway`] | all parts together |
 //! | [`asked`], [`birth`], [`wall`] | its answers at the control socket, its birth, its wall time |
-//! | [`sampling`] | ticks to samples to batches |
+//! | [`sampling`], [`latest`] | ticks to samples to batches; the last of each channel |
+//! | [`measuring`], [`calibrating`] | readings that people ask for; calibrations taken up while running |
 //! | [`dispatch`] | one job at a time for each bus |
 //! | [`watering`], [`water_watch`] | the irrigation core's commands, and who waits for a run |
 //! | [`records`] | records on their way into the journal |
@@ -18,11 +19,14 @@
 
 pub mod asked;
 mod birth;
+mod calibrating;
 pub mod delivery;
 pub mod dispatch;
 pub mod event_loop;
 pub mod gateway;
 pub mod journal_thread;
+pub mod latest;
+pub mod measuring;
 pub mod notify;
 pub mod quiet;
 pub mod records;
@@ -57,6 +61,7 @@ use self::store::Store;
 use self::time::FieldWait;
 use self::watering::Watering;
 use crate::bus::Field;
+use crate::calibrations::{self, Calibrations, Scales};
 use crate::config::Settings;
 use crate::control::server::Control;
 use crate::devices::Devices;
@@ -80,6 +85,7 @@ const COMMIT_SLACK: Duration = Duration::from_millis(500);
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let settings = Arc::new(settings);
     let (store, recovered, options) = open_journal(&settings)?;
+    let calibrations = load_calibrations(&settings);
     let field = open_field(&settings).await?;
     let clock = field.clock().clone();
     let wait = FieldWait::new(&clock);
@@ -117,9 +123,14 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     if let Some(mapping) = adopted.and_then(|adopted| adopted.mapping) {
         records.mapping(&mapping);
     }
-    let sampling = Sampling::new(&settings, at, core_clock.offset_ms(), frontier_ms, phase_ms);
+    let scales = calibrations
+        .as_ref()
+        .map(|calibrations| Scales::new(&settings, calibrations));
+    let offset_ms = core_clock.offset_ms();
+    let sampling = Sampling::new(&settings, scales, at, offset_ms, frontier_ms, phase_ms);
     let fill = store.fill();
     let parts = Parts {
+        calibrations,
         clock: core_clock,
         sampling,
         watering,
@@ -140,6 +151,21 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     match event_loop.run().await {
         End::Asked | End::Finished => Ok(()),
         End::FieldLost(why) => bail!("the field is lost: {why}"),
+    }
+}
+
+/// Water and readings go on without them, but nobody may trust the readings.
+fn load_calibrations(settings: &Settings) -> Option<Calibrations> {
+    match calibrations::load(&settings.gateway().state_dir) {
+        Ok(calibrations) => Some(calibrations),
+        Err(error) => {
+            let error = &error as &dyn std::error::Error;
+            tracing::error!(
+                error,
+                "the calibrations can't be read: every value is suspect"
+            );
+            None
+        }
     }
 }
 

@@ -5,16 +5,21 @@ use furrow_gateway_core::outbox::Held;
 use furrow_irrigation::{Phase, ZoneIndex};
 use furrow_wire::ack::MAX_STREAMS;
 use furrow_wire::state::Birth;
-use furrow_wire::{Catalog, CatalogChannel, CatalogDevice, CatalogZone, GatewayState, HeldStream};
+use furrow_wire::{
+    Catalog, CatalogChannel, CatalogDevice, CatalogZone, Decimal, GatewayState, HeldStream,
+};
 use serde_json::{Value, json};
 
 use super::gateway::Gateway;
+use super::latest::Now;
 use crate::bus::FieldTime;
+use crate::calibrations::Calibrations;
 use crate::config::Settings;
+use crate::control::ChannelNow;
 
 /// What the columns of batches mean.
 #[must_use]
-pub fn catalog(settings: &Settings) -> Catalog {
+pub fn catalog(settings: &Settings, calibrations: Option<&Calibrations>) -> Catalog {
     let devices = settings.devices().iter().map(|device| CatalogDevice {
         id: device.id.clone(),
         kind: device.kind.name().to_owned(),
@@ -24,6 +29,7 @@ pub fn catalog(settings: &Settings) -> Catalog {
             .map_or_else(String::new, |bus| bus.id.to_string()),
         address: device.address().map(u16::from),
         name: device.name.clone(),
+        calibration_version: calibrations.map_or(0, |all| all.version(&device.id)),
     });
     let calculated = settings.derived().iter().map(|one| CatalogDevice {
         id: one.id.clone(),
@@ -31,6 +37,8 @@ pub fn catalog(settings: &Settings) -> Catalog {
         bus: String::new(),
         address: None,
         name: one.name.clone(),
+        // What it follows from is calibrated, not it.
+        calibration_version: 0,
     });
     let of_derived = settings.derived().iter().flat_map(|one| {
         one.channels.iter().map(|channel| CatalogChannel {
@@ -160,6 +168,39 @@ pub fn status(gateway: &Gateway, now: FieldTime) -> Value {
         "zones": zones.collect::<Vec<_>>(),
         "journal": journal(gateway),
     })
+}
+
+/// The latest sample of every channel, in the order of the catalog.
+#[must_use]
+pub fn samples(gateway: &Gateway, now: FieldTime) -> Vec<ChannelNow> {
+    let settings = &gateway.settings;
+    let measured = settings
+        .channels()
+        .map(|(_, device, channel)| (&device.id, channel));
+    let derived = settings.derived().iter();
+    let derived = derived.flat_map(|one| one.channels.iter().map(|channel| (&one.id, channel)));
+    let channels = measured.chain(derived).enumerate();
+    channels
+        .map(|(index, (device, channel))| {
+            let latest = gateway.sampling.latest().of(index);
+            let value = latest.and_then(|latest| latest.sample.mantissa);
+            let exponent = channel.exponent;
+            ChannelNow {
+                device: device.clone(),
+                channel: channel.name.clone(),
+                unit: channel.unit.clone(),
+                value: value.map(|mantissa| Decimal { mantissa, exponent }.to_f64()),
+                decimals: exponent.min(0).unsigned_abs(),
+                quality: latest.map(|latest| latest.sample.quality),
+                reason: latest.and_then(Now::reason),
+                age_ms: latest.map(|latest| now.mono_ms().saturating_sub(latest.at.0)),
+                calibration: gateway
+                    .calibrations
+                    .as_ref()
+                    .map_or(0, |all| all.version(device)),
+            }
+        })
+        .collect()
 }
 
 /// The oldest streams, which drain first, and always the one that is written.

@@ -15,6 +15,8 @@ use furrow_wire::{Decimal, EventKind};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
+use super::latest::Latest;
+use crate::calibrations::{Calibrations, Scales};
 use crate::config::Settings;
 
 /// A reading that is not back so long after its interval ended is given up: the batch goes without.
@@ -33,6 +35,12 @@ pub struct Sampling {
     commit_at: FieldMs,
     /// What is worth telling of devices that hang; at most one each.
     told: VecDeque<EventKind>,
+    scales: Scales,
+    /// Those of readings from this tick on.
+    next_scales: Option<(FieldMs, Scales)>,
+    /// Which channels were calibrated can't be known: no value may be trusted.
+    distrust: bool,
+    latest: Latest,
 }
 
 #[derive(Debug)]
@@ -46,10 +54,12 @@ struct Device {
 }
 
 impl Sampling {
-    /// Plans the devices of the settings. None is read before it is prepared.
+    /// Plans the devices of the settings. None is read before it is prepared. Without scales the
+    /// calibrations are lost: values are then told, and suspect.
     #[must_use]
     pub fn new(
         settings: &Arc<Settings>,
+        scales: Option<Scales>,
         now: FieldMs,
         offset_ms: Option<i64>,
         frontier_ms: Option<i64>,
@@ -70,9 +80,9 @@ impl Sampling {
             .chain(of_derived)
             .collect();
         let plans = settings.derived().iter().map(|one| one.plan.clone());
-        let checks = settings
-            .channels()
-            .map(|(_, _, channel)| Checks::new(limits_of(channel.name.as_str()), channel.exponent));
+        let checks = fresh_checks(settings);
+        let distrust = scales.is_none();
+        let scales = scales.unwrap_or_else(|| Scales::new(settings, &Calibrations::default()));
         let mut first_channel = 0_u16;
         let devices = settings.devices().iter().map(|device| {
             let first = first_channel;
@@ -90,7 +100,11 @@ impl Sampling {
             schedule: Schedule::new(&intervals, now, offset_ms, frontier_ms).after_phase(phase_ms),
             batch: BatchBuilder::new(&of_channels, now),
             devices: devices.collect(),
-            checks: checks.collect(),
+            latest: Latest::new(of_channels.len()),
+            checks,
+            scales,
+            next_scales: None,
+            distrust,
             derived: Derived::new(plans.collect()),
             commit_interval_ms,
             commit_at: next_aligned(now.plus(1), commit_interval_ms, offset_ms),
@@ -126,14 +140,57 @@ impl Sampling {
         }
     }
 
+    /// Something was calibrated: readings from `now` on go by it, in a batch of their own.
+    pub fn handle_calibrated(&mut self, now: FieldMs, scales: Scales) {
+        // What was flat or near under the old scale says nothing about the new one.
+        self.checks = fresh_checks(&self.settings);
+        self.next_scales = Some((now, scales));
+        self.commit_at = self.commit_at.min(now);
+    }
+
+    /// Whether the batch under the old scales is cut: the catalog of the new ones is due.
+    pub fn poll_calibrated(&mut self) -> bool {
+        let from = self.batch.from();
+        match self.next_scales.take_if(|(at, _)| *at <= from) {
+            Some((_, scales)) => {
+                self.scales = scales;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The latest sample of each channel.
+    #[must_use]
+    pub fn latest(&self) -> &Latest {
+        &self.latest
+    }
+
+    /// The values of a device's raw readings that are not its schedule's.
+    #[must_use]
+    pub fn values(
+        &self,
+        index: usize,
+        raw: &[Result<Decimal, SensorError>],
+    ) -> Vec<Result<Decimal, SensorError>> {
+        let scales = self.next_scales.as_ref().map(|(_, scales)| scales);
+        scales.unwrap_or(&self.scales).values(index, raw)
+    }
+
     /// A device answered; gives what is worth telling.
     pub fn handle_readings(
         &mut self,
         index: usize,
         at: FieldMs,
-        readings: &[Result<Decimal, SensorError>],
+        raw: &[Result<Decimal, SensorError>],
     ) -> Option<EventKind> {
         self.schedule.handle_done(index);
+        let scales = match &self.next_scales {
+            Some((from, scales)) if at >= *from => scales,
+            Some(_) | None => &self.scales,
+        };
+        let readings = scales.values(index, raw);
+        let readings = readings.as_slice();
         let device = self.devices.get_mut(index)?;
         if device.under_way != Some(at) {
             // Given up before; its channels have a failed sample for this tick.
@@ -145,9 +202,15 @@ impl Sampling {
             let channel_index = device
                 .first_channel
                 .saturating_add_signed(i16::try_from(place).unwrap_or(i16::MAX));
-            let reading = reading_of(reading, channel.exponent);
+            let error = reading.as_ref().err().cloned();
+            let reading = match reading_of(reading, channel.exponent) {
+                Reading::Value(value) if self.distrust => Reading::Suspect(value),
+                reading => reading,
+            };
             if let Some(checks) = self.checks.get_mut(usize::from(channel_index)) {
                 let sample = checks.handle_reading(reading, at);
+                self.latest
+                    .handle_sample(usize::from(channel_index), at, sample, error);
                 self.batch.handle_sample(channel_index, at, sample);
                 self.derived.handle_sample(channel_index, at, sample);
             }
@@ -331,6 +394,8 @@ impl Sampling {
         for channel in (device.first_channel..).take(channels) {
             if let Some(checks) = self.checks.get_mut(usize::from(channel)) {
                 let sample = checks.handle_reading(Reading::Failed, at);
+                self.latest
+                    .handle_sample(usize::from(channel), at, sample, None);
                 self.batch.handle_sample(channel, at, sample);
                 self.derived.handle_sample(channel, at, sample);
             }
@@ -342,6 +407,8 @@ impl Sampling {
         let time_zone = &self.settings.gateway().time_zone;
         let day_of = |at: FieldMs| local_day(at, offset_ms?, time_zone);
         for (channel, at, sample) in self.derived.poll(to, &day_of) {
+            self.latest
+                .handle_sample(usize::from(channel), at, sample, None);
             self.batch.handle_sample(channel, at, sample);
         }
     }
@@ -355,8 +422,16 @@ fn local_day(at: FieldMs, offset_ms: i64, time_zone: &TimeZone) -> Option<i64> {
     Some((unix_ms.div_euclid(1_000) + i64::from(ahead_s)).div_euclid(86_400))
 }
 
+fn fresh_checks(settings: &Settings) -> Vec<Checks> {
+    let channels = settings.channels();
+    channels
+        .map(|(_, _, channel)| Checks::new(limits_of(channel.name.as_str()), channel.exponent))
+        .collect()
+}
+
 /// What a driver gave, as the core sees it, in steps of the channel.
-fn reading_of(reading: &Result<Decimal, SensorError>, exponent: i8) -> Reading {
+#[must_use]
+pub fn reading_of(reading: &Result<Decimal, SensorError>, exponent: i8) -> Reading {
     match reading {
         Ok(decimal) if decimal.exponent == exponent => Reading::Value(decimal.mantissa),
         Ok(decimal) => {

@@ -66,7 +66,8 @@ impl WaterWatch {
             EventKind::GatewayStarted { .. }
             | EventKind::DeviceFault { .. }
             | EventKind::DeviceRecovered { .. }
-            | EventKind::Lockout { .. } => {}
+            | EventKind::Lockout { .. }
+            | EventKind::Calibrated { .. } => {}
         }
     }
 

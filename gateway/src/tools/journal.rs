@@ -304,6 +304,7 @@ mod tests {
                 bus: "main".to_owned(),
                 address: Some(0x44),
                 name: String::new(),
+                calibration_version: 0,
             }],
             channels: vec![furrow_wire::CatalogChannel {
                 device,

@@ -1,14 +1,20 @@
 //! Commands for people at the gateway. Each is a struct of its arguments with `run`, which prints and
 //! answers the exit code: 0 done, 1 failed, 64 bad configuration.
 
+pub mod calibrate;
 pub mod check;
+pub mod init;
 pub mod journal;
 mod print;
 pub mod read;
+mod reader;
+pub mod report;
 pub mod run;
 pub mod scan;
 pub mod status;
 mod table;
+pub mod valve_test;
+pub mod watch;
 pub mod water;
 
 use std::path::Path;

@@ -8,15 +8,12 @@ use furrow_drivers::SensorError;
 use furrow_wire::Decimal;
 use serde::Serialize;
 
+use super::reader::{DeviceReadings, Reader, ReaderError};
 use super::table::table;
 use super::{EXIT_FAILURE, load, print};
-use crate::bus::{Busy, Field, FieldError};
+use crate::bus::Busy;
 use crate::config::Settings;
-use crate::devices::{Devices, Job, Outcome, Results, StartError};
-
-/// The longest wait for sensors that need time before their first reading, in milliseconds: one
-/// period of an SCD4x and a little.
-const READY_MAX_MS: u64 = 6_000;
+use crate::devices::{Devices, Job, Outcome, Results};
 
 /// Read every channel once and show the values, or why there is none
 ///
@@ -43,14 +40,6 @@ struct Row {
     error: Option<String>,
     #[serde(skip)]
     text: String,
-}
-
-#[derive(Debug, thiserror::Error)]
-enum ReadError {
-    #[error(transparent)]
-    Field(#[from] FieldError),
-    #[error(transparent)]
-    Start(#[from] StartError),
 }
 
 impl Read {
@@ -81,46 +70,16 @@ impl Read {
     }
 }
 
-fn read_all(settings: &Arc<Settings>) -> Result<Vec<Row>, ReadError> {
-    let field = Field::open(settings, "furrow-gateway read")?;
-    let clock = field.clock().clone();
-    let (devices, mut results) = Devices::start(settings, &field)?;
-    let started_ms = clock.now().mono_ms();
-    let count = settings.devices().len();
-    let prepare = (0..count).map(|device| Job::Prepare { device });
-    let (prepared, busy) = ask(&devices, &mut results, prepare, clock.busy());
-    let ready_ms = prepared.iter().filter_map(|(_, outcome)| match outcome {
-        Outcome::Prepared(Ok(ready)) => *ready,
-        // Shows again when it is read.
-        Outcome::Prepared(Err(_))
-        | Outcome::Later { .. }
-        | Outcome::Readings(_)
-        | Outcome::Lease(_)
-        | Outcome::Status(_)
-        | Outcome::Cleared(_) => None,
-    });
-    // A flow needs some time between its two readings too.
-    let until_ms = ready_ms
-        .max()
-        .unwrap_or(0)
-        .max(started_ms.saturating_add(1_000));
-    let until_ms = until_ms
-        .min(started_ms.saturating_add(READY_MAX_MS))
-        .saturating_add(100);
-    let busy = clock.wait_until(until_ms.saturating_mul(1_000_000), busy);
-    let read = (0..count).map(|device| Job::Read {
-        device,
-        tick_ms: until_ms,
-    });
-    let (done, busy) = ask(&devices, &mut results, read, busy);
-    drop(busy);
-    devices.stop();
+fn read_all(settings: &Arc<Settings>) -> Result<Vec<Row>, ReaderError> {
+    let mut reader = Reader::open(settings, "furrow-gateway read", None)?;
+    let done = reader.read(None);
+    reader.stop();
     Ok(rows(settings, &done))
 }
 
 /// Submits jobs and waits for the answers to all of them. The caller's token is given up meanwhile,
 /// and those of early answers too: a job's own delays would wait for them for ever.
-fn ask(
+pub(super) fn ask(
     devices: &Devices,
     results: &mut Results,
     jobs: impl Iterator<Item = Job>,
@@ -169,15 +128,11 @@ fn ask(
     }
 }
 
-fn rows(settings: &Settings, done: &[(Job, Outcome)]) -> Vec<Row> {
+fn rows(settings: &Settings, done: &[DeviceReadings]) -> Vec<Row> {
     let mut rows = Vec::new();
     for (index, device) in settings.devices().iter().enumerate() {
-        let readings = done.iter().find_map(|answer| match answer {
-            (Job::Read { device, .. }, Outcome::Readings(readings)) if *device == index => {
-                Some(readings)
-            }
-            _ => None,
-        });
+        let mut of_device = done.iter().filter(|read| read.device == index);
+        let readings = of_device.next().map(|read| &read.values);
         for (place, channel) in device.channels.iter().enumerate() {
             let reading = readings.and_then(|readings| readings.get(place));
             let (value, error) = match reading {
@@ -241,13 +196,12 @@ mod tests {
             mantissa: 6_000,
             exponent: -2,
         };
-        let answers = [(
-            Job::Read {
-                device: 0,
-                tick_ms: 0,
-            },
-            Outcome::Readings(vec![Err(error), Ok(value)]),
-        )];
+        let readings = vec![Err(error), Ok(value)];
+        let answers = [DeviceReadings {
+            device: 0,
+            raw: readings.clone(),
+            values: readings,
+        }];
         let rows = rows(&settings, &answers);
         assert_eq!(rows.len(), 14);
         let lines: Vec<String> = text(&rows).lines().map(str::to_owned).collect();

@@ -51,37 +51,40 @@ pub struct Scan {
 
 /// One place of one bus.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Found {
-    bus: String,
+pub(super) struct Found {
+    pub(super) bus: String,
     /// On I2C.
     #[serde(skip_serializing_if = "Option::is_none")]
-    address: Option<u8>,
+    pub(super) address: Option<u8>,
     /// Multiplexer and channel that it sits behind.
     #[serde(skip_serializing_if = "Option::is_none")]
-    behind: Option<(u8, u8)>,
+    pub(super) behind: Option<(u8, u8)>,
     /// On 1-Wire.
     #[serde(skip_serializing_if = "Option::is_none")]
     rom: Option<String>,
     answers: bool,
+    /// The kind in the configuration that it is for sure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) kind: Option<&'static str>,
     /// What it says it is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    identity: Option<String>,
+    pub(super) identity: Option<String>,
     configured: Vec<String>,
-    could_be: Vec<&'static str>,
+    pub(super) could_be: Vec<&'static str>,
     note: &'static str,
 }
 
 /// A bus that gave no answers at all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Broken {
+pub(super) struct Broken {
     bus: String,
-    problem: String,
+    pub(super) problem: String,
 }
 
 #[derive(Debug, Default, Serialize)]
-struct Report {
-    found: Vec<Found>,
-    broken: Vec<Broken>,
+pub(super) struct Report {
+    pub(super) found: Vec<Found>,
+    pub(super) broken: Vec<Broken>,
 }
 
 impl Scan {
@@ -144,8 +147,9 @@ fn all(settings: &Settings, field: &Field, delay: &FieldDelay) -> Report {
 }
 
 /// One I2C bus.
-struct Scanner<'a, B, D> {
-    settings: &'a Settings,
+pub(super) struct Scanner<'a, B, D> {
+    /// `None` while there are none yet: nothing is configured then.
+    settings: Option<&'a Settings>,
     index: usize,
     bus: &'a mut B,
     delay: &'a mut D,
@@ -155,7 +159,7 @@ struct Scanner<'a, B, D> {
 impl<'a, B: I2c<Error = ErrorKind>, D: DelayNs> Scanner<'a, B, D> {
     fn new(settings: &'a Settings, index: usize, bus: &'a mut B, delay: &'a mut D) -> Self {
         Self {
-            settings,
+            settings: Some(settings),
             index,
             bus,
             delay,
@@ -163,7 +167,18 @@ impl<'a, B: I2c<Error = ErrorKind>, D: DelayNs> Scanner<'a, B, D> {
         }
     }
 
-    fn run(mut self, report: &mut Report) {
+    /// For a bus that is not configured yet.
+    pub(super) fn unconfigured(bus: &'a mut B, delay: &'a mut D) -> Self {
+        Self {
+            settings: None,
+            index: 0,
+            bus,
+            delay,
+            found: Vec::new(),
+        }
+    }
+
+    pub(super) fn run(mut self, report: &mut Report) {
         match self.scan() {
             Ok(()) => report.found.append(&mut self.found),
             Err((address, error)) => {
@@ -232,16 +247,15 @@ impl<'a, B: I2c<Error = ErrorKind>, D: DelayNs> Scanner<'a, B, D> {
         answers: bool,
         identity: Option<Identity>,
     ) {
-        let here: Vec<&DeviceSettings> = self
-            .settings
-            .devices()
+        let devices = self.settings.map(Settings::devices).unwrap_or_default();
+        let here: Vec<&DeviceSettings> = devices
             .iter()
             .filter(|device| {
                 let route = device.route.map(|route| (route.mux, route.channel));
                 device.bus == self.index && device.address() == Some(address) && route == behind
             })
             .collect();
-        let is_used_mux = self.settings.devices().iter().any(|device| {
+        let is_used_mux = devices.iter().any(|device| {
             let mux = device.route.map(|route| route.mux);
             device.bus == self.index && mux == Some(address)
         });
@@ -266,6 +280,7 @@ impl<'a, B: I2c<Error = ErrorKind>, D: DelayNs> Scanner<'a, B, D> {
             behind,
             rom: None,
             answers,
+            kind,
             // Known for sure: nothing else is possible.
             could_be: match &identity {
                 Some(_) => Vec::new(),
@@ -285,7 +300,7 @@ fn one_wire(
     ids: std::io::Result<Vec<String>>,
     report: &mut Report,
 ) {
-    let bus = bus_name(settings, index);
+    let bus = bus_name(Some(settings), index);
     let ids = match ids {
         Ok(ids) => ids,
         Err(error) => {
@@ -317,6 +332,7 @@ fn one_wire(
             behind: None,
             rom: Some(rom.to_owned()),
             answers,
+            kind: answers.then_some("ds18b20"),
             identity: answers.then(|| "DS18B20".to_owned()),
             configured: here,
             could_be: Vec::new(),
@@ -329,13 +345,13 @@ fn shown(device: &DeviceSettings) -> String {
     format!("{} ({})", device.id, device.kind.name())
 }
 
-fn bus_name(settings: &Settings, index: usize) -> String {
-    let bus = settings.buses().get(index);
+fn bus_name(settings: Option<&Settings>, index: usize) -> String {
+    let bus = settings.and_then(|settings| settings.buses().get(index));
     bus.map_or_else(|| "?".to_owned(), |bus| bus.id.to_string())
 }
 
 /// Parts that leave the factory with this address, or can be wired to it.
-fn could_be(address: u8) -> Vec<&'static str> {
+pub(super) fn could_be(address: u8) -> Vec<&'static str> {
     let kinds = KINDS.iter().filter(|kind| kind.is_usual_at(address));
     let others = OTHERS.iter().filter(|(range, _)| range.contains(&address));
     kinds

@@ -52,7 +52,10 @@ pub(super) fn report(socket: &Path, question: &Ask) -> Result<Value, AskError> {
             | Answer::Opened
             | Answer::Progress { .. }
             | Answer::Closed { .. }
-            | Answer::Stopping { .. } => {}
+            | Answer::Stopping { .. }
+            | Answer::Samples { .. }
+            | Answer::Readings { .. }
+            | Answer::Calibrated { .. } => {}
         }
     }
     Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into())
@@ -110,7 +113,8 @@ fn text(report: &Value) -> String {
     text
 }
 
-fn zone_table(zones: &[Value]) -> String {
+/// The zones with their state and budgets.
+pub(super) fn zone_table(zones: &[Value]) -> String {
     let heading = [
         "zone",
         "name",
@@ -140,7 +144,8 @@ pub(super) fn at<'v>(value: &'v Value, key: &str) -> &'v Value {
     value.get(key).unwrap_or(&Value::Null)
 }
 
-fn plain(value: &Value) -> String {
+/// A text without its quotes.
+pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),

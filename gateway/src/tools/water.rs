@@ -83,6 +83,9 @@ fn is_success(answer: &Answer) -> bool {
         | Answer::Accepted { .. }
         | Answer::Opened
         | Answer::Progress { .. }
+        | Answer::Samples { .. }
+        | Answer::Readings { .. }
+        | Answer::Calibrated { .. }
         | Answer::Refused { .. } => false,
     }
 }
@@ -128,7 +131,10 @@ fn text(zone: &ZoneId, answer: &Answer) -> Option<String> {
         Answer::Stopping { was_running: true } => format!("{zone}: stopping"),
         Answer::Stopping { was_running: false } => format!("{zone}: nothing to stop"),
         Answer::Refused { reason } => format!("{zone}: refused: {reason}"),
-        Answer::Report { .. } => return None,
+        Answer::Report { .. }
+        | Answer::Samples { .. }
+        | Answer::Readings { .. }
+        | Answer::Calibrated { .. } => return None,
     };
     Some(text)
 }

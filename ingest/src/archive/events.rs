@@ -102,6 +102,18 @@ impl EventRow {
                 text: Some(text.clone()),
                 ..row
             },
+            EventKind::Calibrated {
+                device,
+                channel,
+                version,
+                text,
+            } => EventRow {
+                kind: "calibrated".to_owned(),
+                device: Some(device.to_string()),
+                reason: Some(format!("{channel} version {version}")),
+                text: Some(text.clone()),
+                ..row
+            },
         }
     }
 

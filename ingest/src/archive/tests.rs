@@ -42,6 +42,7 @@ fn catalog(exponent: i8, interval_ms: u32) -> Catalog {
             bus: "main".into(),
             address: None,
             name: "Trong nhà".into(),
+            calibration_version: 0,
         }],
         channels: CHANNELS.iter().map(channel).collect(),
         zones: Vec::new(),

@@ -27,6 +27,7 @@ fn catalog(greenhouse: &str) -> Catalog {
         bus: "main".to_owned(),
         address: Some(0x44),
         name: String::new(),
+        calibration_version: 0,
     };
     let channel = CatalogChannel {
         device: device.id.clone(),

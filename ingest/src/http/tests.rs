@@ -161,6 +161,7 @@ fn the_catalog() -> Arc<Catalog> {
             bus: "main".into(),
             address: None,
             name: "Trong nhà".into(),
+            calibration_version: 0,
         }],
         channels: vec![CatalogChannel {
             device: "sht".parse().unwrap(),

@@ -634,6 +634,7 @@ fn catalog(version: u64) -> Catalog {
         bus: "i2c-1".to_owned(),
         address: Some(0x44),
         name: String::new(),
+        calibration_version: 0,
     };
     let channel = |name: &str, interval_ms| CatalogChannel {
         device: device.id.clone(),

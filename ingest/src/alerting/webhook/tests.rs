@@ -127,6 +127,7 @@ fn readings(values: &[i64]) -> Change {
             bus: String::new(),
             address: None,
             name: String::new(),
+            calibration_version: 0,
         }],
         channels: vec![CatalogChannel {
             device: "sht".parse().unwrap(),

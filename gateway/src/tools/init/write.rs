@@ -1,0 +1,318 @@
+//! The configuration's text, for people to read and go on with.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use furrow_wire::{CooperativeId, GatewayId, GreenhouseId};
+
+use super::find::{At, Detail, Device, Found};
+
+/// Everything that the text says.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) cooperative: CooperativeId,
+    pub(super) gateway: GatewayId,
+    pub(super) greenhouse: GreenhouseId,
+    pub(super) greenhouse_name: String,
+    pub(super) timezone: String,
+    pub(super) state_dir: PathBuf,
+    pub(super) mqtt_host: String,
+    pub(super) mqtt_port: u16,
+    pub(super) password_file: PathBuf,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) every: String,
+    /// `None` for a Pi's own buses.
+    pub(super) simulator: Option<String>,
+    pub(super) buses: Vec<u8>,
+    pub(super) one_wire: PathBuf,
+    pub(super) found: Found,
+    pub(super) analog: Vec<Analog>,
+    pub(super) flow_pin: Option<u8>,
+    pub(super) pulses_per_litre: f64,
+}
+
+/// What hangs on an analog input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Analog {
+    pub(super) address: u8,
+    pub(super) input: u8,
+    pub(super) kind: AnalogKind,
+}
+
+/// Kinds of analog sensors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AnalogKind {
+    Pyranometer,
+    CurrentLoop,
+    CapacitiveMoisture,
+    Nothing,
+}
+
+impl std::str::FromStr for AnalogKind {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "pyranometer" => Ok(Self::Pyranometer),
+            "current-loop" => Ok(Self::CurrentLoop),
+            "capacitive-moisture" => Ok(Self::CapacitiveMoisture),
+            "nothing" => Ok(Self::Nothing),
+            other => Err(format!(
+                "{other:?} must be pyranometer, current-loop, capacitive-moisture or nothing"
+            )),
+        }
+    }
+}
+
+impl std::str::FromStr for Analog {
+    type Err = String;
+
+    /// `0x48:0=pyranometer`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let form = "must be ADDRESS:INPUT=KIND, for example 0x48:0=pyranometer";
+        let (place, kind) = text.split_once('=').ok_or(form)?;
+        let (address, input) = place.split_once(':').ok_or(form)?;
+        let digits = address.strip_prefix("0x").ok_or(form)?;
+        let address = u8::from_str_radix(digits, 16).map_err(|_| form)?;
+        let input = input.parse().ok().filter(|input| *input <= 3).ok_or(form)?;
+        let kind = kind.parse()?;
+        Ok(Analog {
+            address,
+            input,
+            kind,
+        })
+    }
+}
+
+/// A converter of whose inputs nothing is known is no device yet, nor is a board of contacts.
+pub(super) fn is_configured(plan: &Plan, device: &Device) -> bool {
+    match device.kind {
+        "ads1115" => inputs_of(plan, device).next().is_some(),
+        "mcp23017" | "pcf8574" => false,
+        _ => true,
+    }
+}
+
+/// Its id in series: by kind and place, since only a person knows where it hangs.
+pub(super) fn id_of(plan: &Plan, device: &Device) -> String {
+    let kind = if device.kind == "drip-controller" {
+        "drip"
+    } else {
+        device.kind
+    };
+    let (bus, address, behind) = match &device.at {
+        At::I2c {
+            bus,
+            address,
+            behind,
+        } => (*bus, *address, *behind),
+        At::OneWire { rom } => {
+            return format!("{kind}-{}", rom.strip_prefix("28-").unwrap_or(rom));
+        }
+    };
+    if let Some((mux, channel)) = behind {
+        return format!("{kind}-{bus}-{mux:02x}-{channel}-{address:02x}");
+    }
+    let twice = |other: &&Device| {
+        let here = matches!(&other.at, At::I2c { address: at, behind: None, .. } if *at == address);
+        here && other.kind == device.kind
+    };
+    if plan.found.devices.iter().filter(twice).count() > 1 {
+        format!("{kind}-{bus}-{address:02x}")
+    } else {
+        format!("{kind}-{address:02x}")
+    }
+}
+
+/// The whole text.
+pub(super) fn toml(plan: &Plan) -> String {
+    let mut text = String::new();
+    let written = write(plan, &mut text);
+    written.expect("writing to a string never fails");
+    text
+}
+
+fn write(plan: &Plan, text: &mut String) -> std::fmt::Result {
+    writeln!(
+        text,
+        "# Written by `furrow-gateway init`. `furrow-gateway check` prints every mistake with its remedy.\n\
+         # Ids of devices stand in every series: rename them now, to what they measure, or never.\n\n\
+         [gateway]\n\
+         cooperative = {}\nid = {}\ngreenhouse = {}\ngreenhouse_name = {}\ntimezone = {}\nstate_dir = {}\n\n\
+         [mqtt]\nhost = {}\nport = {}\npassword_file = {}",
+        quoted(plan.cooperative.as_str()),
+        quoted(plan.gateway.as_str()),
+        quoted(plan.greenhouse.as_str()),
+        quoted(&plan.greenhouse_name),
+        quoted(&plan.timezone),
+        quoted(&plan.state_dir.display().to_string()),
+        quoted(&plan.mqtt_host),
+        plan.mqtt_port,
+        quoted(&plan.password_file.display().to_string()),
+    )?;
+    if let Some(ca_file) = &plan.ca_file {
+        let ca_file = quoted(&ca_file.display().to_string());
+        writeln!(text, "tls = {{ ca_file = {ca_file} }}")?;
+    }
+    for number in &plan.buses {
+        writeln!(text, "\n[[bus]]\nid = \"i2c-{number}\"\ni2c = {number}")?;
+        match &plan.simulator {
+            Some(address) => writeln!(text, "kind = \"simulated\"\naddress = {}", quoted(address))?,
+            None => writeln!(text, "kind = \"pi\"")?,
+        }
+    }
+    let is_one_wire = |device: &Device| matches!(device.at, At::OneWire { .. });
+    if plan.found.devices.iter().any(is_one_wire) {
+        let root = quoted(&plan.one_wire.display().to_string());
+        writeln!(
+            text,
+            "\n[[bus]]\nid = \"one-wire\"\nkind = \"one-wire\"\nroot = {root}"
+        )?;
+    }
+    for device in &plan.found.devices {
+        write_device(plan, device, text)?;
+    }
+    if let (Some(pin), Some(bus)) = (plan.flow_pin, plan.buses.first()) {
+        writeln!(
+            text,
+            "\n[[device]]\nid = \"flow\"\nkind = \"flow-meter\"\nbus = \"i2c-{bus}\"\npin = {pin}\n\
+             pulses_per_litre = {:?}         # from its label\nevery = {}",
+            plan.pulses_per_litre,
+            quoted(&plan.every),
+        )?;
+    }
+    for device in &plan.found.devices {
+        if let Detail::Outputs(outputs) = device.detail {
+            write_zones(plan, device, outputs, text)?;
+        }
+    }
+    Ok(())
+}
+
+fn write_device(plan: &Plan, device: &Device, text: &mut String) -> std::fmt::Result {
+    // What is not known yet stands there all the same, for a person to go on with.
+    let mark = if is_configured(plan, device) {
+        ""
+    } else {
+        "# "
+    };
+    writeln!(text, "\n# {}", device.evidence)?;
+    let mut lines = vec![
+        "[[device]]".to_owned(),
+        format!("id = {}", quoted(&id_of(plan, device))),
+        format!("kind = \"{}\"", device.kind),
+    ];
+    match &device.at {
+        At::I2c {
+            bus,
+            address,
+            behind,
+        } => {
+            lines.push(format!("bus = \"i2c-{bus}\""));
+            lines.push(format!("address = {address:#04x}"));
+            if let Some((mux, channel)) = behind {
+                lines.push(format!("mux = {mux:#04x}"));
+                lines.push(format!("mux_channel = {channel}"));
+            }
+        }
+        At::OneWire { rom } => {
+            lines.push("bus = \"one-wire\"".to_owned());
+            lines.push(format!("rom = {}", quoted(rom)));
+        }
+    }
+    lines.push(format!("every = {}", quoted(&plan.every)));
+    for line in lines {
+        writeln!(text, "{mark}{line}")?;
+    }
+    if device.kind == "drip-controller" {
+        writeln!(
+            text,
+            "pulses_per_litre = {:?}         # of the meter at the controller, from its label",
+            plan.pulses_per_litre
+        )?;
+    }
+    match &device.detail {
+        Detail::None | Detail::Outputs(_) => Ok(()),
+        Detail::Inputs(inputs) => {
+            for one in inputs_of(plan, device) {
+                writeln!(text, "\n[[device.input]]\ninput = {}", one.input)?;
+                text.push_str(match one.kind {
+                    AnalogKind::Pyranometer => PYRANOMETER,
+                    AnalogKind::CurrentLoop => CURRENT_LOOP,
+                    AnalogKind::CapacitiveMoisture => CAPACITIVE,
+                    AnalogKind::Nothing => "",
+                });
+                if matches!(one.kind, AnalogKind::CurrentLoop) {
+                    writeln!(text, "channel = \"level_{}\"", one.input)?;
+                } else if repeats(plan, device, one) {
+                    writeln!(text, "channel = \"{}_{}\"", name_of(one.kind), one.input)?;
+                }
+            }
+            if !mark.is_empty() {
+                for (number, volts) in inputs.iter().enumerate() {
+                    let volts = volts.map_or("nothing".to_owned(), |volts| format!("{volts:.3} V"));
+                    writeln!(
+                        text,
+                        "# [[device.input]]              # reads {volts}: what hangs there?\n\
+                         # input = {number}\n# kind = \"pyranometer\"           # or current-loop, capacitive-moisture"
+                    )?;
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+const PYRANOMETER: &str =
+    "kind = \"pyranometer\"\nvolts_per_unit = 0.002          # volts a W/m2, amplifier included\n";
+const CURRENT_LOOP: &str = "kind = \"current-loop\"\nunit = \"m\"\nshunt_ohms = 100.0\nat_4_ma = 0.0                    # what the transmitter means by 4 mA\nat_20_ma = 2.5\n";
+const CAPACITIVE: &str = "kind = \"capacitive-moisture\"\ndry_volts = 2.90                 # `furrow-gateway calibrate capacitive` measures both\nwet_volts = 1.30\n";
+
+fn write_zones(plan: &Plan, device: &Device, outputs: u8, text: &mut String) -> std::fmt::Result {
+    let id = id_of(plan, device);
+    for output in 1..=outputs {
+        writeln!(
+            text,
+            "\n# Waters only by hand until it has a [[zone.schedule]] with `at` and `for`.\n\
+             [[zone]]\nid = \"{id}-{output}\"\nname = \"Zone {output}\"\ncontroller = \"{id}\"\n\
+             output = {output}\nmax_run = \"30min\"\ndaily_limit = \"2h\"",
+        )?;
+    }
+    Ok(())
+}
+
+fn inputs_of<'a>(plan: &'a Plan, device: &Device) -> impl Iterator<Item = &'a Analog> + use<'a> {
+    let address = match &device.at {
+        At::I2c {
+            address,
+            behind: None,
+            ..
+        } => Some(*address),
+        At::I2c { .. } | At::OneWire { .. } => None,
+    };
+    let of_device = plan
+        .analog
+        .iter()
+        .filter(move |one| Some(one.address) == address);
+    of_device.filter(|one| one.kind != AnalogKind::Nothing)
+}
+
+/// Whether another input of the converter has the same kind.
+fn repeats(plan: &Plan, device: &Device, one: &Analog) -> bool {
+    let same = inputs_of(plan, device).filter(|other| other.kind == one.kind);
+    same.count() > 1
+}
+
+fn name_of(kind: AnalogKind) -> &'static str {
+    match kind {
+        AnalogKind::Pyranometer => "global_radiation",
+        AnalogKind::CurrentLoop => "level",
+        AnalogKind::CapacitiveMoisture => "soil_moisture_index",
+        AnalogKind::Nothing => "nothing",
+    }
+}
+
+/// A TOML text.
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
