@@ -78,7 +78,7 @@ impl Plan {
         let mut clock = Clock::new(BOOT, FieldMs(0), None, false);
         let length_ms = self.days * DAY_MS;
         let start_unix_ms = self.end_unix_ms - i64::try_from(length_ms).unwrap();
-        let catalog = report::catalog(settings);
+        let catalog = report::catalog(settings, None);
         let hash = records.catalog(&catalog);
         let mut values = Values {
             rng: StdRng::seed_from_u64(1),
