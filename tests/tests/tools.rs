@@ -197,25 +197,39 @@ fn a_new_user_goes_from_an_empty_folder_to_stored_readings() {
         "0x48:0=pyranometer",
         "--analog",
         "0x48:2=capacitive-moisture",
+        "--device",
+        "0x23=bh1750",
+        "--device",
+        "0x40=ina219",
         "--flow-meter",
         "17",
     ];
     let made = init(&new, site.bus(), port, &inputs);
     assert_eq!(made.code, 0, "{made:?}");
-    for known in [
+    let recognised = [
         "sht4x-44",
         "sht4x-45",
         "scd4x-62",
         "ads1115-48",
+        "sht3x-44",
+        "bme280-76",
+        "scd30-61",
+        "ezo-ph-63",
+        "ezo-ec-64",
+        "bh1750-23",
+        "ina219-40",
+        "sht4x-2-70-0-46",
         "drip-2c",
-        "checksum",
-    ] {
+        "serial",
+        "not configured: 0x41 on i2c-2 answers, but nothing identifies it: INA219 supply",
+    ];
+    for known in recognised {
         assert!(made.out.contains(known), "{known} in {}", made.out);
     }
     let checked = gateway(&new, &["check"]);
     assert_eq!(checked.code, 0, "{checked:?}");
     assert!(
-        checked.out.contains("6 devices, 13 channels, 4 zones"),
+        checked.out.contains("15 devices") && checked.out.contains("4 zones"),
         "{}",
         checked.out
     );
@@ -258,7 +272,8 @@ fn wrong_wiring_is_told_by_init_scan_and_watch() {
     // A sensor that is not plugged in is not found, and nothing is invented for it.
     site.fault(&["unplug", "sht-inside"]).unwrap();
     let without = folder.path().join("without");
-    let made = init(&without, site.bus(), port, &[]);
+    let two = ["--i2c", "1", "--i2c", "3"];
+    let made = init(&without, site.bus(), port, &two);
     assert_eq!(made.code, 0, "{made:?}");
     assert!(!made.out.contains("0x44"), "{}", made.out);
     assert!(
@@ -309,7 +324,7 @@ fn wrong_wiring_is_told_by_init_scan_and_watch() {
         site.fault(&["bus-stuck", bus]).unwrap();
     }
     let nothing = folder.path().join("nothing");
-    let made = init(&nothing, site.bus(), port, &[]);
+    let made = init(&nothing, site.bus(), port, &two);
     assert_eq!(made.code, 1, "{made:?}");
     assert!(made.out.contains("gives no answers"), "{}", made.out);
     assert!(

@@ -51,7 +51,7 @@ pub enum Ask {
     /// A calibration was written to the file: take it up.
     Calibrate {
         /// What was written.
-        entry: Entry,
+        entry: Box<Entry>,
     },
 }
 

@@ -36,7 +36,7 @@ impl Gateway {
                 Ok(()) => return,
                 Err(reason) => Answer::Refused { reason },
             },
-            Ask::Calibrate { entry } => self.take_calibration(entry),
+            Ask::Calibrate { entry } => self.take_calibration(*entry),
             Ask::Status => Answer::Report {
                 report: report::status(self, self.field.now()),
             },

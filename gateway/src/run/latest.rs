@@ -37,9 +37,14 @@ impl Latest {
         sample: Sample,
         error: Option<SensorError>,
     ) {
-        if let Some(now) = self.0.get_mut(channel) {
-            *now = Some(Now { at, sample, error });
-        }
+        let Some(now) = self.0.get_mut(channel) else {
+            return;
+        };
+        // A device that is left alone for a while because it keeps failing fails for that reason.
+        let is_failed = sample.quality == Quality::Failed;
+        let before = now.take().filter(|_| is_failed && error.is_none());
+        let error = error.or(before.and_then(|before| before.error));
+        *now = Some(Now { at, sample, error });
     }
 
     /// A channel's latest sample, by its place in the catalog.
@@ -85,4 +90,37 @@ fn causes(error: &SensorError) -> String {
         cause = source.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use furrow_drivers::{BusFault, Cause};
+
+    use super::*;
+
+    #[test]
+    fn a_failure_keeps_its_reason_while_the_device_is_left_alone() {
+        let error = SensorError {
+            chip: "sht4x",
+            address: Some(0x44),
+            register: "measurement",
+            cause: Cause::Bus(BusFault::NoAddress),
+        };
+        let sample = |quality, mantissa| Sample { quality, mantissa };
+        let (failed, good) = (
+            sample(Quality::Failed, None),
+            sample(Quality::Good, Some(1)),
+        );
+        let mut latest = Latest::new(1);
+        let mut check = |sample, error, expected: Option<&str>| {
+            latest.handle_sample(0, FieldMs(1), sample, error);
+            assert_eq!(latest.of(0).unwrap().reason().as_deref(), expected);
+        };
+        check(failed, None, Some("the bus did not answer in time"));
+        let text = "sht4x at 0x44: measurement: bus failure: no acknowledge of the address";
+        check(failed, Some(error), Some(text));
+        check(failed, None, Some(text));
+        check(good, None, None);
+        check(failed, None, Some("the bus did not answer in time"));
+    }
 }

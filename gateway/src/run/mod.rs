@@ -123,9 +123,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     if let Some(mapping) = adopted.and_then(|adopted| adopted.mapping) {
         records.mapping(&mapping);
     }
-    let scales = calibrations
-        .as_ref()
-        .map(|calibrations| Scales::new(&settings, calibrations));
+    let scales = calibrations.as_ref();
+    let scales = scales.map(|calibrations| Scales::new(&settings, calibrations));
     let offset_ms = core_clock.offset_ms();
     let sampling = Sampling::new(&settings, scales, at, offset_ms, frontier_ms, phase_ms);
     let fill = store.fill();

@@ -203,10 +203,10 @@ impl Sampling {
                 .first_channel
                 .saturating_add_signed(i16::try_from(place).unwrap_or(i16::MAX));
             let error = reading.as_ref().err().cloned();
-            let reading = match reading_of(reading, channel.exponent) {
-                Reading::Value(value) if self.distrust => Reading::Suspect(value),
-                reading => reading,
-            };
+            let mut reading = reading_of(reading, channel.exponent);
+            if let (true, Reading::Value(value)) = (self.distrust, reading) {
+                reading = Reading::Suspect(value);
+            }
             if let Some(checks) = self.checks.get_mut(usize::from(channel_index)) {
                 let sample = checks.handle_reading(reading, at);
                 self.latest

@@ -423,6 +423,7 @@ fn not_calibrated(kind: &DeviceKind) -> Option<&'static str> {
 }
 
 fn tell_gateway(settings: &Settings, entry: Entry) -> String {
+    let entry = Box::new(entry);
     let question = Ask::Calibrate { entry };
     let told = ask(&settings.gateway().control_socket(), &question)
         .and_then(|mut answers| answers.next().transpose());

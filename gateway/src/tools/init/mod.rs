@@ -17,7 +17,7 @@ use furrow_wire::{CooperativeId, GatewayId, GreenhouseId};
 
 use self::find::{At, Detail, Found, Told, candidates, look, look_at_one_wire};
 use self::questions::{NoAnswer, Questions};
-use self::write::{Analog, AnalogKind, Plan, id_of, is_configured, toml};
+use self::write::{Analog, AnalogKind, LinkPlan, Plan, WherePlan, id_of, is_configured, toml};
 use super::table::table;
 use super::{EXIT_CONFIG, EXIT_FAILURE, print};
 use crate::bus::{Field, FieldDelay, FieldError};
@@ -28,7 +28,7 @@ const PI_BUSES: std::ops::RangeInclusive<u8> = 0..=22;
 /// Where the kernel shows its 1-Wire sensors.
 const ONE_WIRE_ROOT: &str = "/sys/bus/w1/devices";
 /// Those of the simulator's greenhouse.
-const SIMULATED_BUSES: [u8; 2] = [1, 3];
+const SIMULATED_BUSES: [u8; 3] = [1, 2, 3];
 
 /// Write a first configuration: asks a few questions, looks at the buses, and explains what it found
 ///
@@ -181,7 +181,7 @@ impl Init {
         {
             return Err(InitError::NothingFound);
         }
-        keep_password(&plan.password_file, &mut questions)?;
+        keep_password(&plan.link.password_file, &mut questions)?;
         write(config, &toml(&plan))?;
         let config = config.display();
         print::line(format!(
@@ -231,13 +231,28 @@ impl Init {
         mut found: Found,
     ) -> Result<Plan, InitError> {
         ask_strangers(questions, &mut found)?;
-        let beside = config.parent().unwrap_or(Path::new("."));
-        let password_file = beside.join("mqtt-password").display().to_string();
-        let port = if self.ca_file.is_some() {
-            "8883"
-        } else {
-            "1883"
+        let place = self.place(questions)?;
+        let link = self.link(config, questions)?;
+        let analog = self.analog(questions, &found)?;
+        let (Some(place), Some(link)) = (place, link) else {
+            return Err(missing(questions));
         };
+        Ok(Plan {
+            place,
+            link,
+            every: self.every.clone(),
+            simulator: (self.bus != "pi").then(|| self.bus.clone()),
+            buses,
+            one_wire: self.one_wire.clone(),
+            found,
+            analog,
+            flow_pin: self.flow_meter,
+            pulses_per_litre: self.pulses_per_litre,
+        })
+    }
+
+    /// Who and where; `None` when something is missing.
+    fn place(&self, questions: &mut Questions<'_>) -> Result<Option<WherePlan>, InitError> {
         let flag = self.cooperative.clone();
         let cooperative = questions.ask(("--cooperative", flag), "Id of the cooperative", None)?;
         let flag = self.gateway.clone();
@@ -251,11 +266,8 @@ impl Init {
             .map_or("?", GreenhouseId::as_str)
             .to_owned();
         let flag = self.greenhouse_name.clone();
-        let greenhouse_name = questions.ask(
-            ("--greenhouse-name", flag),
-            "Its name for people",
-            Some(&name),
-        )?;
+        let what = "Its name for people";
+        let greenhouse_name = questions.ask(("--greenhouse-name", flag), what, Some(&name))?;
         let zone = jiff::tz::TimeZone::system();
         let zone = zone.iana_name().unwrap_or("UTC").to_owned();
         let flag = self.timezone.clone();
@@ -263,56 +275,55 @@ impl Init {
         let flag = self.state_dir.clone();
         let (what, default) = ("Folder for readings", "/var/lib/furrow-gateway");
         let state_dir = questions.ask(("--state-dir", flag), what, Some(default))?;
+        let (Some(cooperative), Some(gateway), Some(greenhouse)) =
+            (cooperative, gateway, greenhouse)
+        else {
+            return Ok(None);
+        };
+        let (Some(greenhouse_name), Some(timezone), Some(state_dir)) =
+            (greenhouse_name, timezone, state_dir)
+        else {
+            return Ok(None);
+        };
+        Ok(Some(WherePlan {
+            cooperative,
+            gateway,
+            greenhouse,
+            greenhouse_name,
+            timezone,
+            state_dir,
+        }))
+    }
+
+    /// How readings leave; `None` when something is missing.
+    fn link(
+        &self,
+        config: &Path,
+        questions: &mut Questions<'_>,
+    ) -> Result<Option<LinkPlan>, InitError> {
+        let beside = config.parent().unwrap_or(Path::new("."));
+        let password_file = beside.join("mqtt-password").display().to_string();
+        let port = if self.ca_file.is_some() {
+            "8883"
+        } else {
+            "1883"
+        };
         let flag = self.mqtt_host.clone();
         let mqtt_host = questions.ask(("--mqtt-host", flag), "Host of the ingest service", None)?;
         let mqtt_port = questions.ask(("--mqtt-port", self.mqtt_port), "Its port", Some(port))?;
         let flag = self.password_file.clone();
         let what = "File with the gateway's password";
         let file = questions.ask(("--password-file", flag), what, Some(&password_file))?;
-        let analog = self.analog(questions, &found)?;
-        let all = (
-            cooperative,
-            gateway,
-            greenhouse,
-            greenhouse_name,
-            timezone,
-            state_dir,
-        );
-        let (
-            Some(cooperative),
-            Some(gateway),
-            Some(greenhouse),
-            Some(greenhouse_name),
-            Some(timezone),
-            Some(state_dir),
-        ) = all
-        else {
-            return Err(missing(questions));
-        };
         let (Some(mqtt_host), Some(mqtt_port), Some(password_file)) = (mqtt_host, mqtt_port, file)
         else {
-            return Err(missing(questions));
+            return Ok(None);
         };
-        Ok(Plan {
-            cooperative,
-            gateway,
-            greenhouse,
-            greenhouse_name,
-            timezone,
-            state_dir,
+        Ok(Some(LinkPlan {
             mqtt_host,
             mqtt_port,
             password_file,
             ca_file: self.ca_file.clone(),
-            every: self.every.clone(),
-            simulator: (self.bus != "pi").then(|| self.bus.clone()),
-            buses,
-            one_wire: self.one_wire.clone(),
-            found,
-            analog,
-            flow_pin: self.flow_meter,
-            pulses_per_litre: self.pulses_per_litre,
-        })
+        }))
     }
 
     /// What hangs on the analog inputs: only a person can know.
@@ -509,16 +520,20 @@ mod tests {
 
     fn plan(devices: Vec<Device>, analog: &[&str], folder: &Path) -> Plan {
         Plan {
-            cooperative: "hoa-binh".parse().unwrap(),
-            gateway: "gw-01".parse().unwrap(),
-            greenhouse: "nha-luoi-1".parse().unwrap(),
-            greenhouse_name: "Nhà \"lưới\" 1\\".into(),
-            timezone: "Asia/Ho_Chi_Minh".into(),
-            state_dir: folder.join("state"),
-            mqtt_host: "ingest.example".into(),
-            mqtt_port: 1883,
-            password_file: folder.join("mqtt-password"),
-            ca_file: None,
+            place: WherePlan {
+                cooperative: "hoa-binh".parse().unwrap(),
+                gateway: "gw-01".parse().unwrap(),
+                greenhouse: "nha-luoi-1".parse().unwrap(),
+                greenhouse_name: "Nhà \"lưới\" 1\\".into(),
+                timezone: "Asia/Ho_Chi_Minh".into(),
+                state_dir: folder.join("state"),
+            },
+            link: LinkPlan {
+                mqtt_host: "ingest.example".into(),
+                mqtt_port: 1883,
+                password_file: folder.join("mqtt-password"),
+                ca_file: None,
+            },
             every: "10s".into(),
             simulator: Some("tcp:127.0.0.1:7000".into()),
             buses: vec![1, 3],
@@ -598,7 +613,7 @@ mod tests {
 
     #[track_caller]
     fn check(plan: &Plan, folder: &Path, devices: &[&str]) {
-        fs::write(&plan.password_file, "secret\n").unwrap();
+        fs::write(&plan.link.password_file, "secret\n").unwrap();
         let path = folder.join("gateway.toml");
         if let Err(error) = write(&path, &toml(plan)) {
             panic!("{}\n{}", print::chain(&error), toml(plan));
@@ -648,8 +663,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("gateway.toml");
         let mut wrong = plan(all_devices(), &[], folder.path());
-        wrong.timezone = "Mars/Olympus".into();
-        fs::write(&wrong.password_file, "secret\n").unwrap();
+        wrong.place.timezone = "Mars/Olympus".into();
+        fs::write(&wrong.link.password_file, "secret\n").unwrap();
         assert!(matches!(
             write(&path, &toml(&wrong)),
             Err(InitError::Wrong(_))

@@ -10,16 +10,8 @@ use super::find::{At, Detail, Device, Found};
 /// Everything that the text says.
 #[derive(Debug)]
 pub(super) struct Plan {
-    pub(super) cooperative: CooperativeId,
-    pub(super) gateway: GatewayId,
-    pub(super) greenhouse: GreenhouseId,
-    pub(super) greenhouse_name: String,
-    pub(super) timezone: String,
-    pub(super) state_dir: PathBuf,
-    pub(super) mqtt_host: String,
-    pub(super) mqtt_port: u16,
-    pub(super) password_file: PathBuf,
-    pub(super) ca_file: Option<PathBuf>,
+    pub(super) place: WherePlan,
+    pub(super) link: LinkPlan,
     pub(super) every: String,
     /// `None` for a Pi's own buses.
     pub(super) simulator: Option<String>,
@@ -29,6 +21,26 @@ pub(super) struct Plan {
     pub(super) analog: Vec<Analog>,
     pub(super) flow_pin: Option<u8>,
     pub(super) pulses_per_litre: f64,
+}
+
+/// Who and where.
+#[derive(Debug)]
+pub(super) struct WherePlan {
+    pub(super) cooperative: CooperativeId,
+    pub(super) gateway: GatewayId,
+    pub(super) greenhouse: GreenhouseId,
+    pub(super) greenhouse_name: String,
+    pub(super) timezone: String,
+    pub(super) state_dir: PathBuf,
+}
+
+/// How readings leave.
+#[derive(Debug)]
+pub(super) struct LinkPlan {
+    pub(super) mqtt_host: String,
+    pub(super) mqtt_port: u16,
+    pub(super) password_file: PathBuf,
+    pub(super) ca_file: Option<PathBuf>,
 }
 
 /// What hangs on an analog input.
@@ -140,17 +152,17 @@ fn write(plan: &Plan, text: &mut String) -> std::fmt::Result {
          [gateway]\n\
          cooperative = {}\nid = {}\ngreenhouse = {}\ngreenhouse_name = {}\ntimezone = {}\nstate_dir = {}\n\n\
          [mqtt]\nhost = {}\nport = {}\npassword_file = {}",
-        quoted(plan.cooperative.as_str()),
-        quoted(plan.gateway.as_str()),
-        quoted(plan.greenhouse.as_str()),
-        quoted(&plan.greenhouse_name),
-        quoted(&plan.timezone),
-        quoted(&plan.state_dir.display().to_string()),
-        quoted(&plan.mqtt_host),
-        plan.mqtt_port,
-        quoted(&plan.password_file.display().to_string()),
+        quoted(plan.place.cooperative.as_str()),
+        quoted(plan.place.gateway.as_str()),
+        quoted(plan.place.greenhouse.as_str()),
+        quoted(&plan.place.greenhouse_name),
+        quoted(&plan.place.timezone),
+        quoted(&plan.place.state_dir.display().to_string()),
+        quoted(&plan.link.mqtt_host),
+        plan.link.mqtt_port,
+        quoted(&plan.link.password_file.display().to_string()),
     )?;
-    if let Some(ca_file) = &plan.ca_file {
+    if let Some(ca_file) = &plan.link.ca_file {
         let ca_file = quoted(&ca_file.display().to_string());
         writeln!(text, "tls = {{ ca_file = {ca_file} }}")?;
     }

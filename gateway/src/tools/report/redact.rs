@@ -66,29 +66,27 @@ pub(super) fn config(text: &str) -> Result<String, String> {
 }
 
 fn remove(key: &str, value: &mut toml::Value) {
-    match value {
-        toml::Value::Table(table) => {
-            for (key, value) in table.iter_mut() {
-                remove(key, value);
-            }
+    if let Some(table) = value.as_table_mut() {
+        for (key, value) in table.iter_mut() {
+            remove(key, value);
         }
-        toml::Value::Array(all) => all.iter_mut().for_each(|value| remove(key, value)),
-        _ if is_secret(key) => *value = toml::Value::String(REMOVED.to_owned()),
-        _ => {}
+    } else if let Some(all) = value.as_array_mut() {
+        all.iter_mut().for_each(|value| remove(key, value));
+    } else if is_secret(key) {
+        *value = toml::Value::String(REMOVED.to_owned());
     }
 }
 
 fn collect(key: &str, value: &toml::Value, secrets: &mut Vec<String>) {
-    match value {
-        toml::Value::Table(table) => {
-            for (key, value) in table {
-                collect(key, value, secrets);
-            }
+    if let Some(table) = value.as_table() {
+        for (key, value) in table {
+            collect(key, value, secrets);
         }
-        toml::Value::Array(all) => all.iter().for_each(|value| collect(key, value, secrets)),
-        toml::Value::String(text) if is_secret(key) => secrets.push(text.clone()),
-        other if is_secret(key) => secrets.push(other.to_string()),
-        _ => {}
+    } else if let Some(all) = value.as_array() {
+        all.iter().for_each(|value| collect(key, value, secrets));
+    } else if is_secret(key) {
+        let text = value.as_str().map(str::to_owned);
+        secrets.push(text.unwrap_or_else(|| value.to_string()));
     }
 }
 

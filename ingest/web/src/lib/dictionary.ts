@@ -162,6 +162,7 @@ const vi = {
       device_fault: 'Thiết bị hỏng',
       device_recovered: 'Thiết bị hoạt động lại',
       lockout: 'Khóa tưới',
+      calibrated: 'Đã hiệu chuẩn',
     },
     cause: { schedule: 'theo lịch', manual: 'bằng tay', rule: 'theo quy tắc', command: 'theo lệnh từ xa' },
     reason: {
@@ -411,6 +412,7 @@ const en: Dictionary = {
       device_fault: 'Device fault',
       device_recovered: 'Device works again',
       lockout: 'Watering locked',
+      calibrated: 'Calibrated',
     },
     cause: { schedule: 'by schedule', manual: 'by hand', rule: 'by rule', command: 'by remote command' },
     reason: {

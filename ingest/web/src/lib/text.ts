@@ -86,6 +86,7 @@ export function eventText(event: FarmEvent, zones: readonly Zone[], words: Words
     case 'device_fault':
     case 'device_recovered':
     case 'lockout':
+    case 'calibrated':
       return { title: title(text.events.kind[event.kind]), detail: detail(note, reason) };
     default:
       // A newer server may know kinds that this page does not.

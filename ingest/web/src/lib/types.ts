@@ -77,7 +77,8 @@ export type EventKindName =
   | 'gateway_started'
   | 'device_fault'
   | 'device_recovered'
-  | 'lockout';
+  | 'lockout'
+  | 'calibrated';
 
 export interface FarmEvent {
   time_ms: number;
