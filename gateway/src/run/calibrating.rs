@@ -3,15 +3,33 @@
 //! Order: the event at once, then the batch under the old calibration, then the catalog with the new
 //! version, then batches under the new one. The file is the command's: nothing here waits for a disk.
 
+use furrow_drivers::SensorError;
 use furrow_gateway_core::FieldMs;
-use furrow_wire::{Event, EventKind, TopicKind};
+use furrow_wire::{Catalog, CatalogHash, Decimal, Event, EventKind, TopicKind};
 
-use super::gateway::{Gateway, catalog_json};
+use super::gateway::Gateway;
 use super::report;
 use crate::calibrations::{Entry, Scales};
 use crate::control::Answer;
 
 impl Gateway {
+    /// Readings that a person waits for.
+    pub(super) fn tell_measured(
+        &mut self,
+        device: usize,
+        raw: &[Result<Decimal, SensorError>],
+        now_ms: u64,
+    ) {
+        if !self.measuring.wants(device) {
+            return;
+        }
+        if let Some(settings) = self.settings.devices().get(device) {
+            let values = self.sampling.values(device, raw);
+            self.measuring
+                .handle_readings((device, settings), raw, &values, now_ms);
+        }
+    }
+
     pub(super) fn take_calibration(&mut self, entry: Entry) -> Answer {
         let refused = |reason: String| Answer::Refused { reason };
         let known = self
@@ -71,4 +89,10 @@ impl Gateway {
             .publish_retained(TopicKind::Catalog, told);
         self.catalog_told = told.is_ok();
     }
+}
+
+/// The retained catalog.
+pub(super) fn catalog_json(catalog: &Catalog, hash: CatalogHash) -> bytes::Bytes {
+    let json = serde_json::json!({ "hash": hash, "catalog": catalog });
+    json.to_string().into_bytes().into()
 }

@@ -11,9 +11,10 @@ use furrow_gateway_core::evict;
 use furrow_gateway_core::recovery::HeldBoot;
 use furrow_gateway_core::space::Space;
 use furrow_irrigation::ZoneIndex;
-use furrow_wire::{Ack, BootId, Catalog, CatalogHash, Decimal, Event, EventKind, TopicKind};
+use furrow_wire::{Ack, BootId, CatalogHash, Event, EventKind, TopicKind};
 
 use super::asked::Wish;
+use super::calibrating::catalog_json;
 use super::delivery::{Delivery, Offers, Unreadable};
 use super::dispatch::{Dispatch, Turn};
 use super::journal_thread::{Answer as JournalAnswer, JournalThread};
@@ -479,17 +480,6 @@ impl Gateway {
         }
     }
 
-    fn tell_measured(&mut self, device: usize, raw: &[Result<Decimal, SensorError>], now_ms: u64) {
-        if !self.measuring.wants(device) {
-            return;
-        }
-        if let Some(settings) = self.settings.devices().get(device) {
-            let values = self.sampling.values(device, raw);
-            self.measuring
-                .handle_readings((device, settings), raw, &values, now_ms);
-        }
-    }
-
     pub(super) fn journal_event(&mut self, event: Event) {
         self.records.events(vec![event], &mut self.clock);
     }
@@ -504,9 +494,4 @@ fn too_late() -> SensorError {
         register: "lease",
         cause,
     }
-}
-
-pub(super) fn catalog_json(catalog: &Catalog, hash: CatalogHash) -> bytes::Bytes {
-    let json = serde_json::json!({ "hash": hash, "catalog": catalog });
-    json.to_string().into_bytes().into()
 }
