@@ -341,9 +341,11 @@ mod tests {
         #[test]
         fn nothing_panics(one in any_point(), other in any_point(), mantissa: i64, exponent: i8, to: i8) {
             if let Ok(line) = Line::through(one, other) {
-                line.value(Decimal { mantissa, exponent }, to);
+                let value = line.value(Decimal { mantissa, exponent }, to);
+                prop_assert!(value.is_none() || (-9..=9).contains(&exponent));
             }
-            Measured::of(&[Decimal { mantissa, exponent }, one.raw]);
+            let measured = Measured::of(&[Decimal { mantissa, exponent }, one.raw]);
+            prop_assert!(measured.is_none() || (-9..=0).contains(&exponent));
             Line::offset(Decimal { mantissa, exponent }).ok();
         }
     }

@@ -1,6 +1,8 @@
 //! Watering runs, faults and starts as rows and as JSON.
 
-use furrow_wire::{EndReason, Event, EventKind, GatewayId, GreenhouseId, RecordName, RunCause};
+use furrow_wire::{
+    DeviceId, EndReason, Event, EventKind, GatewayId, GreenhouseId, RecordName, RunCause,
+};
 use rusqlite::{Connection, params};
 use serde_json::json;
 
@@ -86,34 +88,31 @@ impl EventRow {
                 text: Some(software.clone()),
                 ..row
             },
-            EventKind::DeviceFault { device, text } => EventRow {
-                kind: "device_fault".to_owned(),
-                device: Some(device.to_string()),
-                text: Some(text.clone()),
-                ..row
-            },
-            EventKind::DeviceRecovered { device } => EventRow {
-                kind: "device_recovered".to_owned(),
-                device: Some(device.to_string()),
-                ..row
-            },
-            EventKind::Lockout { text } => EventRow {
-                kind: "lockout".to_owned(),
-                text: Some(text.clone()),
-                ..row
-            },
+            EventKind::DeviceFault { device, text } => {
+                row.told("device_fault", Some(device), Some(text))
+            }
+            EventKind::DeviceRecovered { device } => {
+                row.told("device_recovered", Some(device), None)
+            }
+            EventKind::Lockout { text } => row.told("lockout", None, Some(text)),
             EventKind::Calibrated {
                 device,
                 channel,
                 version,
                 text,
             } => EventRow {
-                kind: "calibrated".to_owned(),
-                device: Some(device.to_string()),
                 reason: Some(format!("{channel} version {version}")),
-                text: Some(text.clone()),
-                ..row
+                ..row.told("calibrated", Some(device), Some(text))
             },
+        }
+    }
+
+    fn told(self, kind: &str, device: Option<&DeviceId>, text: Option<&String>) -> Self {
+        EventRow {
+            kind: kind.to_owned(),
+            device: device.map(ToString::to_string),
+            text: text.cloned(),
+            ..self
         }
     }
 
