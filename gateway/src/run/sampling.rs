@@ -17,7 +17,7 @@ use jiff::tz::TimeZone;
 
 use super::latest::Latest;
 use crate::calibrations::{Calibrations, Scales};
-use crate::config::Settings;
+use crate::config::{ChannelSettings, Settings};
 
 /// A reading that is not back so long after its interval ended is given up: the batch goes without.
 const GRACE_MS: u64 = 5_000;
@@ -203,7 +203,7 @@ impl Sampling {
                 .first_channel
                 .saturating_add_signed(i16::try_from(place).unwrap_or(i16::MAX));
             let error = reading.as_ref().err().cloned();
-            let mut reading = reading_of(reading, channel.exponent);
+            let mut reading = reading_of(reading, channel);
             if let (true, Reading::Value(value)) = (self.distrust, reading) {
                 reading = Reading::Suspect(value);
             }
@@ -431,7 +431,8 @@ fn fresh_checks(settings: &Settings) -> Vec<Checks> {
 
 /// What a driver gave, as the core sees it, in steps of the channel.
 #[must_use]
-pub fn reading_of(reading: &Result<Decimal, SensorError>, exponent: i8) -> Reading {
+pub fn reading_of(reading: &Result<Decimal, SensorError>, channel: &ChannelSettings) -> Reading {
+    let exponent = channel.exponent;
     match reading {
         Ok(decimal) if decimal.exponent == exponent => Reading::Value(decimal.mantissa),
         Ok(decimal) => {
@@ -439,6 +440,9 @@ pub fn reading_of(reading: &Result<Decimal, SensorError>, exponent: i8) -> Readi
         }
         Err(error) => match &error.cause {
             Cause::NotReady => Reading::NothingNew,
+            // A saturated input says volts, a loop beyond its ends milliamperes: no number of this
+            // channel.
+            Cause::OutOfRange { unit, .. } if *unit != channel.unit => Reading::Failed,
             Cause::OutOfRange { value, .. } => {
                 Decimal::mantissa_of(*value, exponent).map_or(Reading::Failed, Reading::OutOfRange)
             }
@@ -468,4 +472,60 @@ fn fault_text(readings: &[Result<Decimal, SensorError>]) -> Option<String> {
 
 fn millis(duration: std::time::Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use furrow_drivers::BusFault;
+
+    use super::*;
+
+    #[test]
+    fn a_number_in_another_unit_is_no_reading_of_the_channel() {
+        let channel = ChannelSettings {
+            name: "tank_level".parse().unwrap(),
+            unit: "m".to_owned(),
+            exponent: -3,
+            label: String::new(),
+        };
+        let good = |mantissa, exponent| Ok(Decimal { mantissa, exponent });
+        let failed = |cause| {
+            Err(SensorError {
+                chip: "ads1115",
+                address: Some(0x48),
+                register: "input",
+                cause,
+            })
+        };
+        let beyond = |unit| Cause::OutOfRange {
+            value: 4.096,
+            min: -4.096,
+            max: 4.0,
+            unit,
+        };
+        let table = [
+            ("its own steps", good(1_320, -3), Reading::Value(1_320)),
+            ("other steps", good(132, -2), Reading::Value(1_320)),
+            ("nothing new", failed(Cause::NotReady), Reading::NothingNew),
+            (
+                "beyond, in metres",
+                failed(beyond("m")),
+                Reading::OutOfRange(4_096),
+            ),
+            ("saturated, in volts", failed(beyond("V")), Reading::Failed),
+            (
+                "a loop's milliamperes",
+                failed(beyond("mA")),
+                Reading::Failed,
+            ),
+            (
+                "no answer",
+                failed(Cause::Bus(BusFault::Other)),
+                Reading::Failed,
+            ),
+        ];
+        for (what, reading, expected) in table {
+            assert_eq!(reading_of(&reading, &channel), expected, "{what}");
+        }
+    }
 }

@@ -222,8 +222,7 @@ impl Bench {
             let values = of_device.next().map(|read| read.values.as_slice());
             for (place, channel) in device.channels.iter().enumerate() {
                 let value = values.and_then(|values| values.get(place));
-                let reading =
-                    value.map_or(Reading::Failed, |value| reading_of(value, channel.exponent));
+                let reading = value.map_or(Reading::Failed, |value| reading_of(value, channel));
                 let Some(checks) = checks.next() else { break };
                 let sample = checks.handle_reading(reading, now);
                 let error = value.and_then(|value| value.as_ref().err());
