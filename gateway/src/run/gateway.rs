@@ -419,7 +419,13 @@ impl Gateway {
     fn take_turn(&mut self, mut turn: Option<Turn>) {
         while let Some(next) = turn {
             let done = match next {
-                Turn::Submit(job) => self.devices.submit(job, self.field.busy()),
+                Turn::Submit(job) => {
+                    if let Job::Read { device, tick_ms } = job {
+                        let now = self.field_ms();
+                        self.sampling.handle_served(device, FieldMs(tick_ms), now);
+                    }
+                    self.devices.submit(job, self.field.busy())
+                }
                 Turn::TooLate(job) => {
                     let outcome = Outcome::Lease(Err(too_late()));
                     let at_mono_ms = self.field.now().mono_ms();

@@ -8,6 +8,7 @@ use furrow_gateway_core::backoff::Backoff;
 use furrow_gateway_core::batch::{BatchBuilder, Cut};
 use furrow_gateway_core::derived::Derived;
 use furrow_gateway_core::health::{Change, Health};
+use furrow_gateway_core::lateness::Lateness;
 use furrow_gateway_core::quality::{Checks, Reading, limits_of};
 use furrow_gateway_core::schedule::{Schedule, Tick, next_aligned};
 use furrow_gateway_core::{FieldMs, clock};
@@ -27,6 +28,7 @@ const GRACE_MS: u64 = 5_000;
 pub struct Sampling {
     settings: Arc<Settings>,
     schedule: Schedule,
+    lateness: Lateness,
     batch: BatchBuilder,
     devices: Vec<Device>,
     checks: Vec<Checks>,
@@ -51,6 +53,8 @@ struct Device {
     backoff: Backoff,
     /// The tick whose reading is under way.
     under_way: Option<FieldMs>,
+    /// The last tick that its bus began with.
+    served: Option<FieldMs>,
 }
 
 impl Sampling {
@@ -93,11 +97,13 @@ impl Sampling {
                 health: Health::default(),
                 backoff: Backoff::default(),
                 under_way: None,
+                served: None,
             }
         });
         let commit_interval_ms = u64::from(millis(settings.journal().commit_interval));
         Sampling {
             schedule: Schedule::new(&intervals, now, offset_ms, frontier_ms).after_phase(phase_ms),
+            lateness: Lateness::default(),
             batch: BatchBuilder::new(&of_channels, now),
             devices: devices.collect(),
             latest: Latest::new(of_channels.len()),
@@ -175,6 +181,17 @@ impl Sampling {
     ) -> Vec<Result<Decimal, SensorError>> {
         let scales = self.next_scales.as_ref().map(|(_, scales)| scales);
         scales.unwrap_or(&self.scales).values(index, raw)
+    }
+
+    /// A device's bus begins with its reading, or goes on with it.
+    pub fn handle_served(&mut self, device: usize, at: FieldMs, now: FieldMs) {
+        let Some(device) = self.devices.get_mut(device) else {
+            return;
+        };
+        if device.served != Some(at) {
+            device.served = Some(at);
+            self.lateness.handle_served(now.since(at));
+        }
     }
 
     /// A device answered; gives what is worth telling.
@@ -305,6 +322,12 @@ impl Sampling {
     #[must_use]
     pub fn missed(&self) -> u64 {
         self.schedule.missed()
+    }
+
+    /// How late buses began with readings, since the start.
+    #[must_use]
+    pub fn lateness(&self) -> &Lateness {
+        &self.lateness
     }
 
     /// Samples dropped because they came after their batch, since the start.
