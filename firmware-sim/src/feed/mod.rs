@@ -35,7 +35,7 @@ const BACKOFF_FIRST: Duration = Duration::from_millis(500);
 const BACKOFF_MAX: Duration = Duration::from_secs(5);
 /// After the last reading, or Ctrl-C, the broker has so long to acknowledge what is under way.
 const DRAIN: Duration = Duration::from_secs(10);
-/// Most greenhouses: each costs some milliseconds at the start, and 23 messages a tick.
+/// Most greenhouses: each costs some milliseconds at the start, and 22 messages a tick.
 pub const GREENHOUSES_MAX: u16 = 100;
 
 /// What a feed shall do.
