@@ -252,7 +252,8 @@ fn a_new_user_goes_from_an_empty_folder_to_stored_readings() {
             .all(|one| one["quality"] == "good");
         let stored = look["status"]["journal"]["journalled_readings"].as_u64() > Some(0);
         let linked = look["status"]["link"] == "up";
-        Ok((good && stored && linked).then_some(()))
+        let served = look["status"]["lateness"]["ticks"].as_u64() > Some(0);
+        Ok((good && stored && linked && served).then_some(()))
     };
     until(PATIENCE, all_good).unwrap_or_else(|error| panic!("{error}: {}", look(&new)));
     let started = until(PATIENCE, || Ok(events(&ingest, "gateway_started").pop()));

@@ -420,10 +420,7 @@ impl Gateway {
         while let Some(next) = turn {
             let done = match next {
                 Turn::Submit(job) => {
-                    if let Job::Read { device, tick_ms } = job {
-                        let now = self.field_ms();
-                        self.sampling.handle_served(device, FieldMs(tick_ms), now);
-                    }
+                    self.sampling.handle_submitted(job, self.field_ms());
                     self.devices.submit(job, self.field.busy())
                 }
                 Turn::TooLate(job) => {

@@ -19,6 +19,7 @@ use jiff::tz::TimeZone;
 use super::latest::Latest;
 use crate::calibrations::{Calibrations, Scales};
 use crate::config::Settings;
+use crate::devices::Job;
 
 /// A reading that is not back so long after its interval ended is given up: the batch goes without.
 const GRACE_MS: u64 = 5_000;
@@ -183,13 +184,15 @@ impl Sampling {
         scales.unwrap_or(&self.scales).values(index, raw)
     }
 
-    /// A device's bus begins with its reading, or goes on with it.
-    pub fn handle_served(&mut self, device: usize, at: FieldMs, now: FieldMs) {
-        let Some(device) = self.devices.get_mut(device) else {
+    /// A bus begins with a reading, or goes on with it. Readings that are no tick's have no delay.
+    pub fn handle_submitted(&mut self, job: Job, now: FieldMs) {
+        let Job::Read { device, tick_ms } = job else {
             return;
         };
-        if device.served != Some(at) {
-            device.served = Some(at);
+        let at = FieldMs(tick_ms);
+        let device = self.devices.get_mut(device);
+        let device = device.filter(|device| device.under_way == Some(at));
+        if device.is_some_and(|device| device.served.replace(at) != Some(at)) {
             self.lateness.handle_served(now.since(at));
         }
     }
