@@ -1,6 +1,7 @@
 //! The command line of `furrow-sim`.
 
 mod fleet;
+mod mqtt;
 mod run;
 mod units;
 
@@ -37,6 +38,8 @@ Examples:
     furrow-sim fault --control tcp:127.0.0.1:7001 unplug sht-inside --for 60s
     furrow-sim fault --control tcp:127.0.0.1:7001 heat +8 --after 1h --for 10m
     furrow-sim status --control tcp:127.0.0.1:7001 --json
+  Readings for a dashboard of your own, as JSON to a broker:
+    furrow-sim mqtt --json --broker mqtt://127.0.0.1:1883
   A thousand gateways against an ingest on this machine:
     furrow-sim fleet --gateways 1000 --write-ingest-config /tmp/fleet
     furrow-ingest --config /tmp/fleet/ingest.toml run &
@@ -52,6 +55,10 @@ enum Action {
     ///
     /// Ends when everything is acknowledged, with 1 if that does not come to be within the grace.
     Fleet(fleet::Fleet),
+    /// Feed any MQTT broker with readings of simulated greenhouses
+    ///
+    /// For programs that know nothing of Furrow. Ends with totals; 1 when the broker did not take all.
+    Mqtt(mqtt::Mqtt),
     /// Make something go wrong in a running simulator
     Fault(FaultArgs),
     /// Say what is going on in a running simulator
@@ -162,6 +169,7 @@ impl Cli {
             Action::Greenhouse(args) => run::greenhouse(args),
             Action::Replay(args) => run::replay(args),
             Action::Fleet(args) => fleet::run(args),
+            Action::Mqtt(args) => mqtt::run(args),
             Action::Fault(args) => {
                 let order = FaultOrder {
                     fault: args.fault,

@@ -1,7 +1,7 @@
 //! Simulated chips, drip controllers and greenhouses behind the remote bus.
 //!
 //! Owns the server half of `docs/remote-bus.md`, the chips at register level, the physics behind them,
-//! recorded traces, faults, simulated time, and the fleet that loads ingest. It shares no code with the drivers: registers are declared
+//! recorded traces, faults, simulated time, the feed for other brokers, and the fleet that loads ingest. It shares no code with the drivers: registers are declared
 //! here from the datasheets. It does not know what a gateway does with a reading.
 //!
 //! The binary `furrow-sim` is a thin shell; tests of other crates start a [`Simulator`] in their own
@@ -11,6 +11,7 @@ mod chips;
 pub mod cli;
 pub mod control;
 pub mod faults;
+pub mod feed;
 pub mod fleet;
 mod greenhouse;
 mod layout;

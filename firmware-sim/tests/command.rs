@@ -89,6 +89,16 @@ fn wrong_command_lines() {
         1,
         "error: ask the simulator at tcp:127.0.0.1:1: ",
     );
+    check(
+        &["mqtt", "--topic", "a/{unit}"],
+        64,
+        "only {greenhouse}, {device} and {channel} stand in braces",
+    );
+    check(
+        &["mqtt", "--greenhouses", "100", "--speed", "1000"],
+        1,
+        "error: that would be about 250000 messages a second",
+    );
 }
 
 #[test]

@@ -11,6 +11,18 @@ use crate::process::{Process, free_port, until};
 
 const START_PATIENCE: Duration = Duration::from_secs(10);
 
+/// The program of Debian's package.
+///
+/// # Errors
+/// When it is not installed.
+pub fn find() -> anyhow::Result<PathBuf> {
+    let mut places = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto"]
+        .map(PathBuf::from)
+        .into_iter();
+    let found = places.find(|path| path.is_file());
+    found.context("mosquitto is missing: install it, on Debian: sudo apt-get install mosquitto")
+}
+
 /// A Mosquitto on loopback that anybody may use.
 #[derive(Debug)]
 pub struct Mosquitto {

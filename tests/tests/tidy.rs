@@ -20,9 +20,11 @@ const PURE_CRATES: [(&str, &str); 6] = [
 ];
 
 /// Packages that do IO, or bring a runtime for it.
-const NOT_IN_PURE_CRATES: [&str; 9] = [
+const NOT_IN_PURE_CRATES: [&str; 11] = [
     "axum",
+    "gpiocdev",
     "influxdb2",
+    "linux-embedded-hal",
     "mio",
     "reqwest",
     "rmqtt",
@@ -44,8 +46,12 @@ const END_TO_END: [&str; 2] = ["tests/", "ingest/tests/kit/client.rs"];
 /// Folders that hold no sources of ours.
 const NOT_OURS: [&str; 4] = [".git", "node_modules", "dist", "test-results"];
 
-/// The only file with code that names the Pi's GPIO crate.
-const PI_ONLY: &str = "gateway/src/bus/pi.rs";
+/// Crates behind the field's traits, as code names them, each with the only file that does.
+const HARDWARE_ONLY: [(&str, &str); 3] = [
+    ("rppal", "gateway/src/bus/pi.rs"),
+    ("linux_embedded_hal", "gateway/src/bus/linux.rs"),
+    ("gpiocdev", "gateway/src/bus/linux.rs"),
+];
 /// The only crate that does not forbid unsafe code: one call to the kernel (docs/adr/0005).
 const UNSAFE_CRATE: &str = "gateway/kernel-clock";
 /// Not spelt in one piece, so that this file has none.
@@ -116,17 +122,19 @@ fn one_file_is_unsafe() {
 }
 
 #[test]
-fn one_file_names_the_gpio_crate() {
-    let naming: Vec<String> = rust_files()
-        .into_iter()
-        .filter(|path| !path.starts_with("tests/tests/tidy"))
-        .filter(|path| {
-            read(path)
-                .lines()
-                .any(|line| code_of(line).contains("rppal"))
-        })
-        .collect();
-    assert_eq!(naming, [PI_ONLY], "files whose code names rppal");
+fn one_file_each_names_the_crates_of_the_hardware() {
+    for (package, only) in HARDWARE_ONLY {
+        let naming: Vec<String> = rust_files()
+            .into_iter()
+            .filter(|path| !path.starts_with("tests/tests/tidy"))
+            .filter(|path| {
+                read(path)
+                    .lines()
+                    .any(|line| code_of(line).contains(package))
+            })
+            .collect();
+        assert_eq!(naming, [only], "files whose code names {package}");
+    }
 }
 
 #[test]

@@ -250,9 +250,9 @@ fn a_new_user_goes_from_an_empty_folder_to_stored_readings() {
             .unwrap()
             .iter()
             .all(|one| one["quality"] == "good");
-        let stored = look["status"]["journal"]["journalled_readings"].as_u64() > Some(0);
-        let linked = look["status"]["link"] == "up";
-        Ok((good && stored && linked).then_some(()))
+        let some = |of: &str, key: &str| look["status"][of][key].as_u64() > Some(0);
+        let stored = some("journal", "journalled_readings") && some("lateness", "ticks");
+        Ok((good && stored && look["status"]["link"] == "up").then_some(()))
     };
     until(PATIENCE, all_good).unwrap_or_else(|error| panic!("{error}: {}", look(&new)));
     let started = until(PATIENCE, || Ok(events(&ingest, "gateway_started").pop()));

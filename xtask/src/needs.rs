@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail, ensure};
+use furrow_tests::mosquitto;
 
 use crate::build::step;
 
@@ -38,13 +39,11 @@ pub(crate) fn chromium() -> anyhow::Result<PathBuf> {
 
 /// Finds Mosquitto, or installs it from Debian's packages where that is allowed.
 pub(crate) fn mosquitto() -> anyhow::Result<PathBuf> {
-    let found = || ["/usr/sbin/mosquitto", "/usr/bin/mosquitto"].map(PathBuf::from);
-    let look = || found().into_iter().find(|path| path.is_file());
-    if let Some(path) = look() {
+    if let Ok(path) = mosquitto::find() {
         return Ok(path);
     }
     apt_install(&["mosquitto"])?;
-    look().context("mosquitto was installed, yet /usr/sbin/mosquitto is missing")
+    mosquitto::find()
 }
 
 /// Has programs, given each with the package that holds it.

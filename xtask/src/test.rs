@@ -39,7 +39,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     if wanted(Part::Browser) {
         needs::chromium()?;
     }
-    if wanted(Part::Chaos) {
+    if wanted(Part::Rust) || wanted(Part::Chaos) {
         needs::mosquitto()?;
     }
     if wanted(Part::Page) {

@@ -209,7 +209,7 @@ fn rate(text: &str) -> Result<Pace, String> {
         .ok_or_else(|| format!("{text:?} is neither readings a second nor max"))
 }
 
-fn broker(text: &str) -> Result<Broker, String> {
+pub(super) fn broker(text: &str) -> Result<Broker, String> {
     let wrong = || format!("{text:?} is not the address of a broker as in mqtt://127.0.0.1:1883");
     let rest = text.strip_prefix("mqtt://").ok_or_else(wrong)?;
     let (host, port) = rest.rsplit_once(':').unwrap_or((rest, "1883"));

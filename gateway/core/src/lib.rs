@@ -7,6 +7,7 @@
 //! | module | decides |
 //! |---|---|
 //! | [`schedule`] | when each device is read, and what time the reading bears |
+//! | [`lateness`] | how late ticks were served |
 //! | [`quality`] | whether a value can be believed |
 //! | [`calibration`] | a value from a raw one, by what was measured on site |
 //! | [`health`] | whether a device answers |
@@ -30,6 +31,7 @@ pub mod debounce;
 pub mod derived;
 pub mod evict;
 pub mod health;
+pub mod lateness;
 pub mod outbox;
 pub mod quality;
 pub mod record;

@@ -1,11 +1,14 @@
-//! The field: I2C buses, GPIO pins and the clock they live by, on a Pi or in a simulator.
+//! The field: I2C buses, GPIO pins and the clock they live by, on a Pi, on another board or in a
+//! simulator.
 //!
 //! Owns: opening them and mapping their errors. Drivers see `embedded-hal` traits only. Nothing here
-//! retries or knows a chip. **Invariant:** the crate behind the Pi's pins is
-//! named in `pi.rs` and nowhere else.
+//! retries or knows a chip. **Invariant:** the crate behind the Pi's pins is named in `pi.rs`, those
+//! behind the kernel's character devices in `linux.rs`, and nowhere else.
 
 mod clock;
 mod delay;
+mod fault_codes;
+mod linux;
 mod one_wire;
 mod pi;
 mod shared;
@@ -34,7 +37,8 @@ pub struct Field {
 
 #[derive(Debug, Clone)]
 enum Kind {
-    Pi,
+    /// The machine's own: a bus is as its settings say.
+    Own,
     Simulated(furrow_sim_bus::RemoteBus),
 }
 
@@ -81,10 +85,10 @@ impl Field {
                     clock,
                 })
             }
-            Some(BusKind::Pi | BusKind::OneWire { .. }) | None => {
+            Some(BusKind::Pi | BusKind::Linux { .. } | BusKind::OneWire { .. }) | None => {
                 let clock = FieldClock::pi().map_err(FieldError::BootId)?;
                 Ok(Self {
-                    kind: Kind::Pi,
+                    kind: Kind::Own,
                     clock,
                 })
             }
@@ -99,28 +103,45 @@ impl Field {
 
     /// An I2C bus by its number. To be kept by one thread.
     #[must_use]
-    pub fn i2c(&self, number: u8) -> FieldI2c {
-        FieldI2c(match &self.kind {
-            Kind::Pi => AnyI2c::Pi(pi::PiI2c::new(number)),
-            Kind::Simulated(bus) => AnyI2c::Simulated(bus.i2c(number)),
+    pub fn i2c(&self, of: &BusKind, number: u8) -> FieldI2c {
+        FieldI2c(match (&self.kind, of) {
+            (Kind::Simulated(bus), _) => AnyI2c::Simulated(bus.i2c(number)),
+            (Kind::Own, BusKind::Linux { .. }) => AnyI2c::Linux(linux::LinuxI2c::new(number)),
+            (Kind::Own, BusKind::Pi | BusKind::Simulated { .. } | BusKind::OneWire { .. }) => {
+                AnyI2c::Pi(pi::PiI2c::new(number))
+            }
         })
     }
 
-    /// Counts pulses at a pin (BCM number). Edges closer together than `debounce` are one.
+    /// Counts pulses at a pin (BCM number, or line of the bus's GPIO chip). Edges closer together
+    /// than `debounce` are one.
     #[must_use]
-    pub fn pulses(&self, pin: u8, debounce: Duration) -> FieldPulses {
-        FieldPulses(match &self.kind {
-            Kind::Pi => AnyPulses::Pi(pi::PiPulses::new(pin, debounce)),
-            Kind::Simulated(bus) => AnyPulses::Simulated(bus.pulses(pin)),
+    pub fn pulses(&self, of: &BusKind, pin: u8, debounce: Duration) -> FieldPulses {
+        FieldPulses(match (&self.kind, of) {
+            (Kind::Simulated(bus), _) => AnyPulses::Simulated(bus.pulses(pin)),
+            (Kind::Own, BusKind::Linux { gpio_chip }) => {
+                let chip = gpio_chip.as_deref().unwrap_or_default();
+                AnyPulses::Linux(linux::LinuxPulses::new(chip, pin, debounce))
+            }
+            (Kind::Own, BusKind::Pi | BusKind::Simulated { .. } | BusKind::OneWire { .. }) => {
+                AnyPulses::Pi(pi::PiPulses::new(pin, debounce))
+            }
         })
     }
 
-    /// Reads the level of a pin (BCM number), pulled up.
+    /// Reads the level of a pin (BCM number, or line of the bus's GPIO chip), pulled up. Where the
+    /// kernel can, the level is one that lasted for `debounce`.
     #[must_use]
-    pub fn input(&self, pin: u8) -> FieldInput {
-        FieldInput(match &self.kind {
-            Kind::Pi => AnyInput::Pi(pi::PiInput::new(pin)),
-            Kind::Simulated(bus) => AnyInput::Simulated(bus.input(pin)),
+    pub fn input(&self, of: &BusKind, pin: u8, debounce: Duration) -> FieldInput {
+        FieldInput(match (&self.kind, of) {
+            (Kind::Simulated(bus), _) => AnyInput::Simulated(bus.input(pin)),
+            (Kind::Own, BusKind::Linux { gpio_chip }) => {
+                let chip = gpio_chip.as_deref().unwrap_or_default();
+                AnyInput::Linux(linux::LinuxInput::new(chip, pin, debounce))
+            }
+            (Kind::Own, BusKind::Pi | BusKind::Simulated { .. } | BusKind::OneWire { .. }) => {
+                AnyInput::Pi(pi::PiInput::new(pin))
+            }
         })
     }
 
@@ -128,7 +149,8 @@ impl Field {
     /// no transaction is under way.
     pub fn clear_bus(&self, pins: ClearPins, delay: &mut FieldDelay) -> Cleared {
         match &self.kind {
-            Kind::Pi => pi::clear_bus(pins, delay),
+            // Settings give these pins to a bus of the Pi only.
+            Kind::Own => pi::clear_bus(pins, delay),
             Kind::Simulated(bus) => {
                 clear::clear(&mut bus.output(pins.scl), &mut bus.input(pins.sda), delay)
             }
@@ -143,6 +165,7 @@ pub struct FieldI2c(AnyI2c);
 #[derive(Debug)]
 enum AnyI2c {
     Pi(pi::PiI2c),
+    Linux(linux::LinuxI2c),
     Simulated(furrow_sim_bus::RemoteI2c),
 }
 
@@ -158,6 +181,7 @@ impl I2c for FieldI2c {
     ) -> Result<(), ErrorKind> {
         match &mut self.0 {
             AnyI2c::Pi(bus) => bus.transaction(address, operations),
+            AnyI2c::Linux(bus) => bus.transaction(address, operations),
             AnyI2c::Simulated(bus) => bus
                 .transaction(address, operations)
                 .map_err(|error| simulated::kind(&error)),
@@ -172,6 +196,7 @@ pub struct FieldPulses(AnyPulses);
 #[derive(Debug)]
 enum AnyPulses {
     Pi(pi::PiPulses),
+    Linux(linux::LinuxPulses),
     Simulated(furrow_sim_bus::RemotePulses),
 }
 
@@ -179,6 +204,7 @@ impl PulseCounter for FieldPulses {
     fn pulses(&mut self) -> Result<u64, &'static str> {
         match &mut self.0 {
             AnyPulses::Pi(pin) => pin.pulses(),
+            AnyPulses::Linux(line) => line.pulses(),
             AnyPulses::Simulated(pin) => simulated::pulses(pin),
         }
     }
@@ -191,6 +217,7 @@ pub struct FieldInput(AnyInput);
 #[derive(Debug)]
 enum AnyInput {
     Pi(pi::PiInput),
+    Linux(linux::LinuxInput),
     Simulated(furrow_sim_bus::RemoteInput),
 }
 
@@ -202,6 +229,7 @@ impl InputPin for FieldInput {
     fn is_high(&mut self) -> Result<bool, digital::ErrorKind> {
         match &mut self.0 {
             AnyInput::Pi(pin) => pin.is_high().ok_or(digital::ErrorKind::Other),
+            AnyInput::Linux(line) => line.is_high().ok_or(digital::ErrorKind::Other),
             AnyInput::Simulated(pin) => simulated::level(pin),
         }
     }

@@ -88,6 +88,7 @@ pub(super) struct RawBus {
     pub(super) i2c: Option<Leaf>,
     pub(super) address: Option<Leaf>,
     pub(super) root: Option<Leaf>,
+    pub(super) gpio_chip: Option<Leaf>,
     pub(super) scl_pin: Option<Leaf>,
     pub(super) sda_pin: Option<Leaf>,
     #[serde(flatten)]

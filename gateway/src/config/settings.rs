@@ -50,8 +50,8 @@ impl Settings {
         &self.irrigation
     }
 
-    /// At least one. I2C buses are all of one kind, and simulated ones at one address: the field has
-    /// one clock.
+    /// At least one. Either all I2C buses are the machine's own, or all are simulated, at one address:
+    /// the field has one clock.
     #[must_use]
     pub fn buses(&self) -> &[BusSettings] {
         &self.buses
@@ -185,7 +185,7 @@ pub struct BusSettings {
     pub id: DeviceId,
     /// What is behind it.
     pub kind: BusKind,
-    /// Number of the I2C bus, as in `/dev/i2c-N`; a 1-Wire bus has none.
+    /// Number of the I2C bus, as in `/dev/i2c-N`; a 1-Wire bus has none, lines alone have none.
     pub i2c: Option<u8>,
     /// Its lines as pins, where it may be cleared by clocks.
     pub clear: Option<ClearPins>,
@@ -205,6 +205,11 @@ pub struct ClearPins {
 pub enum BusKind {
     /// The Pi's own pins.
     Pi,
+    /// Any board's, through the kernel's character devices.
+    Linux {
+        /// The chip of the GPIO lines: a path, or a name or label as `gpiodetect` shows them.
+        gpio_chip: Option<String>,
+    },
     /// A simulator.
     Simulated {
         /// `tcp:HOST:PORT` or `unix:PATH`.

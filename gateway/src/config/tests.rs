@@ -408,7 +408,7 @@ max_run = "5h"
             "mqtt.send_interval: 10 has no unit; write it with its unit, for example \"60s\"",
             "journal.commit_interval: \"30\" has no unit; write 1s to 10min, for example \"30s\"",
             "journal.cap: \"512\" has no unit; write 1 MiB to 64 GiB, for example \"512 MiB\"",
-            "bus[0].kind: \"spi\" is no kind of bus; write \"pi\", \"one-wire\" or \"simulated\"",
+            "bus[0].kind: \"spi\" is no kind of bus; write \"pi\", \"linux\", \"one-wire\" or \"simulated\"",
             "device[0].bus: there is no bus \"mian\"; name one of: main",
             "device[0].address: 0x48 is not an address of this kind of device; write 0x44 to 0x46",
             "zone[0].id: zone id \"-\" must start and end with a letter or digit; \
@@ -510,6 +510,187 @@ fn the_same_address_on_two_buses_is_no_collision() {
 }
 
 #[test]
+fn another_board_has_i2c_and_lines_of_any_chip() {
+    let text = format!(
+        r#"{BASE}
+[[bus]]
+id = "header"
+kind = "linux"
+i2c = 2
+gpio_chip = "pinctrl-a"
+[[bus]]
+id = "lines"
+kind = "linux"
+gpio_chip = "/dev/gpiochip4"
+[[bus]]
+id = "plain"
+kind = "linux"
+i2c = 0
+[[device]]
+id = "meter"
+kind = "flow-meter"
+bus = "header"
+pin = 255
+pulses_per_litre = 450
+[[device]]
+id = "rain"
+kind = "rain-gauge"
+bus = "lines"
+pin = 255
+mm_per_tip = 0.2
+[[device]]
+id = "light"
+kind = "bh1750"
+bus = "plain"
+address = 0x23
+{SHT}"#
+    );
+    let settings = parse(&text).unwrap();
+    let buses: Vec<_> = settings.buses()[1..]
+        .iter()
+        .map(|bus| (bus.kind.clone(), bus.i2c))
+        .collect();
+    let linux = |chip: Option<&str>| BusKind::Linux {
+        gpio_chip: chip.map(str::to_owned),
+    };
+    let expected = [
+        (linux(Some("pinctrl-a")), Some(2)),
+        (linux(Some("/dev/gpiochip4")), None),
+        (linux(None), Some(0)),
+    ];
+    assert_eq!(buses, expected);
+}
+
+#[test]
+fn mistakes_at_buses_of_another_board() {
+    check(
+        &format!(
+            r#"{BASE}gpio_chip = "gpiochip0"
+[[bus]]
+id = "nothing"
+kind = "linux"
+address = "tcp:127.0.0.1:7000"
+root = "/sys"
+[[bus]]
+id = "far"
+kind = "linux"
+i2c = 256
+gpio_chip = "dev/gpiochip0"
+scl_pin = 3
+[[bus]]
+id = "same"
+kind = "linux"
+i2c = 1
+[[bus]]
+id = "numbered"
+kind = "linux"
+gpio_chip = 0
+{SHT}"#
+        ),
+        &[
+            "bus[0].gpio_chip: only a bus of kind linux names a GPIO chip; remove it",
+            "bus[1].i2c: is missing; add it, for example i2c = 1",
+            "bus[1].root: only a 1-Wire bus has a folder; remove it",
+            "bus[1].address: a bus of this machine has no address; remove it",
+            "bus[2].i2c: 256 is out of range; \
+             write a whole number from 0 to 255, for example 1",
+            "bus[2].gpio_chip: \"dev/gpiochip0\" is no GPIO chip; \
+             write /dev/gpiochipN, or the label that gpiodetect shows",
+            "bus[2].scl_pin: here the kernel itself clears a bus, \
+             where its device tree names the lines; remove it",
+            "bus[4].gpio_chip: 0 is not a text; write a text such as \"/dev/gpiochip0\"",
+            "bus[3].i2c: I2C bus 1 is already bus \"main\"; use one [[bus]] for it",
+        ],
+    );
+}
+
+#[test]
+fn mistakes_at_devices_of_another_board() {
+    let on = |id: &str, kind: &str, bus: &str, keys: &str| {
+        format!("[[device]]\nid = \"{id}\"\nkind = \"{kind}\"\nbus = \"{bus}\"\n{keys}\n")
+    };
+    let door = "[[device.input]]\npin = 40\nkind = \"door\"";
+    let devices = [
+        on("sht", "sht4x", "lines", "address = 0x44"),
+        on(
+            "meter",
+            "flow-meter",
+            "plain",
+            "pin = 256\npulses_per_litre = 450",
+        ),
+        on("rain", "rain-gauge", "lines", "pin = 40\nmm_per_tip = 0.2"),
+        on("contacts", "gpio-inputs", "both", door),
+        on(
+            "at-the-pi",
+            "rain-gauge",
+            "main",
+            "pin = 40\nmm_per_tip = 0.2",
+        ),
+        on("wire", "ds18b20", "lines", "rom = \"28-0316a2795bff\""),
+    ];
+    let linux =
+        |id: &str, keys: &str| format!("[[bus]]\nid = \"{id}\"\nkind = \"linux\"\n{keys}\n");
+    let buses = [
+        linux("lines", "gpio_chip = \"gpiochip0\""),
+        linux("plain", "i2c = 3"),
+        linux("both", "i2c = 4\ngpio_chip = \"gpiochip0\""),
+    ];
+    check(
+        &format!("{BASE}{}{}", buses.concat(), devices.concat()),
+        &[
+            "device[0].bus: \"lines\" has GPIO lines only; \
+             add i2c to the bus, or use another bus",
+            "device[1].bus: \"plain\" names no GPIO chip; \
+             add gpio_chip = \"/dev/gpiochip0\" to the bus",
+            "device[1].pin: 256 is out of range; \
+             write a whole number from 0 to 255, for example 17",
+            "device[4].pin: 40 is out of range; \
+             write a whole number from 0 to 27, for example 27",
+            "device[5].bus: \"lines\" is no 1-Wire bus; add a [[bus]] of kind \"one-wire\"",
+            "device[3].pin: GPIO 40 is already used by device \"rain\"; give each its own pin",
+        ],
+    );
+}
+
+#[test]
+fn the_example_of_another_board_holds() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/gateway-other-board.toml");
+    let read = |path: &Path| match path.to_str() {
+        Some("/etc/furrow/ca.pem") => Ok("-----BEGIN CERTIFICATE-----\n…".to_owned()),
+        _ => Ok("secret\n".to_owned()),
+    };
+    let settings = from_text(&std::fs::read_to_string(path).unwrap(), &read).unwrap();
+    let places: Vec<String> = settings.devices().iter().map(|d| d.place()).collect();
+    assert_eq!(places, ["0x44", "GPIO 200", "GPIO 5"]);
+}
+
+#[test]
+fn lines_of_one_chip_are_used_once() {
+    let rain = |id: &str, bus: &str, pin: u8| {
+        format!(
+            "[[device]]\nid = \"{id}\"\nkind = \"rain-gauge\"\nbus = \"{bus}\"\n\
+             pin = {pin}\nmm_per_tip = 0.2\n"
+        )
+    };
+    let bus = |id: &str, chip: &str| {
+        format!("[[bus]]\nid = \"{id}\"\nkind = \"linux\"\ngpio_chip = \"{chip}\"\n")
+    };
+    let clocked = BASE.replace("i2c = 1\n", "i2c = 1\nscl_pin = 3\nsda_pin = 2\n");
+    let (a, b, again) = (bus("a", "one"), bus("b", "two"), bus("again", "one"));
+    let devices = [
+        rain("first", "a", 3),
+        rain("second", "b", 3),
+        rain("third", "again", 3),
+        rain("pi", "main", 4),
+        rain("fourth", "b", 4),
+    ];
+    check(
+        &format!("{clocked}{a}{b}{again}{}", devices.concat()),
+        &["device[2].pin: GPIO 3 is already used by device \"first\"; give each its own pin"],
+    );
+}
+
+#[test]
 fn a_field_has_one_clock() {
     check(
         &format!(
@@ -538,7 +719,7 @@ address = "127.0.0.1:7000"
             "bus[1].id: \"main\" names two buses; give each bus its own id",
             "bus[1].i2c: I2C bus 1 is already bus \"main\"; use one [[bus]] for it",
             "bus[1].kind: is behind another clock than bus \"main\"; \
-             make all buses pi, or all simulated at one address",
+             make none simulated, or all at one address",
         ],
     );
 }

@@ -46,7 +46,7 @@ type Bus = Segment<SharedI2c<FieldI2c>>;
 pub(super) struct Shared<'a> {
     pub(super) field: &'a Field,
     pub(super) bus: &'a BusSettings,
-    /// `None` on a 1-Wire bus.
+    /// `None` on a bus without I2C.
     pub(super) i2c: Option<&'a SharedI2c<FieldI2c>>,
     pub(super) open: &'a OpenMux,
     pub(super) delay: &'a FieldDelay,
@@ -114,24 +114,29 @@ impl Driver {
                 contacts: of,
             } => contacts(Box::new(Pcf8574::new(bus()?, *address)?), of),
             DeviceKind::GpioInputs { contacts } => {
-                let lines: Vec<FieldInput> =
-                    contacts.iter().map(|c| on.field.input(c.line)).collect();
+                let line = |contact: &Contact| {
+                    let debounce = Duration::from_millis(contact.debounce_ms);
+                    on.field.input(&on.bus.kind, contact.line, debounce)
+                };
+                let lines: Vec<FieldInput> = contacts.iter().map(line).collect();
                 let reader = Box::new(GpioContacts::new(lines));
                 Self::Contacts(Contacts::new(reader, contacts, true))
             }
             DeviceKind::FlowMeter { pin, factor } => Self::FlowMeter(FlowMeter::new(
-                on.field.pulses(*pin, FLOW_DEBOUNCE),
+                on.field.pulses(&on.bus.kind, *pin, FLOW_DEBOUNCE),
                 *factor,
             )),
             DeviceKind::RainGauge { pin, mm_per_tip } => {
-                let counter = on.field.pulses(*pin, TIP_DEBOUNCE);
+                let counter = on.field.pulses(&on.bus.kind, *pin, TIP_DEBOUNCE);
                 Self::RainGauge(RainGauge::new(counter, *mm_per_tip)?)
             }
             DeviceKind::Ds18b20 { rom } => match &on.bus.kind {
                 BusKind::OneWire { root } => {
                     Self::Ds18b20(Ds18b20::new(OneWireFile::new(root, rom)))
                 }
-                BusKind::Pi | BusKind::Simulated { .. } => return Err(wired()),
+                BusKind::Pi | BusKind::Linux { .. } | BusKind::Simulated { .. } => {
+                    return Err(wired());
+                }
             },
             DeviceKind::DripController { address, factor } => Self::Drip {
                 controller: DripController::new(bus()?, *address)?,

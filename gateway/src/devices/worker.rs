@@ -90,7 +90,9 @@ impl Bench {
         let delay = FieldDelay::new(field.clock().clone());
         let mut drivers = BTreeMap::new();
         if let Some(of_bus) = settings.buses().get(*bus) {
-            let i2c = of_bus.i2c.map(|number| SharedI2c::new(field.i2c(number)));
+            let i2c = of_bus
+                .i2c
+                .map(|number| SharedI2c::new(field.i2c(&of_bus.kind, number)));
             let open = OpenMux::default();
             let shared = Shared {
                 field,

@@ -419,7 +419,10 @@ impl Gateway {
     fn take_turn(&mut self, mut turn: Option<Turn>) {
         while let Some(next) = turn {
             let done = match next {
-                Turn::Submit(job) => self.devices.submit(job, self.field.busy()),
+                Turn::Submit(job) => {
+                    self.sampling.handle_submitted(job, self.field_ms());
+                    self.devices.submit(job, self.field.busy())
+                }
                 Turn::TooLate(job) => {
                     let outcome = Outcome::Lease(Err(too_late()));
                     let at_mono_ms = self.field.now().mono_ms();

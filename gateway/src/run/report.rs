@@ -1,6 +1,7 @@
 //! What the gateway tells of itself: the birth for ingest, status and journal for people.
 
 use furrow_gateway_core::FieldMs;
+use furrow_gateway_core::lateness::Lateness;
 use furrow_gateway_core::outbox::Held;
 use furrow_irrigation::{Phase, ZoneIndex};
 use furrow_wire::ack::MAX_STREAMS;
@@ -159,6 +160,7 @@ pub fn status(gateway: &Gateway, now: FieldTime) -> Value {
         "bus_clears": gateway.devices.bus_clears(),
         "unjournalled_readings": gateway.sampling.unjournalled(),
         "missed_ticks": gateway.sampling.missed(),
+        "lateness": lateness(gateway.sampling.lateness()),
         "late_samples": gateway.sampling.late(),
         "offered_again": totals.offered_again,
         "refused_packets": totals.refused,
@@ -201,6 +203,16 @@ pub fn samples(gateway: &Gateway, now: FieldTime) -> Vec<ChannelNow> {
             }
         })
         .collect()
+}
+
+/// How late buses began with readings.
+fn lateness(lateness: &Lateness) -> Value {
+    json!({
+        "ticks": lateness.served(),
+        "p50_ms": lateness.within_ms(500),
+        "p99_ms": lateness.within_ms(990),
+        "max_ms": lateness.max_ms(),
+    })
 }
 
 /// The oldest streams, which drain first, and always the one that is written.

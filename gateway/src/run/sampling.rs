@@ -8,6 +8,7 @@ use furrow_gateway_core::backoff::Backoff;
 use furrow_gateway_core::batch::{BatchBuilder, Cut};
 use furrow_gateway_core::derived::Derived;
 use furrow_gateway_core::health::{Change, Health};
+use furrow_gateway_core::lateness::Lateness;
 use furrow_gateway_core::quality::{Checks, Reading, limits_of};
 use furrow_gateway_core::schedule::{Schedule, Tick, next_aligned};
 use furrow_gateway_core::{FieldMs, clock};
@@ -18,6 +19,7 @@ use jiff::tz::TimeZone;
 use super::latest::Latest;
 use crate::calibrations::{Calibrations, Scales};
 use crate::config::{ChannelSettings, Settings};
+use crate::devices::Job;
 
 /// A reading that is not back so long after its interval ended is given up: the batch goes without.
 const GRACE_MS: u64 = 5_000;
@@ -27,6 +29,7 @@ const GRACE_MS: u64 = 5_000;
 pub struct Sampling {
     settings: Arc<Settings>,
     schedule: Schedule,
+    lateness: Lateness,
     batch: BatchBuilder,
     devices: Vec<Device>,
     checks: Vec<Checks>,
@@ -51,6 +54,8 @@ struct Device {
     backoff: Backoff,
     /// The tick whose reading is under way.
     under_way: Option<FieldMs>,
+    /// The last tick that its bus began with.
+    served: Option<FieldMs>,
 }
 
 impl Sampling {
@@ -93,11 +98,13 @@ impl Sampling {
                 health: Health::default(),
                 backoff: Backoff::default(),
                 under_way: None,
+                served: None,
             }
         });
         let commit_interval_ms = u64::from(millis(settings.journal().commit_interval));
         Sampling {
             schedule: Schedule::new(&intervals, now, offset_ms, frontier_ms).after_phase(phase_ms),
+            lateness: Lateness::default(),
             batch: BatchBuilder::new(&of_channels, now),
             devices: devices.collect(),
             latest: Latest::new(of_channels.len()),
@@ -175,6 +182,19 @@ impl Sampling {
     ) -> Vec<Result<Decimal, SensorError>> {
         let scales = self.next_scales.as_ref().map(|(_, scales)| scales);
         scales.unwrap_or(&self.scales).values(index, raw)
+    }
+
+    /// A bus begins with a reading, or goes on with it. Readings that are no tick's have no delay.
+    pub fn handle_submitted(&mut self, job: Job, now: FieldMs) {
+        let Job::Read { device, tick_ms } = job else {
+            return;
+        };
+        let at = FieldMs(tick_ms);
+        let device = self.devices.get_mut(device);
+        let device = device.filter(|device| device.under_way == Some(at));
+        if device.is_some_and(|device| device.served.replace(at) != Some(at)) {
+            self.lateness.handle_served(now.since(at));
+        }
     }
 
     /// A device answered; gives what is worth telling.
@@ -305,6 +325,12 @@ impl Sampling {
     #[must_use]
     pub fn missed(&self) -> u64 {
         self.schedule.missed()
+    }
+
+    /// How late buses began with readings, since the start.
+    #[must_use]
+    pub fn lateness(&self) -> &Lateness {
+        &self.lateness
     }
 
     /// Samples dropped because they came after their batch, since the start.

@@ -61,6 +61,12 @@ fn describe(settings: &Settings, text: &mut String) -> std::fmt::Result {
     for bus in settings.buses() {
         let behind = match &bus.kind {
             BusKind::Pi => format!("/dev/i2c-{}", bus.i2c.unwrap_or_default()),
+            BusKind::Linux { gpio_chip } => {
+                let i2c = bus.i2c.map(|number| format!("/dev/i2c-{number}"));
+                let lines = gpio_chip.as_ref().map(|chip| format!("lines of {chip}"));
+                let both: Vec<String> = i2c.into_iter().chain(lines).collect();
+                both.join(", ")
+            }
             BusKind::Simulated { address } => {
                 format!("I2C {} at {address}", bus.i2c.unwrap_or_default())
             }

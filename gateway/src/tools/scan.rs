@@ -135,7 +135,7 @@ fn all(settings: &Settings, field: &Field, delay: &FieldDelay) -> Report {
     let mut report = Report::default();
     for (index, bus) in settings.buses().iter().enumerate() {
         if let Some(number) = bus.i2c {
-            let mut i2c = field.i2c(number);
+            let mut i2c = field.i2c(&bus.kind, number);
             let mut delay = delay.clone();
             Scanner::new(settings, index, &mut i2c, &mut delay).run(&mut report);
         }

@@ -72,6 +72,14 @@ fn live(binaries: &Binaries, folder: &Path) -> anyhow::Result<Vec<Figure>> {
             "MiB",
         ),
     ];
+    let late = "gateway: readings begun after their tick, 64 channels at 1 Hz";
+    let [p99, most] = after.0.late_ms;
+    figures.push(Figure::plain(&format!("{late}, p99"), p99, "ms"));
+    figures.push(Figure::plain(
+        &format!("{late}, most since the start"),
+        most,
+        "ms",
+    ));
     let journalled = before.0.journalled;
     if let Some((before, bytes)) = before.0.bytes.zip(after.0.bytes) {
         let readings = after.0.journalled - journalled;
@@ -102,6 +110,8 @@ struct Live {
 #[derive(Debug, Clone, Copy)]
 struct Moment {
     usage: Usage,
+    /// How late readings began, since the start: the 99th percentile and the most.
+    late_ms: [f64; 2],
     /// Readings journalled so far.
     journalled: f64,
     /// Commits of its journal so far.
@@ -144,15 +154,15 @@ impl Live {
     fn look(&mut self) -> anyhow::Result<Moment> {
         let answer = self.site.ask_gateway(&["status", "--json"])?;
         let report: Value = serde_json::from_str(&answer).context("read the gateway's status")?;
-        let journal = |key: &str| {
-            let number = report.pointer(&format!("/journal/{key}"));
-            let number = number.and_then(Value::as_f64);
-            number.with_context(|| format!("no number journal.{key} in the gateway's status"))
+        let number = |key: &str| {
+            let number = report.pointer(key).and_then(Value::as_f64);
+            number.with_context(|| format!("no number {key} in the gateway's status"))
         };
         Ok(Moment {
             usage: Usage::of(self.site.gateway()?.id())?,
-            journalled: journal("journalled_readings")?,
-            commits: journal("commits")?,
+            late_ms: [number("/lateness/p99_ms")?, number("/lateness/max_ms")?],
+            journalled: number("/journal/journalled_readings")?,
+            commits: number("/journal/commits")?,
             bytes: self.card.as_ref().map(Card::written).transpose()?,
         })
     }

@@ -53,9 +53,9 @@ pub(super) fn buses(raw: &[RawBus], found: &mut Mistakes) -> Option<Vec<BusSetti
         let is_wire = |bus: &BusSettings| matches!(bus.kind, BusKind::OneWire { .. });
         // The kernel's 1-Wire bus has no clock of its own.
         let first = seen.iter().find(|other| !is_wire(other));
-        if let Some(other) = first.filter(|other| !is_wire(bus) && other.kind != bus.kind) {
+        if let Some(other) = first.filter(|other| !is_wire(bus) && clock(other) != clock(bus)) {
             let problem = format!("is behind another clock than bus {:?}", other.id.as_str());
-            let remedy = "make all buses pi, or all simulated at one address";
+            let remedy = "make none simulated, or all at one address";
             section.mistake::<()>("kind", problem, remedy);
         }
         seen.push(bus);
@@ -63,15 +63,27 @@ pub(super) fn buses(raw: &[RawBus], found: &mut Mistakes) -> Option<Vec<BusSetti
     built.into_iter().collect()
 }
 
+/// Where the clock of a bus is, if not in this machine.
+fn clock(bus: &BusSettings) -> Option<&str> {
+    match &bus.kind {
+        BusKind::Simulated { address } => Some(address),
+        BusKind::Pi | BusKind::Linux { .. } | BusKind::OneWire { .. } => None,
+    }
+}
+
 fn bus(index: usize, raw: &RawBus, found: &mut Mistakes) -> Option<BusSettings> {
     let mut section = Section::new(format!("bus[{index}]"), found);
-    let known = "id, kind, i2c, address, root, scl_pin, sda_pin";
+    let known = "id, kind, i2c, address, root, gpio_chip, scl_pin, sda_pin";
     section.refuse_unknown(&raw.unknown, known);
     let id = section.parsed("id", raw.id.as_ref(), "main");
     let kind = section.text("kind", raw.kind.as_ref(), "pi");
     let is_wire = kind.as_deref() == Some("one-wire");
+    let is_linux = kind.as_deref() == Some("linux");
     let i2c = if is_wire {
         section.refuse("i2c", raw.i2c.as_ref(), "a 1-Wire bus has no I2C number");
+        Some(None)
+    } else if is_linux && raw.i2c.is_none() && raw.gpio_chip.is_some() {
+        // Lines alone.
         Some(None)
     } else {
         let number = section.whole("i2c", raw.i2c.as_ref(), &(0..=255), "1");
@@ -81,12 +93,17 @@ fn bus(index: usize, raw: &RawBus, found: &mut Mistakes) -> Option<BusSettings> 
         let why = "only a 1-Wire bus has a folder";
         section.refuse("root", raw.root.as_ref(), why);
     }
+    if !is_linux {
+        let why = "only a bus of kind linux names a GPIO chip";
+        section.refuse("gpio_chip", raw.gpio_chip.as_ref(), why);
+    }
     let kind = match kind?.as_str() {
         "pi" => {
             let why = "a bus of the Pi has no address";
             section.refuse("address", raw.address.as_ref(), why);
             Some(BusKind::Pi)
         }
+        "linux" => linux(raw, &mut section),
         "one-wire" => {
             let why = "a 1-Wire bus has no address";
             section.refuse("address", raw.address.as_ref(), why);
@@ -96,16 +113,33 @@ fn bus(index: usize, raw: &RawBus, found: &mut Mistakes) -> Option<BusSettings> 
         "simulated" => simulated(raw, &mut section),
         other => {
             let problem = format!("{other:?} is no kind of bus");
-            let remedy = "write \"pi\", \"one-wire\" or \"simulated\"";
+            let remedy = "write \"pi\", \"linux\", \"one-wire\" or \"simulated\"";
             section.mistake("kind", problem, remedy)
         }
     };
-    let clear = clear(raw, is_wire, &mut section);
+    let clear = clear(raw, (is_wire, is_linux), &mut section);
     Some(BusSettings {
         id: id?,
         kind: kind?,
         i2c: i2c?,
         clear: clear?,
+    })
+}
+
+fn linux(raw: &RawBus, section: &mut Section<'_>) -> Option<BusKind> {
+    let why = "a bus of this machine has no address";
+    section.refuse("address", raw.address.as_ref(), why);
+    let Some(leaf) = raw.gpio_chip.as_ref() else {
+        return Some(BusKind::Linux { gpio_chip: None });
+    };
+    let chip = section.text("gpio_chip", Some(leaf), "/dev/gpiochip0")?;
+    if chip.contains('/') && !chip.starts_with("/dev/") {
+        let problem = format!("{chip:?} is no GPIO chip");
+        let remedy = "write /dev/gpiochipN, or the label that gpiodetect shows";
+        return section.mistake("gpio_chip", problem, remedy);
+    }
+    Some(BusKind::Linux {
+        gpio_chip: Some(chip),
     })
 }
 
@@ -119,11 +153,20 @@ fn simulated(raw: &RawBus, section: &mut Section<'_>) -> Option<BusKind> {
 }
 
 /// The bus's lines as pins: both or none.
-fn clear(raw: &RawBus, is_wire: bool, section: &mut Section<'_>) -> Option<Option<ClearPins>> {
+fn clear(
+    raw: &RawBus,
+    (is_wire, is_linux): (bool, bool),
+    section: &mut Section<'_>,
+) -> Option<Option<ClearPins>> {
     let (scl, sda) = (raw.scl_pin.as_ref(), raw.sda_pin.as_ref());
-    if is_wire {
-        section.refuse("scl_pin", scl, "a 1-Wire bus has no clock");
-        section.refuse("sda_pin", sda, "a 1-Wire bus has no clock");
+    if is_wire || is_linux {
+        let why = if is_wire {
+            "a 1-Wire bus has no clock"
+        } else {
+            "here the kernel itself clears a bus, where its device tree names the lines"
+        };
+        section.refuse("scl_pin", scl, why);
+        section.refuse("sda_pin", sda, why);
         return Some(None);
     }
     if scl.is_none() && sda.is_none() {

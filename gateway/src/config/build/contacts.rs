@@ -2,7 +2,6 @@
 
 use furrow_wire::ChannelName;
 
-use super::devices::PIN_MAX;
 use super::section::Section;
 use crate::config::device::{ChannelSettings, Contact, Level};
 use crate::config::leaf::Leaf;
@@ -17,8 +16,8 @@ const LINES_MAX: usize = 16;
 pub(super) enum Lines {
     /// Lines of an expander, so many.
     OfExpander(u8),
-    /// GPIO lines.
-    Pins,
+    /// GPIO lines, up to this one.
+    Pins(i64),
 }
 
 pub(super) fn contacts(
@@ -61,7 +60,7 @@ impl Lines {
     fn key(self) -> &'static str {
         match self {
             Lines::OfExpander(_) => "input",
-            Lines::Pins => "pin",
+            Lines::Pins(_) => "pin",
         }
     }
 }
@@ -86,10 +85,10 @@ fn contact(
                 "0",
             )
         }
-        Lines::Pins => {
+        Lines::Pins(most) => {
             let why = "means nothing at GPIO lines";
             section.refuse("input", raw.input.as_ref(), why);
-            section.whole("pin", raw.pin.as_ref(), &(0..=PIN_MAX), "22")
+            section.whole("pin", raw.pin.as_ref(), &(0..=most), "22")
         }
     };
     let name = section.text_or("name", raw.name.as_ref(), label);

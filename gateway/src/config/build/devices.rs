@@ -9,13 +9,15 @@ use crate::config::device::DeviceSettings;
 use crate::config::kinds::{Kind, Place};
 use crate::config::leaf::Leaf;
 use crate::config::mistakes::Mistakes;
-use crate::config::raw::{RawConfig, RawDevice};
+use crate::config::raw::{RawBus, RawConfig, RawDevice};
 use crate::config::settings::BusSettings;
 
 /// Most devices of a gateway.
 const DEVICES_MAX: usize = 256;
 /// GPIO lines of a Pi's header, by BCM number.
 pub(super) const PIN_MAX: i64 = 27;
+/// Lines of a GPIO chip of another board; larger chips exist, their first lines can be used.
+const LINE_MAX: i64 = 255;
 
 pub(super) fn devices(
     raw: &RawConfig,
@@ -45,14 +47,21 @@ pub(super) fn devices(
         .filter_map(|(i, d)| Some((i, d.as_ref()?)))
     {
         let mut section = Section::new(format!("device[{index}]"), found);
-        collisions(&mut section, device, &seen);
-        clear_pins(&mut section, device, buses.unwrap_or_default());
+        collisions(&mut section, device, &seen, raw);
+        if gpio_chip(raw, device).is_none() {
+            clear_pins(&mut section, device, buses.unwrap_or_default());
+        }
         seen.push(device);
     }
     built.into_iter().collect()
 }
 
-fn collisions(section: &mut Section<'_>, device: &DeviceSettings, seen: &[&DeviceSettings]) {
+fn collisions(
+    section: &mut Section<'_>,
+    device: &DeviceSettings,
+    seen: &[&DeviceSettings],
+    raw: &RawConfig,
+) {
     if seen.iter().any(|other| other.id == device.id) {
         let problem = format!("{:?} names two devices", device.id.as_str());
         section.mistake::<()>("id", problem, "give each device its own id");
@@ -61,7 +70,8 @@ fn collisions(section: &mut Section<'_>, device: &DeviceSettings, seen: &[&Devic
         let id = other.id.as_str();
         address_collision(section, device, other);
         for pin in device.pins() {
-            if other.pins().contains(&pin) {
+            let same = gpio_chip(raw, device) == gpio_chip(raw, other);
+            if same && other.pins().contains(&pin) {
                 let problem = format!("GPIO {pin} is already used by device {id:?}");
                 section.mistake::<()>("pin", problem, "give each its own pin");
             }
@@ -105,6 +115,15 @@ fn address_collision(section: &mut Section<'_>, device: &DeviceSettings, other: 
         let problem = format!("{address:#04x} is already used by device {id:?} on this bus");
         section.mistake::<()>("mux", problem, "give one of them another address");
     }
+}
+
+/// The chip of a device's lines, if it is not the Pi's.
+fn gpio_chip(raw: &RawConfig, device: &DeviceSettings) -> Option<String> {
+    let bus = raw
+        .bus
+        .get(device.bus)
+        .filter(|bus| is_of_kind(Some(bus), "linux"))?;
+    plain(bus.gpio_chip.as_ref())
 }
 
 fn clear_pins(section: &mut Section<'_>, device: &DeviceSettings, buses: &[BusSettings]) {
@@ -161,7 +180,10 @@ fn fits(raw: &RawConfig, bus: usize, kind: &Kind, section: &mut Section<'_>) {
     let name = bus
         .and_then(|bus| plain(bus.id.as_ref()))
         .unwrap_or_default();
-    let is_wire = bus.and_then(|bus| plain(bus.kind.as_ref())).as_deref() == Some("one-wire");
+    let is_wire = is_of_kind(bus, "one-wire");
+    if let Some(bus) = bus.filter(|_| is_of_kind(bus, "linux")) {
+        fits_linux(bus, &name, kind, section);
+    }
     match (kind.place, is_wire) {
         (Place::OneWire, false) => {
             let problem = format!("{name:?} is no 1-Wire bus");
@@ -172,6 +194,40 @@ fn fits(raw: &RawConfig, bus: usize, kind: &Kind, section: &mut Section<'_>) {
             section.mistake::<()>("bus", problem, format!("put a {} on an I2C bus", kind.name));
         }
         (Place::OneWire, true) | (Place::I2c { .. } | Place::Gpio, false) => {}
+    }
+}
+
+/// A bus of a board is I2C, lines, or both.
+fn fits_linux(bus: &RawBus, name: &str, kind: &Kind, section: &mut Section<'_>) {
+    match kind.place {
+        Place::I2c { .. } if bus.i2c.is_none() => {
+            let problem = format!("{name:?} has GPIO lines only");
+            section.mistake::<()>("bus", problem, "add i2c to the bus, or use another bus");
+        }
+        Place::Gpio if bus.gpio_chip.is_none() => {
+            let problem = format!("{name:?} names no GPIO chip");
+            let remedy = "add gpio_chip = \"/dev/gpiochip0\" to the bus";
+            section.mistake::<()>("bus", problem, remedy);
+        }
+        Place::I2c { .. } | Place::Gpio | Place::OneWire => {}
+    }
+}
+
+fn is_of_kind(bus: Option<&RawBus>, kind: &str) -> bool {
+    bus.and_then(|bus| plain(bus.kind.as_ref())).as_deref() == Some(kind)
+}
+
+/// The highest pin of a device, by its bus.
+pub(super) fn pin_max(raw: &RawConfig, device: &RawDevice) -> i64 {
+    let name = plain(device.bus.as_ref());
+    let bus = raw
+        .bus
+        .iter()
+        .find(|bus| name.is_some() && plain(bus.id.as_ref()) == name);
+    if is_of_kind(bus, "linux") {
+        LINE_MAX
+    } else {
+        PIN_MAX
     }
 }
 

@@ -8,7 +8,7 @@ use furrow_drivers::scd30::Scd30Settings;
 use furrow_drivers::{PulseFactor, bh1750, bme280, ds18b20, ezo, flow, ina219, rain};
 
 use super::contacts::{Lines, contacts};
-use super::devices::{PIN_MAX, plain};
+use super::devices::{pin_max, plain};
 use super::inputs::inputs;
 use super::section::Section;
 use crate::config::device::{ChannelSettings, DeviceKind};
@@ -57,11 +57,12 @@ pub(super) fn kind_of(
             Some((DeviceKind::Pcf8574 { address, contacts }, channels))
         }
         "gpio-inputs" => {
-            let (contacts, channels) = contacts(device, label, Lines::Pins, section)?;
+            let (contacts, channels) =
+                contacts(device, label, Lines::Pins(pin_max(raw, device)), section)?;
             Some((DeviceKind::GpioInputs { contacts }, channels))
         }
-        "flow-meter" => flow_of(device, label, section),
-        "rain-gauge" => rain_of(device, label, section),
+        "flow-meter" => flow_of(raw, device, label, section),
+        "rain-gauge" => rain_of(raw, device, label, section),
         "ds18b20" => ds18b20_of(device, label, section),
         "drip-controller" => drip_of(raw, device, label, address, section),
         other => {
@@ -115,8 +116,14 @@ fn bh1750_of(
     Some((kind, channels))
 }
 
-fn flow_of(device: &RawDevice, label: &str, section: &mut Section<'_>) -> Option<Built> {
-    let pin = section.whole("pin", device.pin.as_ref(), &(0..=PIN_MAX), "17");
+fn flow_of(
+    raw: &RawConfig,
+    device: &RawDevice,
+    label: &str,
+    section: &mut Section<'_>,
+) -> Option<Built> {
+    let pins = 0..=pin_max(raw, device);
+    let pin = section.whole("pin", device.pin.as_ref(), &pins, "17");
     let (pulses, litres) = (&device.pulses_per_litre, &device.litres_per_pulse);
     let factor = factor(pulses.as_ref(), litres.as_ref(), section);
     let (pin, factor) = (u8::try_from(pin?).ok()?, factor?);
@@ -259,8 +266,14 @@ fn ina219_of(
     Some((kind, channels))
 }
 
-fn rain_of(device: &RawDevice, label: &str, section: &mut Section<'_>) -> Option<Built> {
-    let pin = section.whole("pin", device.pin.as_ref(), &(0..=PIN_MAX), "27");
+fn rain_of(
+    raw: &RawConfig,
+    device: &RawDevice,
+    label: &str,
+    section: &mut Section<'_>,
+) -> Option<Built> {
+    let pins = 0..=pin_max(raw, device);
+    let pin = section.whole("pin", device.pin.as_ref(), &pins, "27");
     let leaf = device.mm_per_tip.as_ref();
     let mm_per_tip = section.number("mm_per_tip", leaf, &rain::MM_PER_TIP, "0.2");
     let kind = DeviceKind::RainGauge {

@@ -24,8 +24,8 @@ use super::{EXIT_CONFIG, EXIT_FAILURE, print};
 use crate::bus::{Field, FieldDelay, FieldError};
 use crate::config::{BusKind, ConfigError, Settings, parse_duration};
 
-/// I2C buses that a Pi may have.
-const PI_BUSES: std::ops::RangeInclusive<u8> = 0..=22;
+/// I2C buses that a Pi or another board may have.
+const OWN_BUSES: std::ops::RangeInclusive<u8> = 0..=22;
 /// Where the kernel shows its 1-Wire sensors.
 const ONE_WIRE_ROOT: &str = "/sys/bus/w1/devices";
 /// Those of the simulator's greenhouse.
@@ -49,7 +49,7 @@ pub struct Init {
     /// Replace the file if there is one
     #[arg(long)]
     force: bool,
-    /// Where the devices are: pi, or a simulator as tcp:HOST:PORT or unix:PATH
+    /// Where the devices are: pi, linux for any other board, or a simulator as tcp:HOST:PORT or unix:PATH
     #[arg(long, default_value = "pi")]
     bus: String,
     /// I2C bus to look at, as N in /dev/i2c-N; may be given several times [default: all there are]
@@ -97,7 +97,10 @@ pub struct Init {
     /// Folder of the kernel's 1-Wire sensors
     #[arg(long, value_name = "DIR", default_value = ONE_WIRE_ROOT)]
     one_wire: PathBuf,
-    /// GPIO line (BCM number) of a pulse flow meter: no scan can find it
+    /// The chip of the GPIO lines, with --bus linux: a path, or a label that `gpiodetect` shows
+    #[arg(long, value_name = "CHIP", default_value = "/dev/gpiochip0")]
+    gpio_chip: String,
+    /// GPIO line (BCM number, or line of that chip) of a pulse flow meter: no scan can find it
     #[arg(long, value_name = "GPIO")]
     flow_meter: Option<u8>,
     /// Of the flow meters, from their labels
@@ -192,17 +195,24 @@ impl Init {
         Ok(())
     }
 
-    fn look(&self) -> Result<(Vec<u8>, Found), InitError> {
-        let kind = match self.bus.as_str() {
+    fn kind(&self) -> BusKind {
+        match self.bus.as_str() {
             "pi" => BusKind::Pi,
+            "linux" => BusKind::Linux {
+                gpio_chip: Some(self.gpio_chip.clone()),
+            },
             address => BusKind::Simulated {
                 address: address.to_owned(),
             },
-        };
+        }
+    }
+
+    fn look(&self) -> Result<(Vec<u8>, Found), InitError> {
+        let kind = self.kind();
         let buses = match (&kind, self.i2c.as_slice()) {
             (_, [_, ..]) => self.i2c.clone(),
             (BusKind::Simulated { .. }, []) => SIMULATED_BUSES.to_vec(),
-            (BusKind::Pi | BusKind::OneWire { .. }, []) => PI_BUSES
+            (BusKind::Pi | BusKind::Linux { .. } | BusKind::OneWire { .. }, []) => OWN_BUSES
                 .filter(|number| Path::new(&format!("/dev/i2c-{number}")).exists())
                 .collect(),
         };
@@ -215,7 +225,7 @@ impl Init {
         let busy = field.clock().busy();
         let ((), busy) = delay.carry(busy, || {
             for number in &buses {
-                let (mut i2c, mut delay) = (field.i2c(*number), delay.clone());
+                let (mut i2c, mut delay) = (field.i2c(&kind, *number), delay.clone());
                 look(*number, &mut i2c, &mut delay, &self.device, &mut found);
             }
         });
@@ -242,7 +252,7 @@ impl Init {
             place,
             link,
             every: self.every.clone(),
-            simulator: (self.bus != "pi").then(|| self.bus.clone()),
+            kind: self.kind(),
             buses,
             one_wire: self.one_wire.clone(),
             found,
@@ -484,7 +494,9 @@ mod tests {
                 ca_file: None,
             },
             every: "10s".into(),
-            simulator: Some("tcp:127.0.0.1:7000".into()),
+            kind: BusKind::Simulated {
+                address: "tcp:127.0.0.1:7000".into(),
+            },
             buses: vec![1, 3],
             one_wire: ONE_WIRE_ROOT.into(),
             found: Found {
@@ -605,6 +617,22 @@ mod tests {
             folder.path(),
             &["flow"],
         );
+    }
+
+    #[test]
+    fn buses_of_this_machine_are_accepted() {
+        let folder = tempfile::tempdir().unwrap();
+        let linux = BusKind::Linux {
+            gpio_chip: Some("/dev/gpiochip0".into()),
+        };
+        for kind in [BusKind::Pi, linux] {
+            let mut own = plan(Vec::new(), &[], folder.path());
+            own.kind = kind.clone();
+            check(&own, folder.path(), &["flow"]);
+            let settings = Settings::load(&folder.path().join("gateway.toml")).unwrap();
+            let kinds = settings.buses().iter().map(|bus| &bus.kind);
+            assert!(kinds.eq([&kind, &kind]), "{settings:?}");
+        }
     }
 
     #[test]

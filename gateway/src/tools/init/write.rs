@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use furrow_wire::{CooperativeId, GatewayId, GreenhouseId};
 
 use super::find::{At, Detail, Device, Found};
+use crate::config::BusKind;
 
 /// Everything that the text says.
 #[derive(Debug)]
@@ -13,8 +14,8 @@ pub(super) struct Plan {
     pub(super) place: WherePlan,
     pub(super) link: LinkPlan,
     pub(super) every: String,
-    /// `None` for a Pi's own buses.
-    pub(super) simulator: Option<String>,
+    /// Of all I2C buses.
+    pub(super) kind: BusKind,
     pub(super) buses: Vec<u8>,
     pub(super) one_wire: PathBuf,
     pub(super) found: Found,
@@ -168,9 +169,17 @@ fn write(plan: &Plan, text: &mut String) -> std::fmt::Result {
     }
     for number in &plan.buses {
         writeln!(text, "\n[[bus]]\nid = \"i2c-{number}\"\ni2c = {number}")?;
-        match &plan.simulator {
-            Some(address) => writeln!(text, "kind = \"simulated\"\naddress = {}", quoted(address))?,
-            None => writeln!(text, "kind = \"pi\"")?,
+        match &plan.kind {
+            BusKind::Simulated { address } => {
+                writeln!(text, "kind = \"simulated\"\naddress = {}", quoted(address))?;
+            }
+            BusKind::Linux { gpio_chip } => {
+                writeln!(text, "kind = \"linux\"")?;
+                if let Some(chip) = gpio_chip {
+                    writeln!(text, "gpio_chip = {}", quoted(chip))?;
+                }
+            }
+            BusKind::Pi | BusKind::OneWire { .. } => writeln!(text, "kind = \"pi\"")?,
         }
     }
     let is_one_wire = |device: &Device| matches!(device.at, At::OneWire { .. });

@@ -54,7 +54,10 @@ fn check(file: &str, unplugged: &[&str], expected: &str) {
     let delay = FieldDelay::new(field.clock().clone());
     let busy = field.clock().busy();
     // As a gateway leaves it: a channel is open.
-    field.i2c(2).write(0x70, &[0x02]).unwrap();
+    field
+        .i2c(&settings.buses()[0].kind, 2)
+        .write(0x70, &[0x02])
+        .unwrap();
     let (report, _busy) = delay.carry(busy, || all(&settings, &field, &delay));
     let found: Vec<String> = text(&report)
         .lines()
