@@ -17,6 +17,7 @@
 //! | [`report`] | what the gateway tells of itself |
 //! | [`time`], [`notify`] | the loop's place on the field clock; systemd |
 
+pub mod answer;
 pub mod asked;
 mod birth;
 mod calibrating;

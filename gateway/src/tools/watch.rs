@@ -19,8 +19,8 @@ use super::{EXIT_FAILURE, load, print};
 use crate::config::{Settings, parse_duration};
 use crate::control::client::{AskError, ask};
 use crate::control::{Answer, Ask, ChannelNow};
+use crate::run::answer::reading_of;
 use crate::run::latest;
-use crate::run::sampling::reading_of;
 
 /// How often a running gateway is asked.
 const EVERY_GATEWAY: Duration = Duration::from_secs(1);
