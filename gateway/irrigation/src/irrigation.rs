@@ -54,8 +54,8 @@ pub struct OpenRun {
     pub opened_mono_ms: u64,
     /// For how long, and charged, in milliseconds.
     pub planned_ms: u64,
-    /// The flow meter's count before the valve opened.
-    pub baseline_pulses: u32,
+    /// The flow meter's count before the valve opened, where there is one.
+    pub baseline_pulses: Option<u32>,
 }
 
 /// A zone as people see it.

@@ -132,6 +132,13 @@ impl ZonePlan {
         &self.schedule
     }
 
+    /// Thousandths of a litre between two counts of the meter; absent unless both were read.
+    #[must_use]
+    pub fn litres_between(&self, before: Option<u32>, after: Option<u32>) -> Option<u64> {
+        let (before, after) = before.zip(after)?;
+        Some(self.litres_milli(after.wrapping_sub(before)))
+    }
+
     /// Thousandths of a litre that `pulses` stand for, rounded to the nearest.
     #[must_use]
     pub fn litres_milli(&self, pulses: u32) -> u64 {

@@ -44,8 +44,8 @@ pub struct OutputStatus {
     pub was_reset: bool,
     /// Some lease ran out since the flags were cleared.
     pub lease_ran_out: bool,
-    /// Pulses since power-up; wraps.
-    pub pulses: u32,
+    /// The flow meter's pulses since power-up; wraps. Absent where there is no meter, or it was not read.
+    pub pulses: Option<u32>,
 }
 
 /// Where a zone is in its life.
@@ -97,7 +97,7 @@ pub(crate) struct Run {
     confirmed: bool,
     /// The controller reset during the run: its pulse count restarted.
     reset: bool,
-    baseline_pulses: u32,
+    baseline_pulses: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

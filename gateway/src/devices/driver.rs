@@ -249,7 +249,7 @@ impl Driver {
             fault: bit(status.faults),
             was_reset: status.was_reset,
             lease_ran_out: status.lease_ran_out,
-            pulses: status.pulses,
+            pulses: Some(status.pulses),
         })
     }
 

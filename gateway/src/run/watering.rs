@@ -214,7 +214,7 @@ impl Watering {
 
     fn note_pulses(&mut self, zone: usize, status: Option<OutputStatus>) {
         if let (Some(meter), Some(status)) = (self.meters.get_mut(zone), status) {
-            meter.latest = Some(status.pulses);
+            meter.latest = status.pulses.or(meter.latest);
             if meter.at_start.is_none() {
                 meter.at_start = meter.latest;
             }

@@ -86,15 +86,14 @@ impl Zone {
         self.state.open_run = None;
         let pulses = status
             .filter(|s| !s.was_reset && !run.reset)
-            .map(|s| s.pulses);
+            .and_then(|s| s.pulses);
         self.effects.push(Effect::Emit(EventKind::RunEnded {
             run: run.wish.run,
             cause: run.wish.cause,
             started_mono_ms: run.opened_ms,
             of_this_boot: true,
             open_ms,
-            litres_milli: pulses
-                .map(|p| self.plan.litres_milli(p.wrapping_sub(run.baseline_pulses))),
+            litres_milli: self.plan.litres_between(run.baseline_pulses, pulses),
             reason,
         }));
         // Behind the event: a crash in between tells the end twice, by one number, never not at all.

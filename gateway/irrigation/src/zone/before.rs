@@ -137,15 +137,14 @@ impl Zone {
             open.planned_ms
         };
         self.state.budget.settle(open.planned_ms, open_ms);
-        let pulses = status.filter(|s| !s.was_reset).map(|s| s.pulses);
+        let pulses = status.filter(|s| !s.was_reset).and_then(|s| s.pulses);
         self.effects.push(Effect::Emit(EventKind::RunEnded {
             run: open.run,
             cause: open.cause,
             started_mono_ms: open.opened_mono_ms,
             of_this_boot,
             open_ms,
-            litres_milli: pulses
-                .map(|p| self.plan.litres_milli(p.wrapping_sub(open.baseline_pulses))),
+            litres_milli: self.plan.litres_between(open.baseline_pulses, pulses),
             reason: EndReason::Interrupted,
         }));
         // Behind the event: a crash in between tells the end twice, by one number, never not at all.

@@ -149,7 +149,7 @@ impl Controller {
             fault: false,
             was_reset: self.was_reset,
             lease_ran_out: self.lease_ran_out,
-            pulses: u32::try_from(pulses).unwrap(),
+            pulses: Some(u32::try_from(pulses).unwrap()),
         })
     }
 
