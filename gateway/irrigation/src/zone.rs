@@ -10,8 +10,10 @@ mod after;
 mod before;
 mod during;
 
+use crate::budget::Use;
+use crate::flow::FlowMode;
 use crate::plan::ZonePlan;
-use crate::{Cause, EndReason, EventKind, Refusal, ZoneState};
+use crate::{Amount, Cause, EndReason, EventKind, Refusal, ZoneState};
 
 /// A failed bus transaction is tried again after this, in milliseconds.
 pub(crate) const RETRY_MS: u64 = 1_000;
@@ -30,6 +32,10 @@ const FINAL_TRIES: u8 = 3;
 const CLEARING_QUICK_TRIES: u8 = 5;
 /// How often a controller that must not be trusted is told to close and asked, in milliseconds.
 const LOCKED_OUT_EVERY_MS: u64 = 10_000;
+/// A run whose flow is watched or measured is looked at this often, in milliseconds.
+const FLOW_EVERY_MS: u64 = 5_000;
+/// A measured run is looked at this often near its end, in milliseconds.
+const FLOW_LEAST_MS: u64 = 1_000;
 
 /// What the controller says about one output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,13 +72,30 @@ pub enum Phase {
 }
 
 /// What a zone wants done; the owner of all zones turns it into commands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Effect {
     Persist,
     Lease(u16),
     Status,
     ClearFlags,
     Emit(EventKind),
+    /// A run was charged to the zone: charge it to all zones together, too.
+    Charge(Use),
+    /// What a run really took.
+    Settle {
+        planned: Use,
+        really: Use,
+    },
+    /// A run is over.
+    Over(Over),
+}
+
+/// A run that is over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Over {
+    pub(crate) wish: Wish,
+    pub(crate) reason: EndReason,
+    pub(crate) millilitres: Option<u64>,
 }
 
 /// A run that was asked for.
@@ -80,7 +103,16 @@ pub(crate) enum Effect {
 pub(crate) struct Wish {
     pub(crate) run: u64,
     pub(crate) cause: Cause,
-    pub(crate) planned_ms: u64,
+    /// Place of the rule that wants it.
+    pub(crate) rule: Option<usize>,
+    /// What is charged: its time, and what flows in it.
+    pub(crate) charge: Use,
+    /// It ends when so much has flowed, in millilitres.
+    pub(crate) target_ml: Option<u64>,
+    /// How long that takes if the meter stays silent, in milliseconds.
+    pub(crate) silent_ms: Option<u64>,
+    /// What follows after the soak.
+    pub(crate) rest: Option<Amount>,
 }
 
 /// A run whose valve was opened.
@@ -98,6 +130,10 @@ pub(crate) struct Run {
     /// The controller reset during the run: its pulse count restarted.
     reset: bool,
     baseline_pulses: Option<u32>,
+    /// What the meter has counted, in millilitres.
+    flowed_ml: Option<u64>,
+    /// It is over, and the valve waits for pump and master valve to close.
+    winding: Option<EndReason>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,13 +169,21 @@ pub(crate) struct Zone {
     pub(crate) state: ZoneState,
     lease_seconds: u16,
     boot: u64,
+    /// Longest time that pump and master valve need to close before the valve.
+    wind_down_ms: u64,
     stage: Stage,
     hurry: bool,
     effects: Vec<Effect>,
 }
 
 impl Zone {
-    pub(crate) fn new(plan: ZonePlan, state: ZoneState, lease_seconds: u16, boot: u64) -> Self {
+    pub(crate) fn new(
+        plan: ZonePlan,
+        state: ZoneState,
+        lease_seconds: u16,
+        boot: u64,
+        wind_down_ms: u64,
+    ) -> Self {
         let stage = Stage::Clearing {
             closed: false,
             tries: 0,
@@ -150,6 +194,7 @@ impl Zone {
             state,
             lease_seconds,
             boot,
+            wind_down_ms,
             stage,
             hurry: false,
             effects: Vec::new(),
@@ -182,9 +227,58 @@ impl Zone {
         }
     }
 
-    /// Milliseconds charged for a run that is not yet settled.
-    pub(crate) fn open_charge_ms(&self) -> u64 {
-        self.state.open_run.as_ref().map_or(0, |run| run.planned_ms)
+    /// What is charged for a run that is not yet settled.
+    pub(crate) fn open_charge(&self) -> Use {
+        self.state
+            .open_run
+            .as_ref()
+            .map_or(Use::default(), |run| Use {
+                ms: run.planned_ms,
+                ml: run.planned_ml,
+            })
+    }
+
+    /// Whether its valve is open and wants water, since when it may have it.
+    pub(crate) fn wants_water_since(&self, step_ms: u64) -> Option<u64> {
+        match self.stage {
+            Stage::Watering(Run {
+                granted_ms: Some(granted_ms),
+                winding: None,
+                ..
+            }) => Some(granted_ms.saturating_add(step_ms)),
+            Stage::Watering(_)
+            | Stage::Clearing { .. }
+            | Stage::Idle
+            | Stage::Checking { .. }
+            | Stage::Closing { .. }
+            | Stage::LockedOut { .. } => None,
+        }
+    }
+
+    /// How long it will still want water.
+    pub(crate) fn wants_water_for_ms(&self, now_ms: u64) -> Option<u64> {
+        self.wants_water_since(0)?;
+        let (_, end_ms) = self.running()?;
+        Some(
+            end_ms
+                .saturating_sub(self.wind_down_ms)
+                .saturating_sub(now_ms),
+        )
+    }
+
+    /// Millilitres that have flowed beyond what was charged.
+    pub(crate) fn beyond_charge_ml(&self) -> u64 {
+        match self.stage {
+            Stage::Watering(run) => run
+                .flowed_ml
+                .unwrap_or(0)
+                .saturating_sub(run.wish.charge.ml),
+            Stage::Clearing { .. }
+            | Stage::Idle
+            | Stage::Checking { .. }
+            | Stage::Closing { .. }
+            | Stage::LockedOut { .. } => 0,
+        }
     }
 
     /// When [`Zone::timeout`] has something to do.
@@ -198,7 +292,7 @@ impl Zone {
             Stage::Watering(run) => Some(
                 run.renew_at_ms
                     .min(run.status_at_ms)
-                    .min(run.end_ms())
+                    .min(self.over_ms(&run))
                     .min(run.lease_until_ms),
             ),
         }
@@ -234,6 +328,10 @@ impl Zone {
                 self.refuse(wish.cause, Refusal::Stopped);
                 true
             }
+            Stage::Watering(run) if reason == EndReason::Stopped => {
+                self.wind_down(run, reason, now_ms);
+                true
+            }
             Stage::Watering(run) => {
                 self.close(run, reason, now_ms);
                 true
@@ -242,6 +340,30 @@ impl Zone {
             | Stage::Idle
             | Stage::Closing { .. }
             | Stage::LockedOut { .. } => false,
+        }
+    }
+
+    /// Ends a run that a rule began and that has reached what it was for.
+    pub(crate) fn satisfy(&mut self, rule: usize, now_ms: u64) {
+        if let Stage::Watering(mut run) = self.stage
+            && run.wish.rule == Some(rule)
+        {
+            run.wish.rest = None;
+            self.wind_down(run, EndReason::Completed, now_ms);
+        }
+    }
+
+    /// What it must remember has changed.
+    pub(crate) fn persist(&mut self) {
+        self.effects.push(Effect::Persist);
+    }
+
+    /// Pump and master valve are closed, or serve others: the valve may close.
+    pub(crate) fn wound_down(&mut self, now_ms: u64) {
+        if let Stage::Watering(run) = self.stage
+            && let Some(reason) = run.winding
+        {
+            self.close(run, reason, now_ms);
         }
     }
 
@@ -393,7 +515,7 @@ impl Zone {
 
 impl Run {
     fn end_ms(&self) -> u64 {
-        self.opened_ms.saturating_add(self.wish.planned_ms)
+        self.opened_ms.saturating_add(self.wish.charge.ms)
     }
 }
 

@@ -91,6 +91,8 @@ impl Settings {
     pub fn irrigation_config(&self) -> furrow_irrigation::Config {
         furrow_irrigation::Config {
             zones: self.zones.iter().map(|zone| zone.plan.clone()).collect(),
+            inputs: Vec::new(),
+            site: furrow_irrigation::SitePlan::default(),
             time_zone: self.gateway.time_zone.clone(),
             lease_seconds: self.irrigation.lease_seconds,
             max_open_zones: self.irrigation.max_open_zones,

@@ -452,9 +452,10 @@ impl Gateway {
                     self.watch.handle_event(&event.what);
                     self.journal_event(event);
                 }
-                Some(Effect::Refused(zone, refusal)) => {
-                    tracing::warn!(zone = zone.0, %refusal, "a run did not start");
-                    self.watch.handle_refused(zone, &refusal.to_string());
+                Some(Effect::Refused(zone, reason, event)) => {
+                    tracing::warn!(zone = ?event.zone, reason, "a run did not start");
+                    self.watch.handle_refused(zone, &reason);
+                    self.journal_event(event);
                 }
                 None => return,
             }

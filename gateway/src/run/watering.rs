@@ -7,8 +7,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use furrow_irrigation::{
-    Cause, Command, EndReason, EventKind as Watered, Irrigation, Now, OutputStatus, Refusal, State,
-    ZoneIndex, ZoneView,
+    Cause, Command, Decision, EndReason, EventKind as Watered, InputIndex, Interlock, Irrigation,
+    Known, Now, Origin, Output, OutputStatus, Refusal, SiteView, State, ZoneIndex, ZoneView,
 };
 use furrow_wire::{self as wire, Event, EventKind, RunCause};
 use jiff::Timestamp;
@@ -26,8 +26,8 @@ pub enum Effect {
     Job(Job),
     /// Journal this at once.
     Event(Event),
-    /// A scheduled run did not start: for the log, and for who waits for it.
-    Refused(ZoneIndex, Refusal),
+    /// A run did not start, and why: for the journal, and for who waits for it.
+    Refused(ZoneIndex, String, Event),
 }
 
 /// See the module.
@@ -95,14 +95,15 @@ impl Watering {
         &mut self,
         zone: ZoneIndex,
         run_ms: Option<u64>,
+        origin: Origin,
         now: FieldTime,
     ) -> Result<u64, Refusal> {
-        self.core.handle_manual(zone, run_ms, moment(now))
+        self.core.handle_manual(zone, run_ms, origin, moment(now))
     }
 
     /// A person wants no more water. Answers whether there was a run to stop.
-    pub fn handle_stop(&mut self, zone: ZoneIndex, now: FieldTime) -> bool {
-        self.core.handle_stop(zone, moment(now))
+    pub fn handle_stop(&mut self, zone: ZoneIndex, origin: Origin, now: FieldTime) -> bool {
+        self.core.handle_stop(zone, origin, moment(now))
     }
 
     /// The process is about to end: closes everything, starts nothing.
@@ -126,15 +127,15 @@ impl Watering {
             (Job::Lease { zone, seconds }, Outcome::Lease(answer)) => {
                 log_failure(job, answer);
                 let taken = answer.is_ok();
-                self.core
-                    .handle_lease(ZoneIndex(zone), seconds, taken, moment(now));
+                let output = Output::Zone(ZoneIndex(zone));
+                self.core.handle_lease(output, seconds, taken, moment(now));
             }
             (Job::Status { zone }, Outcome::Status(answer)) => {
                 log_failure(job, answer);
                 let status = answer.as_ref().ok().copied();
                 self.note_pulses(zone, status);
-                self.core
-                    .handle_status(ZoneIndex(zone), status, moment(now));
+                let output = Output::Zone(ZoneIndex(zone));
+                self.core.handle_status(output, status, moment(now));
             }
             (Job::ClearFlags { .. }, Outcome::Cleared(answer)) => log_failure(job, answer),
             (
@@ -173,12 +174,16 @@ impl Watering {
                 let state = serde_json::to_value(state);
                 Effect::Persist(state.expect("numbers, texts and maps with text keys serialise"))
             }
-            Command::WriteLease { zone, seconds } => Effect::Job(Job::Lease {
-                zone: zone.0,
+            Command::WriteLease { output, seconds } => Effect::Job(Job::Lease {
+                zone: self.place_of(output)?,
                 seconds,
             }),
-            Command::ReadStatus { zone } => Effect::Job(Job::Status { zone: zone.0 }),
-            Command::ClearFlags { zone } => Effect::Job(Job::ClearFlags { zone: zone.0 }),
+            Command::ReadStatus { output } => Effect::Job(Job::Status {
+                zone: self.place_of(output)?,
+            }),
+            Command::ClearFlags { output } => Effect::Job(Job::ClearFlags {
+                zone: self.place_of(output)?,
+            }),
             Command::Emit(event) => self.event(event),
         };
         Some(effect)
@@ -212,6 +217,50 @@ impl Watering {
         })
     }
 
+    /// What all zones share, as people see it.
+    #[must_use]
+    pub fn site_view(&self, now: FieldTime) -> SiteView {
+        self.core.site_view(moment(now))
+    }
+
+    /// A reading of good quality of something that rules or interlocks look at.
+    pub fn handle_reading(&mut self, input: InputIndex, value: f64, now: FieldTime) {
+        self.core.handle_reading(input, value, moment(now));
+    }
+
+    /// A person wants no water at all for a while.
+    ///
+    /// # Errors
+    /// The cloud wants to shorten what was wanted on site.
+    pub fn handle_hold(
+        &mut self,
+        origin: Origin,
+        hold_ms: u64,
+        now: FieldTime,
+    ) -> Result<(), Refusal> {
+        self.core.handle_hold(origin, hold_ms, moment(now))
+    }
+
+    /// Water may flow again.
+    ///
+    /// # Errors
+    /// The cloud wants to end what was wanted on site.
+    pub fn handle_release(&mut self, origin: Origin, now: FieldTime) -> Result<(), Refusal> {
+        self.core.handle_release(origin, moment(now))
+    }
+
+    /// A person has looked at a fault. Answers how many locks went.
+    pub fn handle_reset(&mut self, origin: Origin, now: FieldTime) -> usize {
+        self.core.handle_reset(origin, moment(now))
+    }
+
+    fn place_of(&self, output: Output) -> Option<usize> {
+        match output {
+            Output::Zone(zone) => Some(zone.0),
+            Output::MasterValve | Output::Pump | Output::Dosing => None,
+        }
+    }
+
     fn note_pulses(&mut self, zone: usize, status: Option<OutputStatus>) {
         if let (Some(meter), Some(status)) = (self.meters.get_mut(zone), status) {
             meter.latest = status.pulses.or(meter.latest);
@@ -223,19 +272,24 @@ impl Watering {
 
     fn event(&mut self, event: furrow_irrigation::Event) -> Effect {
         let zone = event.zone;
+        let mut refused = None;
         let what = match event.kind {
             Watered::RunStarted {
                 run,
                 cause,
+                rule,
                 planned_ms,
+                planned_ml,
             } => {
-                if let Some(meter) = self.meters.get_mut(zone.0) {
+                if let Some(meter) = zone.and_then(|zone| self.meters.get_mut(zone.0)) {
                     meter.at_start = meter.latest;
                 }
                 EventKind::RunStarted {
                     run,
                     cause: cause_of(cause),
+                    rule,
                     planned_ms,
+                    planned_millilitres: planned_ml,
                 }
             }
             Watered::RunEnded {
@@ -257,26 +311,49 @@ impl Watering {
                     open_ms,
                     millilitres: litres_milli,
                     end: end_of(reason),
+                    text: interlock_text(reason).to_owned(),
                 }
             }
-            Watered::NotStarted { refusal, .. } => return Effect::Refused(zone, refusal),
+            Watered::NotStarted { cause, refusal } => {
+                refused = Some(refusal.to_string());
+                EventKind::Decision(Box::new(refusal_of(cause, &refusal)))
+            }
             Watered::LockedOut { text } => EventKind::Lockout { text },
-            Watered::Recovered => match self.controller_of(zone) {
+            Watered::Recovered => match zone.and_then(|zone| self.controller_of(zone)) {
                 Some(device) => EventKind::DeviceRecovered { device },
-                None => return Effect::Refused(zone, Refusal::NoSuchZone),
+                None => EventKind::Alarm {
+                    text: "a controller that is not configured follows again".into(),
+                },
             },
+            Watered::Reset { by } => EventKind::Reset {
+                by: origin_name(by).to_owned(),
+            },
+            Watered::Held { by, hold_ms } => EventKind::Held {
+                by: origin_name(by).to_owned(),
+                hold_ms,
+            },
+            Watered::Alarm { text } => EventKind::Alarm { text },
+            Watered::FlowLearnt {
+                millilitres_per_hour,
+            } => EventKind::FlowLearnt {
+                millilitres_per_hour,
+            },
+            Watered::Decided(decision) => EventKind::Decision(Box::new(decision_of(decision))),
         };
-        let id = self
-            .settings
-            .zones()
-            .get(zone.0)
+        let zones = self.settings.zones();
+        let id = zone
+            .and_then(|zone| zones.get(zone.0))
             .map(|zone| zone.id.clone());
-        Effect::Event(Event {
+        let event = Event {
             at_mono_ms: event.at_mono_ms,
             zone: id,
             planting: None,
             what,
-        })
+        };
+        match (zone, refused) {
+            (Some(zone), Some(reason)) => Effect::Refused(zone, reason, event),
+            (_, _) => Effect::Event(event),
+        }
     }
 
     fn controller_of(&self, zone: ZoneIndex) -> Option<wire::DeviceId> {
@@ -302,6 +379,8 @@ fn cause_of(cause: Cause) -> RunCause {
     match cause {
         Cause::Schedule => RunCause::Schedule,
         Cause::Manual => RunCause::Manual,
+        Cause::Rule => RunCause::Rule,
+        Cause::Command => RunCause::Command,
     }
 }
 
@@ -312,6 +391,84 @@ fn end_of(reason: EndReason) -> wire::EndReason {
         EndReason::Fault => wire::EndReason::Fault,
         EndReason::Interrupted => wire::EndReason::Interrupted,
         EndReason::LeaseLost => wire::EndReason::LeaseLost,
+        EndReason::Interlock(Interlock::Litres) => wire::EndReason::Budget,
+        EndReason::Interlock(_) => wire::EndReason::Interlock,
+    }
+}
+
+fn interlock_text(reason: EndReason) -> &'static str {
+    match reason {
+        EndReason::Interlock(interlock) => interlock.text(),
+        EndReason::Completed
+        | EndReason::Stopped
+        | EndReason::Fault
+        | EndReason::Interrupted
+        | EndReason::LeaseLost => "",
+    }
+}
+
+/// From where somebody asked, as events and people have it.
+#[must_use]
+pub fn origin_name(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Button => "button",
+        Origin::Page => "page",
+        Origin::Tool => "tool",
+        Origin::Cloud => "cloud",
+    }
+}
+
+/// A wish that no rule had, and that is not done.
+fn refusal_of(cause: Cause, refusal: &Refusal) -> wire::Decision {
+    let rule = match cause {
+        Cause::Schedule => "(schedule)",
+        Cause::Manual => "(manual)",
+        Cause::Rule => "(rule)",
+        Cause::Command => "(command)",
+    };
+    wire::Decision {
+        rule: rule.to_owned(),
+        verdict: "water".to_owned(),
+        refusal: refusal.to_string(),
+        input: String::new(),
+        value: None,
+        age_ms: None,
+        sum: wire::Exact(0.0),
+        is_thirsty: false,
+        minute: None,
+        since_run_ms: None,
+        wanted_ms: None,
+        wanted_millilitres: None,
+    }
+}
+
+fn decision_of(decision: Decision) -> wire::Decision {
+    let Decision {
+        rule,
+        input,
+        seen,
+        verdict,
+        refusal,
+    } = decision;
+    let (value, age_ms) = match seen.known {
+        Known::Fresh { value, age_ms } => (Some(wire::Exact(value)), Some(age_ms)),
+        Known::Stale { age_ms } => (None, Some(age_ms)),
+        Known::Never => (None, None),
+    };
+    let wanted = verdict.amount();
+    wire::Decision {
+        rule,
+        verdict: verdict.name().to_owned(),
+        refusal: refusal.map_or_else(String::new, |refusal| refusal.to_string()),
+        input,
+        value,
+        age_ms,
+        sum: wire::Exact(seen.sum),
+        is_thirsty: seen.is_thirsty,
+        minute: seen.minute,
+        since_run_ms: seen.since_run_ms,
+        wanted_ms: wanted.map(|amount| amount.run_ms),
+        wanted_millilitres: wanted.and_then(|amount| amount.millilitres),
     }
 }
 

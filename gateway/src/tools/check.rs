@@ -133,7 +133,7 @@ fn zones(settings: &Settings, text: &mut String) -> std::fmt::Result {
                 format!(
                     "{} for {} s",
                     entry.at.strftime("%H:%M"),
-                    entry.run_ms / 1_000
+                    entry.amount.run_ms / 1_000
                 )
             })
             .collect();

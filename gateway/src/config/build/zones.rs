@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use furrow_irrigation::{DAILY_LIMIT_CEILING_MS, MAX_RUN_CEILING_MS, ScheduleEntry, ZonePlan};
+use furrow_irrigation::{
+    Amount, DAILY_LIMIT_CEILING_MS, Days, MAX_RUN_CEILING_MS, ScheduleEntry, ZonePlan,
+};
 use furrow_wire::ZoneId;
 use jiff::civil::Time;
 
@@ -70,7 +72,7 @@ fn zone(raw: &RawConfig, index: usize, found: &mut Mistakes) -> Option<ZoneSetti
     let factor = factor(raw, zone, controller, &mut section);
     let (id, (max_run, daily_limit), schedule) = (id?, limits?, schedule?);
     let daily_ms = millis(daily_limit);
-    let wanted_ms: u64 = schedule.iter().map(|entry| entry.run_ms).sum();
+    let wanted_ms: u64 = schedule.iter().map(|entry| entry.amount.run_ms).sum();
     if wanted_ms > daily_ms {
         let problem = format!("all runs together take {} min a day", wanted_ms / 60_000);
         let remedy = format!(
@@ -199,7 +201,8 @@ fn entry(
     }
     Some(ScheduleEntry {
         at: at?,
-        run_ms: millis(run),
+        days: Days::ALL,
+        amount: Amount::time(millis(run)),
     })
 }
 
