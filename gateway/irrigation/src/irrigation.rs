@@ -1,7 +1,9 @@
 //! All zones together: who is watered, by what rule, and what forbids it.
 
 mod decide;
+mod people;
 mod start;
+mod view;
 mod water;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -10,62 +12,25 @@ use jiff::Timestamp;
 
 use crate::flow::Meter;
 use crate::input::Inputs;
-use crate::interlock::{Interlock, Lock};
+use crate::interlock::Lock;
 use crate::queue::Queue;
 use crate::schedule;
-use crate::site::{HOLD_DEFAULT_MS, Hold, SiteState, Watch};
+use crate::site::{Hold, SiteState, Watch};
 use crate::supply::{self, Supply};
 use crate::zone::{Effect, Zone};
 use crate::{
-    Amount, Cause, Command, Config, EndReason, Event, EventKind, InputIndex, Now, Origin, Output,
-    OutputStatus, Phase, Refusal, State, ZoneIndex, ZoneState,
+    Amount, Cause, Command, Config, Event, EventKind, InputIndex, Now, Output, OutputStatus, Phase,
+    Refusal, State, ZoneIndex, ZoneState,
 };
 
 use decide::Decider;
+pub use view::{SiteView, ZoneView};
 
 /// Rules, schedules and budgets are looked at this often even when nothing is due, in milliseconds:
 /// the wall clock may have been set.
 const RECHECK_MS: u64 = 60_000;
 /// While water flows, tank and pressure are looked at this often, in milliseconds.
 const WATCH_MS: u64 = 2_000;
-
-/// A zone as people see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ZoneView {
-    /// Where it is in its life.
-    pub phase: Phase,
-    /// The run under way.
-    pub run: Option<u64>,
-    /// Milliseconds until the run ends.
-    pub left_ms: Option<u64>,
-    /// Milliseconds of today's watering time that are used or charged.
-    pub used_today_ms: u64,
-    /// Milliseconds of watering time a day.
-    pub daily_limit_ms: u64,
-    /// Millilitres of today's water that are used or charged.
-    pub used_today_ml: u64,
-    /// The next scheduled start, while the clock is known.
-    pub next_start: Option<Timestamp>,
-    /// A run waits for the pump or for its soak.
-    pub is_waiting: bool,
-    /// A fault that outlives its run.
-    pub lock: Option<Interlock>,
-    /// Milliseconds for which a person wants no water by rule or from afar.
-    pub held_ms: Option<u64>,
-}
-
-/// What all zones share, as people see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SiteView {
-    /// Milliseconds for which a person wants no water.
-    pub held_ms: Option<u64>,
-    /// A leak that nobody has looked at.
-    pub lock: Option<Interlock>,
-    /// What forbids that a run begins now.
-    pub forbids: Option<Interlock>,
-    /// Whether fertiliser is being dosed.
-    pub is_dosing: bool,
-}
 
 /// The irrigation of one greenhouse.
 #[derive(Debug)]
@@ -146,137 +111,6 @@ impl Irrigation {
     /// Closes every output; runs that the last process left open are reported as interrupted.
     pub fn handle_start(&mut self, now: Now) {
         self.handle_timeout(now);
-    }
-
-    /// A person wants water. Answers the run's number, or why not.
-    ///
-    /// `run_ms` defaults to half an hour or the zone's longest run. The run still has to find its
-    /// controller: if that fails, [`crate::EventKind::NotStarted`] follows.
-    ///
-    /// # Errors
-    /// The interlock that forbids it.
-    pub fn handle_manual(
-        &mut self,
-        zone: ZoneIndex,
-        run_ms: Option<u64>,
-        origin: Origin,
-        now: Now,
-    ) -> Result<u64, Refusal> {
-        self.observe(now);
-        let answer = self.manual(zone, run_ms, origin, now);
-        self.flush(now);
-        answer
-    }
-
-    /// A person ends a zone's run and one that waits. On site that also keeps rules and the cloud
-    /// from starting it for half an hour. Answers whether there was any.
-    pub fn handle_stop(&mut self, zone: ZoneIndex, origin: Origin, now: Now) -> bool {
-        self.observe(now);
-        let dropped = self.queue.remove(zone.0);
-        let boot = self.boot;
-        let mut stopped = false;
-        if let Some(z) = self.zones.get_mut(zone.0) {
-            stopped = z.stop(EndReason::Stopped, now.mono_ms);
-            if let Some(waiting) = dropped {
-                z.refuse(waiting.cause, Refusal::Stopped);
-            }
-            if (stopped || dropped.is_some()) && origin != Origin::Cloud {
-                z.state.hold = Some(Hold::new(origin, HOLD_DEFAULT_MS, boot, now.mono_ms));
-                z.persist();
-            }
-        }
-        self.flush(now);
-        stopped || dropped.is_some()
-    }
-
-    /// A person wants no water at all for a while. Every run ends, and none starts before: not by
-    /// rule, not from afar, not on site. What was wanted on site the cloud can't shorten.
-    ///
-    /// # Errors
-    /// The cloud wants to shorten what was wanted on site.
-    pub fn handle_hold(&mut self, origin: Origin, hold_ms: u64, now: Now) -> Result<(), Refusal> {
-        self.observe(now);
-        let hold = Hold::new(origin, hold_ms, self.boot, now.mono_ms);
-        let left_ms = self.held_ms(now.mono_ms);
-        let answer = match (self.site.hold, left_ms) {
-            (Some(local), Some(left_ms))
-                if origin == Origin::Cloud
-                    && local.by != Origin::Cloud
-                    && hold.until.mono_ms < local.until.mono_ms =>
-            {
-                Err(Refusal::Held { left_ms })
-            }
-            (_, _) => {
-                self.site.hold = Some(hold);
-                Ok(())
-            }
-        };
-        self.queue.clear();
-        for zone in &mut self.zones {
-            zone.stop(EndReason::Stopped, now.mono_ms);
-        }
-        if answer.is_ok() {
-            self.persist();
-            let hold_ms = Some(hold.hold_ms);
-            self.emit(
-                None,
-                EventKind::Held {
-                    by: origin,
-                    hold_ms,
-                },
-                now,
-            );
-        }
-        self.flush(now);
-        answer
-    }
-
-    /// Water may flow again, before the end of a hold.
-    ///
-    /// # Errors
-    /// The cloud wants to end what was wanted on site.
-    pub fn handle_release(&mut self, origin: Origin, now: Now) -> Result<(), Refusal> {
-        self.observe(now);
-        let answer = match (self.site.hold, self.held_ms(now.mono_ms)) {
-            (Some(local), Some(left_ms))
-                if origin == Origin::Cloud && local.by != Origin::Cloud =>
-            {
-                Err(Refusal::Held { left_ms })
-            }
-            (Some(_), _) => {
-                self.site.hold = None;
-                self.persist();
-                let hold_ms = None;
-                self.emit(
-                    None,
-                    EventKind::Held {
-                        by: origin,
-                        hold_ms,
-                    },
-                    now,
-                );
-                Ok(())
-            }
-            (None, _) => Ok(()),
-        };
-        self.flush(now);
-        answer
-    }
-
-    /// A person on site has looked at a fault: zones may water again. Answers how many locks went.
-    pub fn handle_reset(&mut self, origin: Origin, now: Now) -> usize {
-        self.observe(now);
-        let mut locks = usize::from(self.site.lock.take().is_some());
-        for zone in &mut self.zones {
-            locks += usize::from(zone.state.lock.take().is_some());
-            zone.state.dry_runs = 0;
-        }
-        if locks > 0 {
-            self.persist();
-            self.emit(None, EventKind::Reset { by: origin }, now);
-        }
-        self.flush(now);
-        locks
     }
 
     /// A reading of good quality; others are not told. What was read before the last one is ignored.
@@ -385,47 +219,6 @@ impl Irrigation {
     /// The next effect, in order.
     pub fn poll_command(&mut self) -> Option<Command> {
         self.commands.pop_front()
-    }
-
-    /// Whether no run is under way or about to be, and no pump works.
-    #[must_use]
-    pub fn is_shut(&self) -> bool {
-        let zones = self.zones.iter().all(|zone| match zone.phase() {
-            Phase::Clearing | Phase::Idle | Phase::LockedOut => true,
-            Phase::Checking | Phase::Watering | Phase::Closing => false,
-        });
-        zones && self.supply.is_shut()
-    }
-
-    /// A zone as people see it.
-    #[must_use]
-    pub fn view(&self, zone: ZoneIndex, now: Now) -> Option<ZoneView> {
-        let z = self.zones.get(zone.0)?;
-        let running = z.running();
-        Some(ZoneView {
-            phase: z.phase(),
-            run: running.map(|(wish, _)| wish.run),
-            left_ms: running.map(|(_, end_ms)| end_ms.saturating_sub(now.mono_ms)),
-            used_today_ms: z.state.budget.used_ms,
-            daily_limit_ms: z.plan.daily_limit_ms(),
-            used_today_ml: z.state.budget.used_ml,
-            next_start: self.next_start(zone.0),
-            is_waiting: self.queue.has(zone.0),
-            lock: z.state.lock.as_ref().map(|lock| lock.interlock),
-            held_ms: left_of(z.state.hold, now.mono_ms),
-        })
-    }
-
-    /// What all zones share, as people see it.
-    #[must_use]
-    pub fn site_view(&self, now: Now) -> SiteView {
-        let forbids = self.watch.forbids_start(&self.inputs, now.mono_ms);
-        SiteView {
-            held_ms: self.held_ms(now.mono_ms),
-            lock: self.site.lock.as_ref().map(|lock| lock.interlock),
-            forbids: forbids.or(self.supply.is_faulty().then_some(Interlock::Supply)),
-            is_dosing: self.supply.is_dosing(),
-        }
     }
 
     /// The state as it would be persisted now.

@@ -209,7 +209,7 @@ pub enum PlanError {
     #[error("the starts an hour must be 1 to {STARTS_PER_HOUR_CEILING}")]
     StartsPerHour,
     /// Cycles that are too short or too many.
-    #[error("a cycle must last at least {} s, and the longest run must not need more than {CYCLES_MAX} of them", CYCLE_MIN_MS / 1_000)]
+    #[error("a cycle must last at least {} s, and no watering may need more than {CYCLES_MAX} of them", CYCLE_MIN_MS / 1_000)]
     Cycle,
     /// A soak that is shorter than the time that the zone must be off.
     #[error("the soak must be at least as long as the least time off")]
@@ -282,7 +282,10 @@ impl ZonePlan {
             return Err(PlanError::StartsPerHour);
         }
         if let Some(cycle) = options.cycle {
-            if cycle.on_ms < CYCLE_MIN_MS || self.max_run_ms.div_ceil(cycle.on_ms) > CYCLES_MAX {
+            let scheduled = self.schedule.iter().map(|entry| entry.amount.run_ms);
+            let wanted = options.rules.iter().map(|rule| rule.amount.run_ms);
+            let longest_ms = scheduled.chain(wanted).max().unwrap_or(0);
+            if cycle.on_ms < CYCLE_MIN_MS || longest_ms.div_ceil(cycle.on_ms) > CYCLES_MAX {
                 return Err(PlanError::Cycle);
             }
             if cycle.soak_ms < options.min_off_ms {

@@ -264,7 +264,12 @@ fn dose(rule: &Rule, depletion_mm: f64) -> Amount {
             efficiency,
             ..
         } => {
-            // 1 mm over 1 m² is 1 litre. A cast saturates, and keeps no fraction of a millilitre.
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a cast saturates, and a part of a millilitre is no water"
+            )]
+            // 1 mm over 1 m² is 1 litre.
             let wanted = (depletion_mm * area_m2 / efficiency * 1_000.0) as u64;
             let most = rule.amount.millilitres.unwrap_or(u64::MAX);
             Amount {

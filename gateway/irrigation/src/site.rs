@@ -187,9 +187,7 @@ impl Watch {
                 Some(_) | None => {}
             }
         }
-        let Some(pressure) = self.pressure else {
-            return None;
-        };
+        let pressure = self.pressure?;
         let is_low = inputs
             .known(pressure.input, now_ms)
             .fresh()

@@ -10,6 +10,8 @@ use crate::zone::{OutputStatus, RETRY_MS, TRAVEL_MS};
 
 /// A line that does not follow is told to close and asked this often, in milliseconds.
 const FAULTY_EVERY_MS: u64 = 10_000;
+/// What did not follow is left alone for so long, in milliseconds: off, it looks right at once.
+const FAULTY_LEAST_MS: u64 = 5 * 60_000;
 /// An answer that has not come by then is taken for lost, in milliseconds.
 const ANSWER_MS: u64 = 5_000;
 
@@ -39,6 +41,7 @@ enum State {
         next_ms: u64,
     },
     Faulty {
+        since_ms: u64,
         next_ms: u64,
     },
 }
@@ -135,7 +138,7 @@ impl Line {
         match self.state {
             State::Clearing { next_ms }
             | State::Closing { next_ms, .. }
-            | State::Faulty { next_ms } => Some(next_ms),
+            | State::Faulty { next_ms, .. } => Some(next_ms),
             State::Off { verify_ms, .. } => verify_ms,
             State::On(on) => Some(on.renew_at_ms.min(on.status_at_ms).min(on.lease_until_ms)),
         }
@@ -180,8 +183,9 @@ impl Line {
                     self.renew(Some(on), now_ms);
                 }
             }
-            State::Faulty { .. } => {
+            State::Faulty { since_ms, .. } => {
                 self.state = State::Faulty {
+                    since_ms,
                     next_ms: now_ms.saturating_add(FAULTY_EVERY_MS),
                 };
                 self.effects.push(LineEffect::Lease(0));
@@ -254,7 +258,12 @@ impl Line {
                 }
                 None
             }
-            State::Faulty { .. } if !status.commanded && !status.confirmed && !status.fault => {
+            State::Faulty { since_ms, .. }
+                if !status.commanded
+                    && !status.confirmed
+                    && !status.fault
+                    && now_ms.saturating_sub(since_ms) >= FAULTY_LEAST_MS =>
+            {
                 self.state = State::Off {
                     since_ms: now_ms,
                     verify_ms: None,
@@ -270,6 +279,7 @@ impl Line {
 
     fn faulty(&mut self, text: &'static str, now_ms: u64) -> Effect {
         self.state = State::Faulty {
+            since_ms: now_ms,
             next_ms: now_ms.saturating_add(FAULTY_EVERY_MS),
         };
         self.effects.push(LineEffect::Lease(0));

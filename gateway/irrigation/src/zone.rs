@@ -9,11 +9,14 @@
 mod after;
 mod before;
 mod during;
+mod wish;
 
 use crate::budget::Use;
 use crate::flow::FlowMode;
 use crate::plan::ZonePlan;
-use crate::{Amount, Cause, EndReason, EventKind, Refusal, ZoneState};
+use crate::{Cause, EndReason, EventKind, Refusal, ZoneState};
+
+pub(crate) use wish::{Effect, Over, Run, Wish};
 
 /// A failed bus transaction is tried again after this, in milliseconds.
 pub(crate) const RETRY_MS: u64 = 1_000;
@@ -69,71 +72,6 @@ pub enum Phase {
     Closing,
     /// Shut by command, but the controller or the valve does not follow.
     LockedOut,
-}
-
-/// What a zone wants done; the owner of all zones turns it into commands.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Effect {
-    Persist,
-    Lease(u16),
-    Status,
-    ClearFlags,
-    Emit(EventKind),
-    /// A run was charged to the zone: charge it to all zones together, too.
-    Charge(Use),
-    /// What a run really took.
-    Settle {
-        planned: Use,
-        really: Use,
-    },
-    /// A run is over.
-    Over(Over),
-}
-
-/// A run that is over.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Over {
-    pub(crate) wish: Wish,
-    pub(crate) reason: EndReason,
-    pub(crate) millilitres: Option<u64>,
-}
-
-/// A run that was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Wish {
-    pub(crate) run: u64,
-    pub(crate) cause: Cause,
-    /// Place of the rule that wants it.
-    pub(crate) rule: Option<usize>,
-    /// What is charged: its time, and what flows in it.
-    pub(crate) charge: Use,
-    /// It ends when so much has flowed, in millilitres.
-    pub(crate) target_ml: Option<u64>,
-    /// How long that takes if the meter stays silent, in milliseconds.
-    pub(crate) silent_ms: Option<u64>,
-    /// What follows after the soak.
-    pub(crate) rest: Option<Amount>,
-}
-
-/// A run whose valve was opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Run {
-    wish: Wish,
-    opened_ms: u64,
-    /// First lease that the controller took.
-    granted_ms: Option<u64>,
-    /// No lease reaches beyond this.
-    lease_until_ms: u64,
-    renew_at_ms: u64,
-    status_at_ms: u64,
-    confirmed: bool,
-    /// The controller reset during the run: its pulse count restarted.
-    reset: bool,
-    baseline_pulses: Option<u32>,
-    /// What the meter has counted, in millilitres.
-    flowed_ml: Option<u64>,
-    /// It is over, and the valve waits for pump and master valve to close.
-    winding: Option<EndReason>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -510,12 +448,6 @@ impl Zone {
     pub(crate) fn refuse(&mut self, cause: Cause, refusal: Refusal) {
         self.effects
             .push(Effect::Emit(EventKind::NotStarted { cause, refusal }));
-    }
-}
-
-impl Run {
-    fn end_ms(&self) -> u64 {
-        self.opened_ms.saturating_add(self.wish.charge.ms)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Irrigation, left_of};
+use super::{Irrigation, WATCH_MS, left_of};
 use crate::budget::Use;
 use crate::flow::{time_for, volume};
 use crate::interlock::Interlock;
@@ -222,6 +222,10 @@ impl Irrigation {
                 .and_then(|(ml, mlph)| time_for(ml, mlph)),
             rest,
         };
+        // Tank and pressure were looked at just now.
+        if self.watch_at_ms <= now_ms {
+            self.watch_at_ms = now_ms.saturating_add(WATCH_MS);
+        }
         if let Some(z) = self.zones.get_mut(zone) {
             // Whoever begins it on site wants it to be watered again.
             if cause == Cause::Manual {

@@ -194,9 +194,12 @@ impl Irrigation {
             ml / 1_000,
             ml % 1_000 / 100
         );
+        let is_told = std::mem::replace(&mut meter.is_told, true);
         match plan.mode {
             FlowMode::Off => {}
-            FlowMode::Monitor => self.emit(None, EventKind::Alarm { text }, now),
+            FlowMode::Monitor if !is_told => self.emit(None, EventKind::Alarm { text }, now),
+            FlowMode::Monitor => {}
+            FlowMode::Active if self.site.lock.is_some() => {}
             FlowMode::Active => {
                 self.site.lock = Some(Lock {
                     interlock: Interlock::Leak,

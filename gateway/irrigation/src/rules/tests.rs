@@ -1,3 +1,5 @@
+#![allow(clippy::float_cmp, reason = "sums of small whole numbers are exact")]
+
 use super::*;
 use jiff::civil::{date, time};
 

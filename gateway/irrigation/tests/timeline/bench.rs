@@ -380,7 +380,11 @@ impl Bench {
             EventKind::NotStarted { cause, refusal } => format!("not started {cause:?}: {refusal}"),
             EventKind::LockedOut { text } => format!("locked out: {text}"),
             EventKind::Recovered => "recovered".to_owned(),
-            other => format!("{other:?}"),
+            kind @ (EventKind::Reset { .. }
+            | EventKind::Held { .. }
+            | EventKind::Alarm { .. }
+            | EventKind::FlowLearnt { .. }
+            | EventKind::Decided(_)) => format!("{kind:?}"),
         };
         self.log(event.zone, &text);
     }
