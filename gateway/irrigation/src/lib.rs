@@ -22,6 +22,7 @@
 
 mod budget;
 mod event;
+pub mod guard;
 mod irrigation;
 mod plan;
 mod schedule;
