@@ -538,7 +538,11 @@ mod tests {
                 assert_eq!(input.is_high(), None, "{chip}");
             }
             let mut output = LinuxOutput::new(&chip, 17);
-            assert_eq!((output.drive(true), output.is_high()), (false, None), "{chip}");
+            assert_eq!(
+                (output.drive(true), output.is_high()),
+                (false, None),
+                "{chip}"
+            );
         }
     }
 

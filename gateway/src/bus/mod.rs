@@ -113,9 +113,7 @@ impl Field {
         FieldI2c(match (&self.kind, of) {
             (Kind::Simulated(bus), _) => AnyI2c::Simulated(bus.i2c(number)),
             (Kind::Own, BusKind::Linux { .. }) => AnyI2c::Linux(linux::LinuxI2c::new(number)),
-            (Kind::Own, _) => {
-                AnyI2c::Pi(pi::PiI2c::new(number))
-            }
+            (Kind::Own, _) => AnyI2c::Pi(pi::PiI2c::new(number)),
         })
     }
 
@@ -129,9 +127,7 @@ impl Field {
                 let chip = gpio_chip.as_deref().unwrap_or_default();
                 AnyPulses::Linux(linux::LinuxPulses::new(chip, pin, debounce))
             }
-            (Kind::Own, _) => {
-                AnyPulses::Pi(pi::PiPulses::new(pin, debounce))
-            }
+            (Kind::Own, _) => AnyPulses::Pi(pi::PiPulses::new(pin, debounce)),
         })
     }
 
@@ -145,9 +141,7 @@ impl Field {
                 let chip = gpio_chip.as_deref().unwrap_or_default();
                 AnyInput::Linux(linux::LinuxInput::new(chip, pin, debounce))
             }
-            (Kind::Own, _) => {
-                AnyInput::Pi(pi::PiInput::new(pin))
-            }
+            (Kind::Own, _) => AnyInput::Pi(pi::PiInput::new(pin)),
         })
     }
 

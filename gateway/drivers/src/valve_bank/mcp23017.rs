@@ -32,12 +32,14 @@ pub struct Mcp23017Bank<I2C> {
     chip: Chip,
 }
 
-impl<I2C: I2c> Mcp23017Bank<I2C> {
+impl<I2C> Mcp23017Bank<I2C> {
     /// First and last of the addresses that A0 to A2 choose.
     pub const ADDRESSES: core::ops::RangeInclusive<u8> = 0x20..=0x27;
     /// How many pins.
     pub const PINS: u8 = 16;
+}
 
+impl<I2C: I2c> Mcp23017Bank<I2C> {
     /// `relays` has a bit for each pin with a relay (port A in the low byte), `active_low` for each
     /// that is on while its pin is low. Sends nothing yet; everything is wanted off.
     ///

@@ -20,10 +20,12 @@ pub struct Pcf8574Bank<I2C> {
     chip: Chip,
 }
 
-impl<I2C: I2c> Pcf8574Bank<I2C> {
+impl<I2C> Pcf8574Bank<I2C> {
     /// How many pins.
     pub const PINS: u8 = 8;
+}
 
+impl<I2C: I2c> Pcf8574Bank<I2C> {
     /// `address` lies in one of [`Pcf8574::ADDRESSES`]; `relays` has a bit for each pin with a relay.
     /// Sends nothing yet; everything is wanted off.
     ///
