@@ -23,6 +23,7 @@
 mod budget;
 mod event;
 mod flow;
+pub mod guard;
 mod input;
 mod interlock;
 mod irrigation;

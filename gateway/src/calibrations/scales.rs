@@ -102,7 +102,8 @@ pub(super) fn conversion_of(kind: &DeviceKind, place: usize) -> Option<Conversio
         | DeviceKind::FlowMeter { .. }
         | DeviceKind::RainGauge { .. }
         | DeviceKind::Ds18b20 { .. }
-        | DeviceKind::DripController { .. } => None,
+        | DeviceKind::DripController { .. }
+        | DeviceKind::GuardedOutputs => None,
     }
 }
 

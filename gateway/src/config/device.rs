@@ -50,7 +50,8 @@ impl DeviceSettings {
             DeviceKind::FlowMeter { .. }
             | DeviceKind::RainGauge { .. }
             | DeviceKind::GpioInputs { .. }
-            | DeviceKind::Ds18b20 { .. } => None,
+            | DeviceKind::Ds18b20 { .. }
+            | DeviceKind::GuardedOutputs => None,
         }
     }
 
@@ -72,7 +73,8 @@ impl DeviceSettings {
             | DeviceKind::Mcp23017 { .. }
             | DeviceKind::Pcf8574 { .. }
             | DeviceKind::Ds18b20 { .. }
-            | DeviceKind::DripController { .. } => Vec::new(),
+            | DeviceKind::DripController { .. }
+            | DeviceKind::GuardedOutputs => Vec::new(),
         }
     }
 
@@ -100,6 +102,7 @@ impl DeviceSettings {
                 format!("{address:#04x} behind {mux:#04x}/{channel}")
             }
             (DeviceKind::Ds18b20 { rom }, None, _) => rom.clone(),
+            (DeviceKind::GuardedOutputs, None, _) => "all outputs".to_owned(),
             (_, None, _) => pins.join(", "),
         }
     }
@@ -206,6 +209,8 @@ pub enum DeviceKind {
         /// Pulses per litre.
         factor: PulseFactor,
     },
+    /// Relays whose leases the guard keeps.
+    GuardedOutputs,
 }
 
 impl DeviceKind {
@@ -229,6 +234,7 @@ impl DeviceKind {
             DeviceKind::RainGauge { .. } => "rain-gauge",
             DeviceKind::Ds18b20 { .. } => "ds18b20",
             DeviceKind::DripController { .. } => "drip-controller",
+            DeviceKind::GuardedOutputs => "guarded-outputs",
         }
     }
 }

@@ -34,6 +34,8 @@ pub enum Place {
     Gpio,
     /// On the kernel's 1-Wire bus.
     OneWire,
+    /// At the guard.
+    Guard,
 }
 
 const fn i2c(addresses: &'static [RangeInclusive<u8>]) -> Place {
@@ -66,7 +68,7 @@ const fn kind(
 }
 
 /// All of them, in the order in which the page of devices has them.
-pub const KINDS: [Kind; 17] = [
+pub const KINDS: [Kind; 18] = [
     kind(
         "sht4x",
         "SHT4x temperature and humidity",
@@ -164,6 +166,7 @@ pub const KINDS: [Kind; 17] = [
         i2c(&[0x2C..=0x2F]),
         &["pulses_per_litre", "litres_per_pulse"],
     ),
+    kind("guarded-outputs", "relays of the guard", Place::Guard, &[]),
 ];
 
 impl Kind {
@@ -188,7 +191,7 @@ impl Kind {
     pub fn has_key(&self, key: &str) -> bool {
         let of_place: &[&str] = match self.place {
             Place::I2c { .. } => &["address", "mux", "mux_channel"],
-            Place::Gpio | Place::OneWire => &[],
+            Place::Gpio | Place::OneWire | Place::Guard => &[],
         };
         of_place.contains(&key) || self.keys.contains(&key)
     }
@@ -202,7 +205,7 @@ impl Kind {
                 ..
             } => default == address,
             Place::I2c { addresses, .. } => addresses.iter().any(|range| range.contains(&address)),
-            Place::Gpio | Place::OneWire => false,
+            Place::Gpio | Place::OneWire | Place::Guard => false,
         }
     }
 }
@@ -237,6 +240,6 @@ mod tests {
             assert_eq!(Kind::of(kind.name), Some(&kind));
         }
         assert_eq!(Kind::of("sht5x"), None);
-        assert!(Kind::names().ends_with("ds18b20 or drip-controller"));
+        assert!(Kind::names().ends_with("drip-controller or guarded-outputs"));
     }
 }

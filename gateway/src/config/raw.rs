@@ -19,6 +19,7 @@ pub(super) struct RawConfig {
     pub(super) mqtt: Option<RawMqtt>,
     pub(super) journal: Option<RawJournal>,
     pub(super) irrigation: Option<RawIrrigation>,
+    pub(super) guard: Option<RawGuard>,
     #[serde(default)]
     pub(super) bus: Vec<RawBus>,
     #[serde(default)]
@@ -91,6 +92,7 @@ pub(super) struct RawBus {
     pub(super) gpio_chip: Option<Leaf>,
     pub(super) scl_pin: Option<Leaf>,
     pub(super) sda_pin: Option<Leaf>,
+    pub(super) socket: Option<Leaf>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }
@@ -163,6 +165,7 @@ pub(super) struct RawZone {
     pub(super) name: Option<Leaf>,
     pub(super) controller: Option<Leaf>,
     pub(super) output: Option<Leaf>,
+    pub(super) meter: Option<Leaf>,
     pub(super) pulses_per_litre: Option<Leaf>,
     pub(super) litres_per_pulse: Option<Leaf>,
     pub(super) max_run: Option<Leaf>,
@@ -178,6 +181,31 @@ pub(super) struct RawSchedule {
     pub(super) at: Option<Leaf>,
     #[serde(rename = "for")]
     pub(super) run: Option<Leaf>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawGuard {
+    pub(super) watchdog_bus: Option<Leaf>,
+    pub(super) watchdog_line: Option<Leaf>,
+    pub(super) watchdog_period: Option<Leaf>,
+    #[serde(default)]
+    pub(super) output: Vec<RawGuardOutput>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawGuardOutput {
+    pub(super) number: Option<Leaf>,
+    pub(super) name: Option<Leaf>,
+    pub(super) kind: Option<Leaf>,
+    pub(super) bus: Option<Leaf>,
+    pub(super) line: Option<Leaf>,
+    pub(super) address: Option<Leaf>,
+    pub(super) pin: Option<Leaf>,
+    pub(super) active: Option<Leaf>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }

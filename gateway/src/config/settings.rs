@@ -10,6 +10,7 @@ use furrow_wire::{CooperativeId, DeviceId, GatewayId, GreenhouseId, ZoneId};
 use jiff::tz::TimeZone;
 
 use super::device::{ChannelSettings, DeviceSettings};
+use super::guard::GuardSettings;
 
 /// Everything that is configured. Lists keep the order of the file; other parts of the program name
 /// a bus, device or zone by its place in them.
@@ -23,6 +24,7 @@ pub struct Settings {
     pub(super) devices: Vec<DeviceSettings>,
     pub(super) derived: Vec<DerivedSettings>,
     pub(super) zones: Vec<ZoneSettings>,
+    pub(super) guard: Option<GuardSettings>,
 }
 
 impl Settings {
@@ -73,6 +75,12 @@ impl Settings {
     #[must_use]
     pub fn zones(&self) -> &[ZoneSettings] {
         &self.zones
+    }
+
+    /// The outputs that the guard owns, if there are any.
+    #[must_use]
+    pub fn guard(&self) -> Option<&GuardSettings> {
+        self.guard.as_ref()
     }
 
     /// All measured channels with the place of their device, in the order of the catalog: devices in
@@ -222,6 +230,11 @@ pub enum BusKind {
         /// The folder with a folder for each sensor.
         root: PathBuf,
     },
+    /// The guard, a process of its own that owns outputs without a lease of their own.
+    Guard {
+        /// Where it listens.
+        socket: PathBuf,
+    },
 }
 
 /// One zone.
@@ -231,10 +244,12 @@ pub struct ZoneSettings {
     pub id: ZoneId,
     /// Its name for people.
     pub name: String,
-    /// Place of its drip controller in the devices.
+    /// Place of its drip controller, or of the guarded outputs, in the devices.
     pub controller: usize,
-    /// Output of the controller, 1 to 8.
+    /// Output of the controller, 1 to 8, or of the guard, 1 to 32.
     pub output: u8,
+    /// Place of the flow meter that counts its water, where its controller has none.
+    pub meter: Option<usize>,
     /// Limits, schedule and flow meter factor.
     pub plan: ZonePlan,
 }

@@ -1,5 +1,6 @@
 //! A device of the settings with its driver, and what a step of reading it leads to.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use furrow_drivers::tca9548a::OpenMux;
@@ -14,8 +15,12 @@ use furrow_wire::Decimal;
 use super::contacts::Contacts;
 use crate::bus::{
     Field, FieldClock, FieldDelay, FieldI2c, FieldInput, FieldPulses, OneWireFile, SharedI2c,
+    SharedPulses,
 };
-use crate::config::{AnalogInput, BusKind, BusSettings, Contact, DeviceKind, DeviceSettings};
+use crate::config::{
+    AnalogInput, BusKind, BusSettings, Contact, DeviceKind, DeviceSettings, Settings,
+};
+use crate::guard::client::GuardClient;
 
 /// The longest wait for a conversion, in milliseconds: an EZO circuit's, and a little. A sensor that
 /// needs longer has nothing to read yet.
@@ -50,6 +55,26 @@ pub(super) struct Shared<'a> {
     pub(super) i2c: Option<&'a SharedI2c<FieldI2c>>,
     pub(super) open: &'a OpenMux,
     pub(super) delay: &'a FieldDelay,
+    pub(super) meters: &'a Meters,
+}
+
+/// Flow meters that zones name, by the place of their device.
+pub(super) type Meters = BTreeMap<usize, SharedPulses>;
+
+/// Opens the flow meters that zones name.
+pub(super) fn meters(settings: &Settings, field: &Field) -> Meters {
+    let named = settings.zones().iter().filter_map(|zone| zone.meter);
+    let open = |place: usize| {
+        let device = settings.devices().get(place)?;
+        let bus = settings.buses().get(device.bus)?;
+        let DeviceKind::FlowMeter { pin, .. } = device.kind else {
+            return None;
+        };
+        let counter = field.pulses(&bus.kind, pin, FLOW_DEBOUNCE);
+        Some((place, SharedPulses::new(counter)))
+    };
+    let places: std::collections::BTreeSet<usize> = named.collect();
+    places.into_iter().filter_map(open).collect()
 }
 
 /// A driver for one device.
@@ -67,17 +92,23 @@ pub(super) enum Driver {
     Ina219(Ina219<Bus>),
     Ezo(Ezo<Bus>),
     Contacts(Contacts),
-    FlowMeter(FlowMeter<FieldPulses>),
+    FlowMeter(FlowMeter<SharedPulses>),
     RainGauge(RainGauge<FieldPulses>),
     Ds18b20(Ds18b20<OneWireFile>),
     Drip {
         controller: DripController<Bus>,
         factor: PulseFactor,
     },
+    Guard(GuardClient),
 }
 
 impl Driver {
-    pub(super) fn new(device: &DeviceSettings, on: &Shared<'_>) -> Result<Self, SensorError> {
+    /// `place` is that of the device in the settings.
+    pub(super) fn new(
+        place: usize,
+        device: &DeviceSettings,
+        on: &Shared<'_>,
+    ) -> Result<Self, SensorError> {
         let wired = || refused("bus", "the device's bus is not there");
         let bus = || {
             let i2c = on.i2c.ok_or_else(wired)?.clone();
@@ -122,10 +153,14 @@ impl Driver {
                 let reader = Box::new(GpioContacts::new(lines));
                 Self::Contacts(Contacts::new(reader, contacts, true))
             }
-            DeviceKind::FlowMeter { pin, factor } => Self::FlowMeter(FlowMeter::new(
-                on.field.pulses(&on.bus.kind, *pin, FLOW_DEBOUNCE),
-                *factor,
-            )),
+            DeviceKind::FlowMeter { pin, factor } => {
+                let own = || {
+                    let counter = on.field.pulses(&on.bus.kind, *pin, FLOW_DEBOUNCE);
+                    SharedPulses::new(counter)
+                };
+                let counter = on.meters.get(&place).cloned().unwrap_or_else(own);
+                Self::FlowMeter(FlowMeter::new(counter, *factor))
+            }
             DeviceKind::RainGauge { pin, mm_per_tip } => {
                 let counter = on.field.pulses(&on.bus.kind, *pin, TIP_DEBOUNCE);
                 Self::RainGauge(RainGauge::new(counter, *mm_per_tip)?)
@@ -134,9 +169,19 @@ impl Driver {
                 BusKind::OneWire { root } => {
                     Self::Ds18b20(Ds18b20::new(OneWireFile::new(root, rom)))
                 }
-                BusKind::Pi | BusKind::Linux { .. } | BusKind::Simulated { .. } => {
-                    return Err(wired());
+                BusKind::Pi
+                | BusKind::Linux { .. }
+                | BusKind::Simulated { .. }
+                | BusKind::Guard { .. } => return Err(wired()),
+            },
+            DeviceKind::GuardedOutputs => match &on.bus.kind {
+                BusKind::Guard { socket } => {
+                    Self::Guard(GuardClient::new(socket, on.field.clock().clone()))
                 }
+                BusKind::Pi
+                | BusKind::Linux { .. }
+                | BusKind::Simulated { .. }
+                | BusKind::OneWire { .. } => return Err(wired()),
             },
             DeviceKind::DripController { address, factor } => Self::Drip {
                 controller: DripController::new(bus()?, *address)?,
@@ -167,6 +212,7 @@ impl Driver {
             Self::FlowMeter(meter) => meter.read(clock.now().mono_ms()).map(|_| None),
             Self::RainGauge(gauge) => gauge.read(clock.now().mono_ms()).map(|_| None),
             Self::Drip { controller, .. } => controller.status().map(|_| None),
+            Self::Guard(guard) => guard.open_outputs().map(|_| None),
             Self::Sht4x(_)
             | Self::Sht3x(_)
             | Self::Bme280(_)
@@ -230,14 +276,27 @@ impl Driver {
                 });
                 done(status, 2)
             }
+            Self::Guard(guard) => {
+                let open = guard.open_outputs().map(|open| Decimal {
+                    mantissa: i64::from(open),
+                    exponent: 0,
+                });
+                done(open.map(|open| vec![open]), 1)
+            }
         }
     }
 
     pub(super) fn set_lease(&mut self, output: u8, seconds: u16) -> Result<(), SensorError> {
+        if let Self::Guard(guard) = self {
+            return guard.set_lease(output, seconds);
+        }
         self.controller()?.set_lease(output, seconds)
     }
 
     pub(super) fn output(&mut self, output: u8) -> Result<OutputStatus, SensorError> {
+        if let Self::Guard(guard) = self {
+            return guard.output(output);
+        }
         let status = self.controller()?.status()?;
         if !(1..=status.outputs).contains(&output) {
             return Err(refused("output", "the controller has no such output"));
@@ -253,7 +312,11 @@ impl Driver {
         })
     }
 
-    pub(super) fn clear_flags(&mut self) -> Result<(), SensorError> {
+    /// A drip controller's flags are those of all outputs.
+    pub(super) fn clear_flags(&mut self, output: u8) -> Result<(), SensorError> {
+        if let Self::Guard(guard) = self {
+            return guard.clear(output);
+        }
         self.controller()?.clear()
     }
 
@@ -272,7 +335,8 @@ impl Driver {
             | Self::Contacts(_)
             | Self::FlowMeter(_)
             | Self::RainGauge(_)
-            | Self::Ds18b20(_) => Err(refused("output", "the device has no outputs")),
+            | Self::Ds18b20(_)
+            | Self::Guard(_) => Err(refused("output", "the device has no outputs")),
         }
     }
 }

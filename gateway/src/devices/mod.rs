@@ -169,6 +169,7 @@ impl Devices {
             queues: Vec::new(),
             clears: Arc::default(),
         };
+        let meters = driver::meters(settings, field);
         for (index, bus) in settings.buses().iter().enumerate() {
             let queue = Arc::new(Queue::new(normal_max, URGENT_MAX));
             let worker = Worker {
@@ -178,6 +179,7 @@ impl Devices {
                 queue: Arc::clone(&queue),
                 answers: sender.clone(),
                 clears: Arc::clone(&devices.clears),
+                meters: meters.clone(),
             };
             // Not joined: a worker may hang in the kernel, and the process must end all the same.
             std::thread::Builder::new()

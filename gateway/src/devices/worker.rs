@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use embedded_hal::delay::DelayNs as _;
 use furrow_drivers::tca9548a::OpenMux;
-use furrow_drivers::{BusFault, Cause, SensorError};
+use furrow_drivers::{BusFault, Cause, PulseCounter as _, SensorError};
 use tokio::sync::mpsc::Sender;
 
-use super::driver::{Driver, Shared, spread};
+use super::driver::{Driver, Meters, Shared, spread};
 use super::queue::{Queue, Queued};
 use super::reading::{self, ATTEMPTS, RETRY_MS, Turn, UnderWay};
 use super::{Done, Job, OPEN_LATE_MS, Outcome};
@@ -27,6 +27,8 @@ pub(super) struct Worker {
     pub(super) answers: Sender<Done>,
     /// How often buses were clocked.
     pub(super) clears: Arc<AtomicU64>,
+    /// Of zones whose controller has none; other buses' workers have them, too.
+    pub(super) meters: Meters,
 }
 
 impl Worker {
@@ -76,6 +78,7 @@ struct Bench {
     /// When the bus was clocked last, in monotonic milliseconds.
     cleared_ms: Option<u64>,
     clears: Arc<AtomicU64>,
+    meters: Meters,
 }
 
 impl Bench {
@@ -85,6 +88,7 @@ impl Bench {
             bus,
             field,
             clears,
+            meters,
             ..
         } = worker;
         let delay = FieldDelay::new(field.clock().clone());
@@ -100,12 +104,13 @@ impl Bench {
                 i2c: i2c.as_ref(),
                 open: &open,
                 delay: &delay,
+                meters,
             };
             for (index, device) in settings.devices().iter().enumerate() {
                 if device.bus != *bus {
                     continue;
                 }
-                match Driver::new(device, &shared) {
+                match Driver::new(index, device, &shared) {
                     Ok(driver) => {
                         drivers.insert(index, driver);
                     }
@@ -125,6 +130,7 @@ impl Bench {
             under_way: UnderWay::default(),
             cleared_ms: None,
             clears: Arc::clone(clears),
+            meters: meters.clone(),
         }
     }
 
@@ -188,15 +194,18 @@ impl Bench {
             Job::Status { zone } => {
                 let zone = zones.get(zone)?;
                 let driver = self.drivers.get_mut(&zone.controller)?;
-                Some(Outcome::Status(retry(&mut delay, |_| {
-                    driver.output(zone.output)
-                })))
+                let mut status = retry(&mut delay, |_| driver.output(zone.output));
+                let meter = zone.meter.and_then(|meter| self.meters.get_mut(&meter));
+                if let (Ok(status), Some(meter)) = (&mut status, meter) {
+                    status.pulses = counted(meter.pulses());
+                }
+                Some(Outcome::Status(status))
             }
             Job::ClearFlags { zone } => {
-                let driver = self.drivers.get_mut(&zones.get(zone)?.controller)?;
-                Some(Outcome::Cleared(retry(&mut delay, |_| {
-                    driver.clear_flags()
-                })))
+                let zone = zones.get(zone)?;
+                let driver = self.drivers.get_mut(&zone.controller)?;
+                let clear = |_: &mut FieldDelay| driver.clear_flags(zone.output);
+                Some(Outcome::Cleared(retry(&mut delay, clear)))
             }
         }
     }
@@ -221,6 +230,15 @@ impl Bench {
     fn now_ms(&self) -> u64 {
         self.field.clock().now().mono_ms()
     }
+}
+
+/// A meter's count as a controller's would be: it wraps. What could not be read is absent.
+fn counted(pulses: Result<u64, &'static str>) -> Option<u32> {
+    let pulses = pulses.inspect_err(|why| tracing::warn!(why, "a zone's flow meter is not read"));
+    pulses.ok().map(|pulses| {
+        let [.., a, b, c, d] = pulses.to_be_bytes();
+        u32::from_be_bytes([a, b, c, d])
+    })
 }
 
 /// Whether a job found its bus stuck.

@@ -493,7 +493,7 @@ impl Gateway {
 fn too_late() -> SensorError {
     let cause = Cause::Bus(BusFault::Stuck);
     SensorError {
-        chip: "drip-controller",
+        chip: "controller",
         address: None,
         register: "lease",
         cause,

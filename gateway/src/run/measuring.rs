@@ -143,7 +143,8 @@ pub fn can_be_hurried(kind: &DeviceKind) -> bool {
         | DeviceKind::Ads1115 { .. }
         | DeviceKind::Ina219 { .. }
         | DeviceKind::Ds18b20 { .. }
-        | DeviceKind::DripController { .. } => true,
+        | DeviceKind::DripController { .. }
+        | DeviceKind::GuardedOutputs => true,
         // These measure at their own pace, go through steps that another reading would disturb, or
         // count since the last reading.
         DeviceKind::Sht3x { .. }

@@ -71,6 +71,7 @@ fn describe(settings: &Settings, text: &mut String) -> std::fmt::Result {
                 format!("I2C {} at {address}", bus.i2c.unwrap_or_default())
             }
             BusKind::OneWire { root } => root.display().to_string(),
+            BusKind::Guard { socket } => format!("the guard at {}", socket.display()),
         };
         let clear = bus.clear.map_or_else(String::new, |pins| {
             format!(", cleared over GPIO {} and {}", pins.scl, pins.sda)
@@ -103,6 +104,9 @@ fn describe(settings: &Settings, text: &mut String) -> std::fmt::Result {
             one.every.as_secs_f64(),
             channels.join(", "),
         )?;
+    }
+    if let Some(guard) = settings.guard() {
+        crate::guard::cli::describe(settings.buses(), guard, text)?;
     }
     zones(settings, text)?;
     let derived: usize = settings
@@ -142,10 +146,12 @@ fn zones(settings: &Settings, text: &mut String) -> std::fmt::Result {
         } else {
             times.join(", ")
         };
+        let meter = zone.meter.and_then(|meter| settings.devices().get(meter));
+        let counted = meter.map_or_else(String::new, |meter| format!("; counted by {}", meter.id));
         writeln!(
             text,
             "zone      {} ({}): output {} of {controller}, at most {} min a run and {} min a day; \
-             {schedule}",
+             {schedule}{counted}",
             zone.id,
             zone.name,
             zone.output,

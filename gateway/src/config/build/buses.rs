@@ -1,5 +1,7 @@
 //! Buses.
 
+use furrow_wire::DeviceId;
+
 use super::devices::PIN_MAX;
 use super::section::Section;
 use crate::config::mistakes::Mistakes;
@@ -10,6 +12,8 @@ use crate::config::settings::{BusKind, BusSettings, ClearPins};
 const BUSES_MAX: usize = 8;
 /// Where the kernel shows its 1-Wire sensors.
 const ONE_WIRE_ROOT: &str = "/sys/bus/w1/devices";
+/// Where the guard listens: in the runtime folder of its unit.
+const GUARD_SOCKET: &str = "/run/furrow-guard/guard.sock";
 
 pub(super) fn buses(raw: &[RawBus], found: &mut Mistakes) -> Option<Vec<BusSettings>> {
     if raw.is_empty() {
@@ -50,8 +54,9 @@ pub(super) fn buses(raw: &[RawBus], found: &mut Mistakes) -> Option<Vec<BusSetti
             let problem = format!("I2C bus {number} is already bus {:?}", other.id.as_str());
             section.mistake::<()>("i2c", problem, "use one [[bus]] for it");
         }
-        let is_wire = |bus: &BusSettings| matches!(bus.kind, BusKind::OneWire { .. });
-        // The kernel's 1-Wire bus has no clock of its own.
+        let is_wire =
+            |bus: &BusSettings| matches!(bus.kind, BusKind::OneWire { .. } | BusKind::Guard { .. });
+        // The kernel's 1-Wire bus and the guard have no clock of their own.
         let first = seen.iter().find(|other| !is_wire(other));
         if let Some(other) = first.filter(|other| !is_wire(bus) && clock(other) != clock(bus)) {
             let problem = format!("is behind another clock than bus {:?}", other.id.as_str());
@@ -67,18 +72,25 @@ pub(super) fn buses(raw: &[RawBus], found: &mut Mistakes) -> Option<Vec<BusSetti
 fn clock(bus: &BusSettings) -> Option<&str> {
     match &bus.kind {
         BusKind::Simulated { address } => Some(address),
-        BusKind::Pi | BusKind::Linux { .. } | BusKind::OneWire { .. } => None,
+        BusKind::Pi | BusKind::Linux { .. } | BusKind::OneWire { .. } | BusKind::Guard { .. } => {
+            None
+        }
     }
 }
 
 fn bus(index: usize, raw: &RawBus, found: &mut Mistakes) -> Option<BusSettings> {
     let mut section = Section::new(format!("bus[{index}]"), found);
-    let known = "id, kind, i2c, address, root, gpio_chip, scl_pin, sda_pin";
+    let known = "id, kind, i2c, address, root, gpio_chip, scl_pin, sda_pin, socket";
     section.refuse_unknown(&raw.unknown, known);
     let id = section.parsed("id", raw.id.as_ref(), "main");
     let kind = section.text("kind", raw.kind.as_ref(), "pi");
     let is_wire = kind.as_deref() == Some("one-wire");
     let is_linux = kind.as_deref() == Some("linux");
+    if kind.as_deref() == Some("guard") {
+        return guard(raw, id, &mut section);
+    }
+    let why = "only a bus of kind guard has a socket";
+    section.refuse("socket", raw.socket.as_ref(), why);
     let i2c = if is_wire {
         section.refuse("i2c", raw.i2c.as_ref(), "a 1-Wire bus has no I2C number");
         Some(None)
@@ -113,7 +125,7 @@ fn bus(index: usize, raw: &RawBus, found: &mut Mistakes) -> Option<BusSettings> 
         "simulated" => simulated(raw, &mut section),
         other => {
             let problem = format!("{other:?} is no kind of bus");
-            let remedy = "write \"pi\", \"linux\", \"one-wire\" or \"simulated\"";
+            let remedy = "write \"pi\", \"linux\", \"one-wire\", \"guard\" or \"simulated\"";
             section.mistake("kind", problem, remedy)
         }
     };
@@ -123,6 +135,30 @@ fn bus(index: usize, raw: &RawBus, found: &mut Mistakes) -> Option<BusSettings> 
         kind: kind?,
         i2c: i2c?,
         clear: clear?,
+    })
+}
+
+/// The guard's socket and nothing else.
+fn guard(raw: &RawBus, id: Option<DeviceId>, section: &mut Section<'_>) -> Option<BusSettings> {
+    let others = [
+        ("i2c", &raw.i2c),
+        ("address", &raw.address),
+        ("root", &raw.root),
+        ("gpio_chip", &raw.gpio_chip),
+        ("scl_pin", &raw.scl_pin),
+        ("sda_pin", &raw.sda_pin),
+    ];
+    for (key, leaf) in others {
+        section.refuse(key, leaf.as_ref(), "the guard has a socket only");
+    }
+    let socket = section.text_or("socket", raw.socket.as_ref(), GUARD_SOCKET)?;
+    Some(BusSettings {
+        id: id?,
+        kind: BusKind::Guard {
+            socket: socket.into(),
+        },
+        i2c: None,
+        clear: None,
     })
 }
 

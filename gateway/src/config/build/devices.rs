@@ -17,7 +17,7 @@ const DEVICES_MAX: usize = 256;
 /// GPIO lines of a Pi's header, by BCM number.
 pub(super) const PIN_MAX: i64 = 27;
 /// Lines of a GPIO chip of another board; larger chips exist, their first lines can be used.
-const LINE_MAX: i64 = 255;
+pub(super) const LINE_MAX: i64 = 255;
 
 pub(super) fn devices(
     raw: &RawConfig,
@@ -76,8 +76,7 @@ fn collisions(
                 section.mistake::<()>("pin", problem, "give each its own pin");
             }
         }
-        if device.address().is_none() && device.pins().is_empty() && device.place() == other.place()
-        {
+        if device.rom().is_some() && device.rom() == other.rom() {
             let problem = format!("{} is already device {id:?}", device.place());
             section.mistake::<()>("rom", problem, "name each sensor once");
         }
@@ -184,6 +183,18 @@ fn fits(raw: &RawConfig, bus: usize, kind: &Kind, section: &mut Section<'_>) {
     if let Some(bus) = bus.filter(|_| is_of_kind(bus, "linux")) {
         fits_linux(bus, &name, kind, section);
     }
+    let is_guard = is_of_kind(bus, "guard");
+    if is_guard != (kind.place == Place::Guard) {
+        let (problem, remedy) = if is_guard {
+            let problem = format!("{name:?} is the guard");
+            (problem, format!("put a {} on another bus", kind.name))
+        } else {
+            let problem = format!("{name:?} is not the guard");
+            (problem, "add a [[bus]] of kind \"guard\"".to_owned())
+        };
+        section.mistake::<()>("bus", problem, remedy);
+        return;
+    }
     match (kind.place, is_wire) {
         (Place::OneWire, false) => {
             let problem = format!("{name:?} is no 1-Wire bus");
@@ -193,7 +204,9 @@ fn fits(raw: &RawConfig, bus: usize, kind: &Kind, section: &mut Section<'_>) {
             let problem = format!("{name:?} is a 1-Wire bus");
             section.mistake::<()>("bus", problem, format!("put a {} on an I2C bus", kind.name));
         }
-        (Place::OneWire, true) | (Place::I2c { .. } | Place::Gpio, false) => {}
+        (Place::OneWire, true)
+        | (Place::I2c { .. } | Place::Gpio, false)
+        | (Place::Guard, true | false) => {}
     }
 }
 
@@ -209,11 +222,11 @@ fn fits_linux(bus: &RawBus, name: &str, kind: &Kind, section: &mut Section<'_>) 
             let remedy = "add gpio_chip = \"/dev/gpiochip0\" to the bus";
             section.mistake::<()>("bus", problem, remedy);
         }
-        Place::I2c { .. } | Place::Gpio | Place::OneWire => {}
+        Place::I2c { .. } | Place::Gpio | Place::OneWire | Place::Guard => {}
     }
 }
 
-fn is_of_kind(bus: Option<&RawBus>, kind: &str) -> bool {
+pub(super) fn is_of_kind(bus: Option<&RawBus>, kind: &str) -> bool {
     bus.and_then(|bus| plain(bus.kind.as_ref())).as_deref() == Some(kind)
 }
 

@@ -32,7 +32,7 @@ pub(super) fn kind_of(
     refuse_foreign(kind, device, section);
     let address = match kind.place {
         Place::I2c { addresses, default } => address(device, section, addresses, default),
-        Place::Gpio | Place::OneWire => Some(0),
+        Place::Gpio | Place::OneWire | Place::Guard => Some(0),
     };
     match kind.name {
         "sht4x" | "sht3x" | "bme280" => Some(climate_of(kind, address?, label)),
@@ -65,6 +65,10 @@ pub(super) fn kind_of(
         "rain-gauge" => rain_of(raw, device, label, section),
         "ds18b20" => ds18b20_of(device, label, section),
         "drip-controller" => drip_of(raw, device, label, address, section),
+        "guarded-outputs" => {
+            let open = channel("zones_open", "1", 0, label);
+            Some((DeviceKind::GuardedOutputs, vec![open]))
+        }
         other => {
             let problem = format!("{other:?} can't be configured yet");
             section.mistake("kind", problem, "leave it out")

@@ -4,6 +4,7 @@ mod buses;
 mod contacts;
 mod derived;
 mod devices;
+mod guard;
 mod inputs;
 mod kind;
 mod section;
@@ -17,6 +18,7 @@ use furrow_wire::{CooperativeId, GatewayId};
 use jiff::tz::TimeZone;
 
 use self::section::Section;
+use super::guard::GuardPart;
 use super::mistakes::Mistakes;
 use super::raw::{RawConfig, RawGateway, RawIrrigation, RawJournal, RawMqtt};
 use super::settings::{
@@ -35,7 +37,7 @@ impl Settings {
     /// Checks everything; all mistakes come together.
     pub(super) fn from_raw(raw: &RawConfig, read: ReadText<'_>) -> Result<Self, Mistakes> {
         let mut found = Mistakes::default();
-        let known = "gateway, mqtt, journal, irrigation, bus, device, derived, zone";
+        let known = "gateway, mqtt, journal, irrigation, guard, bus, device, derived, zone";
         Section::new("", &mut found).refuse_unknown(&raw.unknown, known);
         let gateway = gateway(raw.gateway.as_ref(), &mut found);
         let login = gateway
@@ -47,9 +49,10 @@ impl Settings {
         let buses = buses::buses(&raw.bus, &mut found);
         let devices = devices::devices(raw, buses.as_deref(), &mut found);
         let derived = derived::derived(raw, devices.as_deref(), &mut found);
+        let guard = guard::guard(raw, buses.as_deref(), devices.as_deref(), &mut found);
         let zones = zones::zones(raw, &mut found);
         let parts = (
-            gateway, mqtt, journal, irrigation, buses, devices, derived, zones,
+            gateway, mqtt, journal, irrigation, buses, devices, derived, zones, guard,
         );
         let (
             Some(gateway),
@@ -60,10 +63,12 @@ impl Settings {
             Some(devices),
             Some(derived),
             Some(zones),
+            Some(guard),
         ) = parts
         else {
             return Err(found);
         };
+        guard::zones_have_outputs(guard.as_ref(), &devices, &zones, &mut found);
         if found.as_slice().is_empty() {
             Ok(Self {
                 gateway,
@@ -74,9 +79,28 @@ impl Settings {
                 devices,
                 derived,
                 zones,
+                guard,
             })
         } else {
             Err(found)
+        }
+    }
+}
+
+impl GuardPart {
+    pub(super) fn from_raw(raw: &RawConfig) -> Result<Self, Mistakes> {
+        let mut found = Mistakes::default();
+        let buses = buses::buses(&raw.bus, &mut found);
+        // Mistakes of sensors are told where sensors are read; what they use counts all the same.
+        let devices = devices::devices(raw, buses.as_deref(), &mut Mistakes::default());
+        let guard = guard::guard(raw, buses.as_deref(), devices.as_deref(), &mut found);
+        if let Some(None) = guard {
+            let remedy = "add [[guard.output]], or do not start the guard";
+            found.add("guard", "there are no outputs to guard", remedy);
+        }
+        match (buses, guard.flatten()) {
+            (Some(buses), Some(guard)) if found.as_slice().is_empty() => Ok(Self { buses, guard }),
+            (Some(_) | None, Some(_) | None) => Err(found),
         }
     }
 }

@@ -9,6 +9,7 @@ use furrow_wire::ZoneId;
 use jiff::civil::Time;
 
 use super::devices::plain;
+use super::guard::NUMBERS;
 use super::kind::optional_factor;
 use super::section::Section;
 use crate::config::mistakes::Mistakes;
@@ -17,6 +18,8 @@ use crate::config::settings::ZoneSettings;
 
 /// Most zones of a gateway.
 const ZONES_MAX: usize = 64;
+/// Of a zone that no meter counts for.
+const UNUSED_FACTOR: u64 = 1_000_000;
 /// Most waterings of a zone a day.
 const SCHEDULE_MAX: usize = 48;
 
@@ -59,17 +62,25 @@ pub(super) fn zones(raw: &RawConfig, found: &mut Mistakes) -> Option<Vec<ZoneSet
 fn zone(raw: &RawConfig, index: usize, found: &mut Mistakes) -> Option<ZoneSettings> {
     let zone = raw.zone.get(index)?;
     let mut section = Section::new(format!("zone[{index}]"), found);
-    let known = "id, name, controller, output, pulses_per_litre, litres_per_pulse, max_run, \
+    let known = "id, name, controller, output, meter, pulses_per_litre, litres_per_pulse, max_run, \
                  daily_limit, schedule";
     section.refuse_unknown(&zone.unknown, known);
     let id: Option<ZoneId> = section.parsed("id", zone.id.as_ref(), "zone-1");
     let default_name = id.as_ref().map_or("?", ZoneId::as_str);
     let name = section.text_or("name", zone.name.as_ref(), default_name);
     let controller = controller(raw, zone, &mut section);
-    let output = section.whole("output", zone.output.as_ref(), &(1..=8), "1");
+    let is_guarded = controller.is_some_and(|place| is_guarded(raw, place));
+    let numbers = if is_guarded { NUMBERS } else { 1..=8 };
+    let output = section.whole("output", zone.output.as_ref(), &numbers, "1");
     let limits = limits(zone, &mut section);
     let schedule = schedule(zone, limits.map(|(max_run, _)| max_run), &mut section);
-    let factor = factor(raw, zone, controller, &mut section);
+    let (meter, factor) = if is_guarded {
+        metered(raw, zone, &mut section)
+    } else {
+        let why = "a drip controller has a meter of its own";
+        section.refuse("meter", zone.meter.as_ref(), why);
+        (Some(None), factor(raw, zone, controller, &mut section))
+    };
     let (id, (max_run, daily_limit), schedule) = (id?, limits?, schedule?);
     let daily_ms = millis(daily_limit);
     let wanted_ms: u64 = schedule.iter().map(|entry| entry.amount.run_ms).sum();
@@ -92,6 +103,7 @@ fn zone(raw: &RawConfig, index: usize, found: &mut Mistakes) -> Option<ZoneSetti
         name: name?,
         controller: controller?,
         output,
+        meter: meter?,
         plan,
     })
 }
@@ -103,25 +115,25 @@ fn controller(raw: &RawConfig, zone: &RawZone, section: &mut Section<'_>) -> Opt
         .iter()
         .position(|d| plain(d.id.as_ref()).as_ref() == Some(&name));
     let Some(device) = place.and_then(|place| raw.device.get(place)) else {
-        let is_drip = |kind: Option<String>| kind.as_deref() == Some("drip-controller");
+        let is_drip = |kind: Option<String>| is_controller(kind.as_deref());
         let drips = raw
             .device
             .iter()
             .filter(|d| is_drip(plain(d.kind.as_ref())));
         let names: Vec<_> = drips.filter_map(|d| plain(d.id.as_ref())).collect();
         let remedy = if names.is_empty() {
-            "add a [[device]] of kind drip-controller".to_owned()
+            "add a [[device]] of kind drip-controller or guarded-outputs".to_owned()
         } else {
             format!("name one of: {}", names.join(", "))
         };
         return section.mistake("controller", format!("there is no device {name:?}"), remedy);
     };
     match plain(device.kind.as_ref()).as_deref() {
-        Some("drip-controller") => place,
+        kind if is_controller(kind) => place,
         _ => section.mistake(
             "controller",
-            format!("device {name:?} is no drip controller"),
-            "name a device of kind drip-controller",
+            format!("device {name:?} has no outputs"),
+            "name a device of kind drip-controller or guarded-outputs",
         ),
     }
 }
@@ -204,6 +216,54 @@ fn entry(
         days: Days::ALL,
         amount: Amount::time(millis(run)),
     })
+}
+
+fn is_controller(kind: Option<&str>) -> bool {
+    matches!(kind, Some("drip-controller" | "guarded-outputs"))
+}
+
+fn is_guarded(raw: &RawConfig, place: usize) -> bool {
+    let device = raw.device.get(place);
+    let kind = device.and_then(|device| plain(device.kind.as_ref()));
+    kind.as_deref() == Some("guarded-outputs")
+}
+
+/// The flow meter of a zone with a relay and its micropulses per litre. Without one nothing is
+/// counted, and the factor is never used.
+fn metered(
+    raw: &RawConfig,
+    zone: &RawZone,
+    section: &mut Section<'_>,
+) -> (Option<Option<usize>>, Option<u64>) {
+    let why = "belongs to the flow meter";
+    section.refuse("pulses_per_litre", zone.pulses_per_litre.as_ref(), why);
+    section.refuse("litres_per_pulse", zone.litres_per_pulse.as_ref(), why);
+    let Some(leaf) = zone.meter.as_ref() else {
+        return (Some(None), Some(UNUSED_FACTOR));
+    };
+    let Some(name) = section.text("meter", Some(leaf), "flow") else {
+        return (None, None);
+    };
+    let is_meter = |kind: Option<String>| kind.as_deref() == Some("flow-meter");
+    let named = raw.device.iter().position(|device| {
+        plain(device.id.as_ref()).as_ref() == Some(&name) && is_meter(plain(device.kind.as_ref()))
+    });
+    let Some(place) = named else {
+        let problem = format!("there is no flow meter {name:?}");
+        let remedy = "name a device of kind flow-meter, or leave it out";
+        section.mistake::<()>("meter", problem, remedy);
+        return (None, None);
+    };
+    let keys = raw.device.get(place);
+    let keys = keys.map(|meter| (&meter.pulses_per_litre, &meter.litres_per_pulse));
+    let mut ignored = Mistakes::default();
+    // Mistakes of the meter's factor are told where the meter is read.
+    let mut silent = Section::new("", &mut ignored);
+    let factor = keys.and_then(|(pulses, litres)| {
+        optional_factor(pulses.as_ref(), litres.as_ref(), &mut silent).flatten()
+    });
+    let factor = factor.map_or(UNUSED_FACTOR, |factor| factor.micropulses_per_litre());
+    (Some(Some(place)), Some(factor))
 }
 
 /// Micropulses per litre: the zone's own, or its controller's.
