@@ -65,6 +65,14 @@ impl Inputs {
         }
     }
 
+    /// The value before and how long ago it was read, if nothing was missed in between.
+    pub(crate) fn since_last(&self, input: InputIndex, at_ms: u64) -> Option<(f64, u64)> {
+        let plan = self.plans.get(input.0)?;
+        let (value, before_ms) = (*self.latest.get(input.0)?)?;
+        let ms = at_ms.checked_sub(before_ms)?;
+        (ms <= plan.max_age_ms).then_some((value, ms))
+    }
+
     pub(crate) fn known(&self, input: InputIndex, now_ms: u64) -> Known {
         let (Some(plan), Some(latest)) = (self.plans.get(input.0), self.latest.get(input.0)) else {
             return Known::Never;

@@ -113,11 +113,11 @@ impl Irrigation {
         self.handle_timeout(now);
     }
 
-    /// A reading of good quality; others are not told. What was read before the last one is ignored.
-    pub fn handle_reading(&mut self, input: InputIndex, value: f64, now: Now) {
+    /// A reading of good quality, measured at `at_ms`; others are not told.
+    pub fn handle_reading(&mut self, input: InputIndex, value: f64, at_ms: u64, now: Now) {
         self.observe(now);
-        self.sum_up(input, value, now);
-        self.inputs.take(input, value, now.mono_ms);
+        self.sum_up(input, value, at_ms, now);
+        self.inputs.take(input, value, at_ms);
         self.satisfy(input, value, now.mono_ms);
         self.flush(now);
     }

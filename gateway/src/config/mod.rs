@@ -24,8 +24,9 @@ pub use guard::{GuardOutput, GuardPart, GuardSettings, OutputAt, WatchdogLine};
 pub use kinds::{KINDS, Kind, Place};
 pub use mistakes::{Mistake, Mistakes};
 pub use settings::{
-    BusKind, BusSettings, ClearPins, DerivedSettings, GatewaySettings, IrrigationSettings,
-    JournalSettings, MqttSettings, Secret, Settings, ZoneSettings,
+    BusKind, BusSettings, ClearPins, DerivedSettings, GatewaySettings, InputSettings,
+    IrrigationSettings, JournalSettings, MqttSettings, OutputSettings, Secret, Settings,
+    ZoneSettings,
 };
 pub use units::{parse_duration, parse_size};
 

@@ -51,22 +51,22 @@ pub enum Job {
         /// Handed back as it is: the tick that this reading belongs to.
         tick_ms: u64,
     },
-    /// Renew or end a zone's lease. Goes before readings.
+    /// Renew or end an output's lease. Goes before readings.
     Lease {
-        /// The zone.
-        zone: usize,
+        /// The output: see [`Settings::output`].
+        output: usize,
         /// 0 closes.
         seconds: u16,
     },
-    /// Read a zone's output. Goes before readings.
+    /// Read an output. Goes before readings.
     Status {
-        /// The zone.
-        zone: usize,
+        /// The output.
+        output: usize,
     },
-    /// Clear the latched flags of a zone's controller. Goes before readings.
+    /// Clear the latched flags of an output's controller. Goes before readings.
     ClearFlags {
-        /// The zone.
-        zone: usize,
+        /// The output.
+        output: usize,
     },
 }
 
@@ -253,8 +253,8 @@ impl Drop for Devices {
 fn bus_of(settings: &Settings, job: Job) -> Option<usize> {
     let device = match job {
         Job::Prepare { device } | Job::Read { device, .. } => device,
-        Job::Lease { zone, .. } | Job::Status { zone } | Job::ClearFlags { zone } => {
-            settings.zones().get(zone)?.controller
+        Job::Lease { output, .. } | Job::Status { output } | Job::ClearFlags { output } => {
+            settings.output(output)?.controller
         }
     };
     settings.devices().get(device).map(|device| device.bus)

@@ -159,7 +159,6 @@ impl Bench {
     fn attempt(&mut self, job: Job) -> Option<Outcome> {
         let clock = self.field.clock().clone();
         let mut delay = self.delay.clone();
-        let zones = self.settings.zones();
         match job {
             Job::Prepare { device } => {
                 let driver = self.drivers.get_mut(&device)?;
@@ -185,26 +184,26 @@ impl Bench {
                     Turn::Readings(readings) => Outcome::Readings(readings),
                 })
             }
-            Job::Lease { zone, seconds } => {
-                let zone = zones.get(zone)?;
-                let driver = self.drivers.get_mut(&zone.controller)?;
-                let set = |_: &mut FieldDelay| driver.set_lease(zone.output, seconds);
+            Job::Lease { output, seconds } => {
+                let place = self.settings.output(output)?;
+                let driver = self.drivers.get_mut(&place.controller)?;
+                let set = |_: &mut FieldDelay| driver.set_lease(place.output, seconds);
                 Some(Outcome::Lease(retry(&mut delay, set)))
             }
-            Job::Status { zone } => {
-                let zone = zones.get(zone)?;
-                let driver = self.drivers.get_mut(&zone.controller)?;
-                let mut status = retry(&mut delay, |_| driver.output(zone.output));
-                let meter = zone.meter.and_then(|meter| self.meters.get_mut(&meter));
+            Job::Status { output } => {
+                let place = self.settings.output(output)?;
+                let driver = self.drivers.get_mut(&place.controller)?;
+                let mut status = retry(&mut delay, |_| driver.output(place.output));
+                let meter = place.meter.and_then(|meter| self.meters.get_mut(&meter));
                 if let (Ok(status), Some(meter)) = (&mut status, meter) {
                     status.pulses = counted(meter.pulses());
                 }
                 Some(Outcome::Status(status))
             }
-            Job::ClearFlags { zone } => {
-                let zone = zones.get(zone)?;
-                let driver = self.drivers.get_mut(&zone.controller)?;
-                let clear = |_: &mut FieldDelay| driver.clear_flags(zone.output);
+            Job::ClearFlags { output } => {
+                let place = self.settings.output(output)?;
+                let driver = self.drivers.get_mut(&place.controller)?;
+                let clear = |_: &mut FieldDelay| driver.clear_flags(place.output);
                 Some(Outcome::Cleared(retry(&mut delay, clear)))
             }
         }
@@ -276,8 +275,8 @@ fn retry<T>(
 pub(super) fn failed(settings: &Settings, job: Job, fault: BusFault) -> Outcome {
     let device = match job {
         Job::Prepare { device } | Job::Read { device, .. } => Some(device),
-        Job::Lease { zone, .. } | Job::Status { zone } | Job::ClearFlags { zone } => {
-            settings.zones().get(zone).map(|zone| zone.controller)
+        Job::Lease { output, .. } | Job::Status { output } | Job::ClearFlags { output } => {
+            settings.output(output).map(|place| place.controller)
         }
     };
     let device = device.and_then(|device| settings.devices().get(device));

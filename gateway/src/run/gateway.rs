@@ -24,15 +24,12 @@ use super::report;
 use super::sampling::Sampling;
 use super::store::Fill;
 use super::water_watch::WaterWatch;
-use super::watering::{Effect, Watering};
+use super::watering::Watering;
 use crate::bus::{Busy, FieldClock};
 use crate::calibrations::Calibrations;
 use crate::config::Settings;
 use crate::devices::{Devices, Done, Job, Outcome};
 use crate::link::{Change, LinkEvent};
-
-/// Effects of the irrigation core that one turn executes: all of a full set of zones.
-const EFFECTS_A_TURN: usize = 64;
 
 /// See the module.
 #[derive(Debug)]
@@ -201,10 +198,10 @@ impl Gateway {
             }
             (Job::Lease { .. } | Job::Status { .. } | Job::ClearFlags { .. }, _) => {
                 self.watering.handle_outcome(job, &outcome, now);
-                if let Job::Status { zone } = job
-                    && let Some(progress) = self.watering.progress(ZoneIndex(zone), now)
+                if let Job::Status { output } = job
+                    && let Some(progress) = self.watering.progress(ZoneIndex(output), now)
                 {
-                    self.watch.handle_progress(ZoneIndex(zone), &progress);
+                    self.watch.handle_progress(ZoneIndex(output), &progress);
                 }
             }
             (Job::Prepare { .. } | Job::Read { .. }, _) => {
@@ -410,7 +407,7 @@ impl Gateway {
     }
 
     /// Gives a job to its bus, in its turn.
-    fn submit(&mut self, job: Job) {
+    pub(super) fn submit(&mut self, job: Job) {
         let turn = self.dispatch.push(job, self.field.now().mono_ms());
         self.take_turn(turn);
     }
@@ -437,28 +434,6 @@ impl Gateway {
             let Some(done) = done else { return };
             turn = self.dispatch.done(done.job, self.field.now().mono_ms());
             drop(self.take_outcome(done));
-        }
-    }
-
-    fn execute_watering(&mut self) {
-        for _ in 0..EFFECTS_A_TURN {
-            match self.watering.poll_effect() {
-                Some(Effect::Persist(state)) => {
-                    self.records.persist(state);
-                }
-                Some(Effect::Job(job)) => self.submit(job),
-                Some(Effect::Event(event)) => {
-                    tracing::info!(zone = ?event.zone, what = ?event.what, "watering");
-                    self.watch.handle_event(&event.what);
-                    self.journal_event(event);
-                }
-                Some(Effect::Refused(zone, reason, event)) => {
-                    tracing::warn!(zone = ?event.zone, reason, "a run did not start");
-                    self.watch.handle_refused(zone, &reason);
-                    self.journal_event(event);
-                }
-                None => return,
-            }
         }
     }
 

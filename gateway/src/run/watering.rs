@@ -6,13 +6,16 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use furrow_gateway_core::FieldMs;
 use furrow_irrigation::{
-    Cause, Command, Decision, EndReason, EventKind as Watered, InputIndex, Interlock, Irrigation,
-    Known, Now, Origin, Output, OutputStatus, Refusal, SiteView, State, ZoneIndex, ZoneView,
+    Command, EventKind as Watered, InputIndex, Irrigation, Now, Origin, Output, OutputStatus,
+    Refusal, SiteView, State, ZoneIndex, ZoneView,
 };
-use furrow_wire::{self as wire, Event, EventKind, RunCause};
+use furrow_wire::{self as wire, Decimal, Event, Quality};
 use jiff::Timestamp;
 
+use super::latest::Latest;
+use super::told::what_of;
 use crate::bus::FieldTime;
 use crate::config::Settings;
 use crate::devices::{Job, Outcome};
@@ -39,6 +42,8 @@ pub struct Watering {
     persisting: bool,
     /// Per zone the meter's latest count, and its count when the run began.
     meters: Vec<Meter>,
+    /// The tick of the last reading of each input that was taken.
+    taken: Vec<Option<FieldMs>>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -84,6 +89,7 @@ impl Watering {
             waiting: VecDeque::new(),
             persisting: false,
             meters: vec![Meter::default(); zones],
+            taken: vec![None; settings.irrigation().inputs.len()],
         }
     }
 
@@ -124,17 +130,23 @@ impl Watering {
     /// A controller answered, or failed to.
     pub fn handle_outcome(&mut self, job: Job, outcome: &Outcome, now: FieldTime) {
         match (job, outcome) {
-            (Job::Lease { zone, seconds }, Outcome::Lease(answer)) => {
+            (Job::Lease { output, seconds }, Outcome::Lease(answer)) => {
                 log_failure(job, answer);
+                let Some(output) = self.settings.output_at(output) else {
+                    return;
+                };
                 let taken = answer.is_ok();
-                let output = Output::Zone(ZoneIndex(zone));
                 self.core.handle_lease(output, seconds, taken, moment(now));
             }
-            (Job::Status { zone }, Outcome::Status(answer)) => {
+            (Job::Status { output }, Outcome::Status(answer)) => {
                 log_failure(job, answer);
+                let Some(output) = self.settings.output_at(output) else {
+                    return;
+                };
                 let status = answer.as_ref().ok().copied();
-                self.note_pulses(zone, status);
-                let output = Output::Zone(ZoneIndex(zone));
+                if let Output::Zone(zone) = output {
+                    self.note_pulses(zone.0, status);
+                }
                 self.core.handle_status(output, status, moment(now));
             }
             (Job::ClearFlags { .. }, Outcome::Cleared(answer)) => log_failure(job, answer),
@@ -175,14 +187,14 @@ impl Watering {
                 Effect::Persist(state.expect("numbers, texts and maps with text keys serialise"))
             }
             Command::WriteLease { output, seconds } => Effect::Job(Job::Lease {
-                zone: self.place_of(output)?,
+                output: self.settings.place_of(output),
                 seconds,
             }),
             Command::ReadStatus { output } => Effect::Job(Job::Status {
-                zone: self.place_of(output)?,
+                output: self.settings.place_of(output),
             }),
             Command::ClearFlags { output } => Effect::Job(Job::ClearFlags {
-                zone: self.place_of(output)?,
+                output: self.settings.place_of(output),
             }),
             Command::Emit(event) => self.event(event),
         };
@@ -223,9 +235,25 @@ impl Watering {
         self.core.site_view(moment(now))
     }
 
-    /// A reading of good quality of something that rules or interlocks look at.
-    pub fn handle_reading(&mut self, input: InputIndex, value: f64, now: FieldTime) {
-        self.core.handle_reading(input, value, moment(now));
+    /// There may be new readings: those of good quality that rules or interlocks look at are taken.
+    pub fn handle_readings(&mut self, latest: &Latest, now: FieldTime) {
+        let settings = Arc::clone(&self.settings);
+        let inputs = settings.irrigation().inputs.iter().enumerate();
+        for ((place, input), taken) in inputs.zip(&mut self.taken) {
+            let Some(reading) = latest.of(input.channel) else {
+                continue;
+            };
+            let mantissa = reading.sample.mantissa;
+            let is_good = reading.sample.quality == Quality::Good;
+            let (Some(mantissa), true) = (mantissa, is_good && *taken != Some(reading.at)) else {
+                continue;
+            };
+            *taken = Some(reading.at);
+            let exponent = input.exponent;
+            let value = Decimal { mantissa, exponent }.to_f64();
+            self.core
+                .handle_reading(InputIndex(place), value, reading.at.0, moment(now));
+        }
     }
 
     /// A person wants no water at all for a while.
@@ -254,13 +282,6 @@ impl Watering {
         self.core.handle_reset(origin, moment(now))
     }
 
-    fn place_of(&self, output: Output) -> Option<usize> {
-        match output {
-            Output::Zone(zone) => Some(zone.0),
-            Output::MasterValve | Output::Pump | Output::Dosing => None,
-        }
-    }
-
     fn note_pulses(&mut self, zone: usize, status: Option<OutputStatus>) {
         if let (Some(meter), Some(status)) = (self.meters.get_mut(zone), status) {
             meter.latest = status.pulses.or(meter.latest);
@@ -272,74 +293,24 @@ impl Watering {
 
     fn event(&mut self, event: furrow_irrigation::Event) -> Effect {
         let zone = event.zone;
-        let mut refused = None;
-        let what = match event.kind {
-            Watered::RunStarted {
-                run,
-                cause,
-                rule,
-                planned_ms,
-                planned_ml,
-            } => {
-                if let Some(meter) = zone.and_then(|zone| self.meters.get_mut(zone.0)) {
-                    meter.at_start = meter.latest;
-                }
-                EventKind::RunStarted {
-                    run,
-                    cause: cause_of(cause),
-                    rule,
-                    planned_ms,
-                    planned_millilitres: planned_ml,
-                }
-            }
-            Watered::RunEnded {
-                run,
-                cause,
-                started_mono_ms,
-                of_this_boot,
-                open_ms,
-                litres_milli,
-                reason,
-            } => {
-                if !of_this_boot {
-                    tracing::info!(run, "a run of an earlier boot was interrupted");
-                }
-                EventKind::RunEnded {
-                    run,
-                    cause: cause_of(cause),
-                    started_mono_ms,
-                    open_ms,
-                    millilitres: litres_milli,
-                    end: end_of(reason),
-                    text: interlock_text(reason).to_owned(),
-                }
-            }
-            Watered::NotStarted { cause, refusal } => {
-                refused = Some(refusal.to_string());
-                EventKind::Decision(Box::new(refusal_of(cause, &refusal)))
-            }
-            Watered::LockedOut { text } => EventKind::Lockout { text },
-            Watered::Recovered => match zone.and_then(|zone| self.controller_of(zone)) {
-                Some(device) => EventKind::DeviceRecovered { device },
-                None => EventKind::Alarm {
-                    text: "a controller that is not configured follows again".into(),
-                },
-            },
-            Watered::Reset { by } => EventKind::Reset {
-                by: origin_name(by).to_owned(),
-            },
-            Watered::Held { by, hold_ms } => EventKind::Held {
-                by: origin_name(by).to_owned(),
-                hold_ms,
-            },
-            Watered::Alarm { text } => EventKind::Alarm { text },
-            Watered::FlowLearnt {
-                millilitres_per_hour,
-            } => EventKind::FlowLearnt {
-                millilitres_per_hour,
-            },
-            Watered::Decided(decision) => EventKind::Decision(Box::new(decision_of(decision))),
+        if let (Watered::RunStarted { .. }, Some(zone)) = (&event.kind, zone)
+            && let Some(meter) = self.meters.get_mut(zone.0)
+        {
+            meter.at_start = meter.latest;
+        }
+        let refused = match &event.kind {
+            Watered::NotStarted { refusal, .. } => Some(refusal.to_string()),
+            Watered::RunStarted { .. }
+            | Watered::RunEnded { .. }
+            | Watered::LockedOut { .. }
+            | Watered::Recovered
+            | Watered::Reset { .. }
+            | Watered::Held { .. }
+            | Watered::Alarm { .. }
+            | Watered::FlowLearnt { .. }
+            | Watered::Decided(_) => None,
         };
+        let controller = zone.and_then(|zone| self.controller_of(zone));
         let zones = self.settings.zones();
         let id = zone
             .and_then(|zone| zones.get(zone.0))
@@ -348,7 +319,7 @@ impl Watering {
             at_mono_ms: event.at_mono_ms,
             zone: id,
             planting: None,
-            what,
+            what: what_of(event.kind, controller),
         };
         match (zone, refused) {
             (Some(zone), Some(reason)) => Effect::Refused(zone, reason, event),
@@ -372,103 +343,6 @@ fn moment(now: FieldTime) -> Now {
     Now {
         mono_ms: now.mono_ms(),
         wall,
-    }
-}
-
-fn cause_of(cause: Cause) -> RunCause {
-    match cause {
-        Cause::Schedule => RunCause::Schedule,
-        Cause::Manual => RunCause::Manual,
-        Cause::Rule => RunCause::Rule,
-        Cause::Command => RunCause::Command,
-    }
-}
-
-fn end_of(reason: EndReason) -> wire::EndReason {
-    match reason {
-        EndReason::Completed => wire::EndReason::Completed,
-        EndReason::Stopped => wire::EndReason::Stopped,
-        EndReason::Fault => wire::EndReason::Fault,
-        EndReason::Interrupted => wire::EndReason::Interrupted,
-        EndReason::LeaseLost => wire::EndReason::LeaseLost,
-        EndReason::Interlock(Interlock::Litres) => wire::EndReason::Budget,
-        EndReason::Interlock(_) => wire::EndReason::Interlock,
-    }
-}
-
-fn interlock_text(reason: EndReason) -> &'static str {
-    match reason {
-        EndReason::Interlock(interlock) => interlock.text(),
-        EndReason::Completed
-        | EndReason::Stopped
-        | EndReason::Fault
-        | EndReason::Interrupted
-        | EndReason::LeaseLost => "",
-    }
-}
-
-/// From where somebody asked, as events and people have it.
-#[must_use]
-pub fn origin_name(origin: Origin) -> &'static str {
-    match origin {
-        Origin::Button => "button",
-        Origin::Page => "page",
-        Origin::Tool => "tool",
-        Origin::Cloud => "cloud",
-    }
-}
-
-/// A wish that no rule had, and that is not done.
-fn refusal_of(cause: Cause, refusal: &Refusal) -> wire::Decision {
-    let rule = match cause {
-        Cause::Schedule => "(schedule)",
-        Cause::Manual => "(manual)",
-        Cause::Rule => "(rule)",
-        Cause::Command => "(command)",
-    };
-    wire::Decision {
-        rule: rule.to_owned(),
-        verdict: "water".to_owned(),
-        refusal: refusal.to_string(),
-        input: String::new(),
-        value: None,
-        age_ms: None,
-        sum: wire::Exact(0.0),
-        is_thirsty: false,
-        minute: None,
-        since_run_ms: None,
-        wanted_ms: None,
-        wanted_millilitres: None,
-    }
-}
-
-fn decision_of(decision: Decision) -> wire::Decision {
-    let Decision {
-        rule,
-        input,
-        seen,
-        verdict,
-        refusal,
-    } = decision;
-    let (value, age_ms) = match seen.known {
-        Known::Fresh { value, age_ms } => (Some(wire::Exact(value)), Some(age_ms)),
-        Known::Stale { age_ms } => (None, Some(age_ms)),
-        Known::Never => (None, None),
-    };
-    let wanted = verdict.amount();
-    wire::Decision {
-        rule,
-        verdict: verdict.name().to_owned(),
-        refusal: refusal.map_or_else(String::new, |refusal| refusal.to_string()),
-        input,
-        value,
-        age_ms,
-        sum: wire::Exact(seen.sum),
-        is_thirsty: seen.is_thirsty,
-        minute: seen.minute,
-        since_run_ms: seen.since_run_ms,
-        wanted_ms: wanted.map(|amount| amount.run_ms),
-        wanted_millilitres: wanted.and_then(|amount| amount.millilitres),
     }
 }
 

@@ -1,7 +1,6 @@
 //! What the rules want, and what of it is news.
 
 use super::{Irrigation, RECHECK_MS};
-use crate::input::Known;
 use crate::queue::Waiting;
 use crate::rules::{Rule, RuleKind, Seen, Verdict, evaluate};
 use crate::schedule;
@@ -164,12 +163,8 @@ impl Irrigation {
     }
 
     /// What rules sum up grows by the time since the last reading, unless that is too long ago.
-    pub(super) fn sum_up(&mut self, input: InputIndex, value: f64, now: Now) {
-        let Known::Fresh {
-            value: before,
-            age_ms,
-        } = self.inputs.known(input, now.mono_ms)
-        else {
+    pub(super) fn sum_up(&mut self, input: InputIndex, value: f64, at_ms: u64, now: Now) {
+        let Some((before, ms)) = self.inputs.since_last(input, at_ms) else {
             return;
         };
         let day = now
@@ -180,7 +175,7 @@ impl Irrigation {
                 if rule.kind.input() != input {
                     continue;
                 }
-                let gained = rule.gained(f64::midpoint(before, value), age_ms, day);
+                let gained = rule.gained(f64::midpoint(before, value), ms, day);
                 if gained > 0.0 {
                     zone.state.rules.entry(rule.name.clone()).or_default().sum += gained;
                 }

@@ -242,7 +242,7 @@ impl Bench {
                 if let Some(value) = value {
                     let now = self.moment();
                     self.irrigation
-                        .handle_reading(InputIndex(index), value, now);
+                        .handle_reading(InputIndex(index), value, now.mono_ms, now);
                     self.execute();
                 }
             }

@@ -5,13 +5,14 @@ use std::ops::RangeInclusive;
 use furrow_drivers::{Mcp23017Bank, Pcf8574, Pcf8574Bank};
 
 use super::devices::{LINE_MAX, PIN_MAX, is_of_kind, plain};
+use super::irrigation::SUPPLY;
 use super::section::Section;
 use crate::config::device::{DeviceKind, DeviceSettings, Level};
 use crate::config::guard::{GuardOutput, GuardSettings, OutputAt, WatchdogLine};
 use crate::config::leaf::Leaf;
 use crate::config::mistakes::Mistakes;
 use crate::config::raw::{RawConfig, RawGuard, RawGuardOutput};
-use crate::config::settings::{BusKind, BusSettings, ZoneSettings};
+use crate::config::settings::{BusKind, BusSettings, OutputSettings, ZoneSettings};
 
 /// Numbers of outputs: what one reading of the guard holds.
 pub(super) const NUMBERS: RangeInclusive<i64> = 1..=32;
@@ -68,22 +69,32 @@ pub(super) fn guard(
 }
 
 /// Zones name outputs that there are.
-pub(super) fn zones_have_outputs(
+pub(super) fn has_outputs(
     guard: Option<&GuardSettings>,
     devices: &[DeviceSettings],
     zones: &[ZoneSettings],
+    supply: &[Option<OutputSettings>; 3],
     found: &mut Mistakes,
 ) {
     let Some(guard) = guard else { return };
-    for (index, zone) in zones.iter().enumerate() {
-        let controller = devices.get(zone.controller).map(|device| &device.kind);
+    let zones = zones.iter().enumerate().map(|(index, zone)| {
+        let path = format!("zone[{index}]");
+        (path, zone.controller, zone.output)
+    });
+    let supply = SUPPLY.iter().zip(supply).filter_map(|(name, output)| {
+        let output = output.as_ref()?;
+        let path = format!("irrigation.{name}");
+        Some((path, output.controller, output.output))
+    });
+    for (path, controller, output) in zones.chain(supply) {
+        let controller = devices.get(controller).map(|device| &device.kind);
         let is_guarded = controller == Some(&DeviceKind::GuardedOutputs);
         let numbers = guard.outputs.iter().map(|output| output.number);
-        if is_guarded && !numbers.clone().any(|number| number == zone.output) {
+        if is_guarded && !numbers.clone().any(|number| number == output) {
             let numbers: Vec<String> = numbers.map(|number| number.to_string()).collect();
-            let problem = format!("the guard has no output {}", zone.output);
+            let problem = format!("the guard has no output {output}");
             let remedy = format!("write one of {}", numbers.join(", "));
-            Section::new(format!("zone[{index}]"), found).mistake::<()>("output", problem, remedy);
+            Section::new(path, found).mistake::<()>("output", problem, remedy);
         }
     }
 }
