@@ -38,6 +38,15 @@ pub enum Ask {
         /// Which.
         zone: ZoneId,
     },
+    /// Stop all watering, and let none begin for a while.
+    Hold {
+        /// How long, in milliseconds.
+        for_ms: u64,
+    },
+    /// Let watering begin again.
+    Release,
+    /// Unlock what a fault has locked.
+    Reset,
     /// The latest sample of every channel, and everything at a glance.
     Watch,
     /// Read a device now, beside its schedule; a sensor that can't be hurried gives what its schedule
@@ -68,6 +77,11 @@ pub enum Answer {
     Accepted {
         /// Its number.
         run: u64,
+    },
+    /// It was done.
+    Done {
+        /// What, for people.
+        text: String,
     },
     /// The valve is open.
     Opened,

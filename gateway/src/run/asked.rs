@@ -57,6 +57,25 @@ impl Gateway {
                     reason: format!("there is no zone {zone}"),
                 },
             },
+            Ask::Hold { for_ms } => {
+                let now = self.field.now();
+                let done = self.watering.handle_hold(Origin::Tool, for_ms, now);
+                done_or_refused(
+                    done,
+                    "all valves close, and none opens before the hold ends",
+                )
+            }
+            Ask::Release => {
+                let now = self.field.now();
+                let done = self.watering.handle_release(Origin::Tool, now);
+                done_or_refused(done, "watering may begin again")
+            }
+            Ask::Reset => {
+                let locks = self.watering.handle_reset(Origin::Tool, self.field.now());
+                Answer::Done {
+                    text: format!("{locks} locks were removed"),
+                }
+            }
             Ask::Stop { zone } => match self.zone_of(zone.as_str()) {
                 Some(zone) => {
                     let was_running =
@@ -143,5 +162,16 @@ impl Gateway {
             .iter()
             .position(|zone| zone.id.as_str() == id)?;
         Some(ZoneIndex(place))
+    }
+}
+
+fn done_or_refused(done: Result<(), Refusal>, text: &str) -> Answer {
+    match done {
+        Ok(()) => Answer::Done {
+            text: text.to_owned(),
+        },
+        Err(refusal) => Answer::Refused {
+            reason: refusal.to_string(),
+        },
     }
 }

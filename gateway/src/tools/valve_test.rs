@@ -161,6 +161,7 @@ impl ValveTest {
                     return Ok(seen);
                 }
                 Answer::Report { .. }
+                | Answer::Done { .. }
                 | Answer::Accepted { .. }
                 | Answer::Progress { .. }
                 | Answer::Stopping { .. }
@@ -216,6 +217,7 @@ fn looks(settings: &Settings, zone: &ZoneSettings, count: u32) -> Result<Vec<Loo
             Answer::Report { .. }
             | Answer::Accepted { .. }
             | Answer::Opened
+            | Answer::Done { .. }
             | Answer::Progress { .. }
             | Answer::Closed { .. }
             | Answer::Stopping { .. }

@@ -82,6 +82,7 @@ fn is_success(answer: &Answer) -> bool {
         Answer::Report { .. }
         | Answer::Accepted { .. }
         | Answer::Opened
+        | Answer::Done { .. }
         | Answer::Progress { .. }
         | Answer::Samples { .. }
         | Answer::Readings { .. }
@@ -132,6 +133,7 @@ fn text(zone: &ZoneId, answer: &Answer) -> Option<String> {
         Answer::Stopping { was_running: false } => format!("{zone}: nothing to stop"),
         Answer::Refused { reason } => format!("{zone}: refused: {reason}"),
         Answer::Report { .. }
+        | Answer::Done { .. }
         | Answer::Samples { .. }
         | Answer::Readings { .. }
         | Answer::Calibrated { .. } => return None,

@@ -79,6 +79,7 @@ fn by_gateway(what: &Measurement<'_>) -> Result<Vec<RawReading>, MeasureError> {
             Answer::Report { .. }
             | Answer::Accepted { .. }
             | Answer::Opened
+            | Answer::Done { .. }
             | Answer::Progress { .. }
             | Answer::Closed { .. }
             | Answer::Stopping { .. }
