@@ -239,6 +239,7 @@ pub(super) struct RawDerived {
     pub(super) photons: Option<Leaf>,
     pub(super) illuminance: Option<Leaf>,
     pub(super) transmission: Option<Leaf>,
+    pub(super) altitude_m: Option<Leaf>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }

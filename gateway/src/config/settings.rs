@@ -263,6 +263,7 @@ impl DerivedSettings {
         match self.plan.formula {
             Formula::Air => "air",
             Formula::Light(_) => "light",
+            Formula::Evapotranspiration(_) => "et0",
         }
     }
 }
