@@ -11,5 +11,6 @@ pub mod control;
 pub mod devices;
 pub mod guard;
 pub mod link;
+pub mod page;
 pub mod run;
 pub mod tools;

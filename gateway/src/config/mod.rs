@@ -25,8 +25,8 @@ pub use kinds::{KINDS, Kind, Place};
 pub use mistakes::{Mistake, Mistakes};
 pub use settings::{
     BusKind, BusSettings, ClearPins, DerivedSettings, GatewaySettings, InputSettings,
-    IrrigationSettings, JournalSettings, MqttSettings, OutputSettings, Secret, Settings,
-    ZoneSettings,
+    IrrigationSettings, JournalSettings, MqttSettings, OutputSettings, PageSettings, Secret,
+    Settings, ZoneSettings,
 };
 pub use units::{parse_duration, parse_size};
 

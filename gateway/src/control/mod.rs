@@ -47,6 +47,8 @@ pub enum Ask {
     Release,
     /// Unlock what a fault has locked.
     Reset,
+    /// What was lately watered, decided and found wrong.
+    Recent,
     /// The latest sample of every channel, and everything at a glance.
     Watch,
     /// Read a device now, beside its schedule; a sensor that can't be hurried gives what its schedule
@@ -82,6 +84,11 @@ pub enum Answer {
     Done {
         /// What, for people.
         text: String,
+    },
+    /// The answer to [`Ask::Recent`]: the latest events, oldest first.
+    Recent {
+        /// As in the journal.
+        events: Vec<serde_json::Value>,
     },
     /// The valve is open.
     Opened,

@@ -51,6 +51,7 @@ pub(super) fn report(socket: &Path, question: &Ask) -> Result<Value, AskError> {
             Answer::Accepted { .. }
             | Answer::Opened
             | Answer::Done { .. }
+            | Answer::Recent { .. }
             | Answer::Progress { .. }
             | Answer::Closed { .. }
             | Answer::Stopping { .. }

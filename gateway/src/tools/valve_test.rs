@@ -162,6 +162,7 @@ impl ValveTest {
                 }
                 Answer::Report { .. }
                 | Answer::Done { .. }
+                | Answer::Recent { .. }
                 | Answer::Accepted { .. }
                 | Answer::Progress { .. }
                 | Answer::Stopping { .. }
@@ -218,6 +219,7 @@ fn looks(settings: &Settings, zone: &ZoneSettings, count: u32) -> Result<Vec<Loo
             | Answer::Accepted { .. }
             | Answer::Opened
             | Answer::Done { .. }
+            | Answer::Recent { .. }
             | Answer::Progress { .. }
             | Answer::Closed { .. }
             | Answer::Stopping { .. }

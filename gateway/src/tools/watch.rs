@@ -201,6 +201,7 @@ fn look_at_gateway(settings: &Settings) -> Result<View, WatchError> {
             Answer::Accepted { .. }
             | Answer::Opened
             | Answer::Done { .. }
+            | Answer::Recent { .. }
             | Answer::Progress { .. }
             | Answer::Closed { .. }
             | Answer::Stopping { .. }

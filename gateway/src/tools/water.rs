@@ -83,6 +83,7 @@ fn is_success(answer: &Answer) -> bool {
         | Answer::Accepted { .. }
         | Answer::Opened
         | Answer::Done { .. }
+        | Answer::Recent { .. }
         | Answer::Progress { .. }
         | Answer::Samples { .. }
         | Answer::Readings { .. }
@@ -134,6 +135,7 @@ fn text(zone: &ZoneId, answer: &Answer) -> Option<String> {
         Answer::Refused { reason } => format!("{zone}: refused: {reason}"),
         Answer::Report { .. }
         | Answer::Done { .. }
+        | Answer::Recent { .. }
         | Answer::Samples { .. }
         | Answer::Readings { .. }
         | Answer::Calibrated { .. } => return None,

@@ -80,6 +80,7 @@ fn by_gateway(what: &Measurement<'_>) -> Result<Vec<RawReading>, MeasureError> {
             | Answer::Accepted { .. }
             | Answer::Opened
             | Answer::Done { .. }
+            | Answer::Recent { .. }
             | Answer::Progress { .. }
             | Answer::Closed { .. }
             | Answer::Stopping { .. }
