@@ -8,7 +8,7 @@ const TEXTS = {
     stop: 'DỪNG TƯỚI TẤT CẢ', go: 'Cho tưới lại', held: (m) => `Đang dừng tất cả, còn ${m} phút.`, zoneHeld: (m) => `Tạm không tưới tự động, còn ${m} phút.`,
     phase: { clearing: 'đang kiểm tra', idle: 'đã đóng', checking: 'đang kiểm tra van', watering: 'ĐANG TƯỚI', closing: 'đang đóng', locked_out: 'KHÓA' },
     left: (s) => `còn ${clock(s)}`, used: (a, b) => `Hôm nay ${a} / ${b} phút`, litres: (l) => `${l} lít`, next: (t) => `Lần tới ${t}`, waiting: 'đang chờ bơm',
-    run: (m) => `Tưới ${m} phút`, halt: 'Dừng', reset: 'Đã kiểm tra, mở khóa', forbids: 'Không được tưới: ', link: { up: 'Có mạng', down: 'Không có mạng: vẫn tưới và lưu số liệu' },
+    water: 'Tưới:', run: (m) => `${m} phút`, halt: 'Dừng', reset: 'Đã kiểm tra, mở khóa', forbids: 'Không được tưới: ', link: { up: 'Có mạng', down: 'Không có mạng: vẫn tưới và lưu số liệu' },
     age: (s) => `${s} giây trước`, ageMin: (m) => `${m} phút trước`, none: 'chưa có', nothing: 'Chưa có gì.',
     quality: { suspect: 'nghi ngờ', failed: 'lỗi cảm biến', stale: 'cũ', out_of_range: 'ngoài dải', stuck: 'bị kẹt', spike: 'nhảy vọt' },
     cause: { schedule: 'theo lịch', manual: 'tưới tay', rule: 'theo quy tắc', command: 'lệnh từ xa' },
@@ -23,7 +23,7 @@ const TEXTS = {
     stop: 'STOP ALL WATERING', go: 'Let it water again', held: (m) => `All watering is stopped for ${m} min more.`, zoneHeld: (m) => `Not watered by rule for ${m} min more.`,
     phase: { clearing: 'being checked', idle: 'closed', checking: 'checking the valve', watering: 'WATERING', closing: 'closing', locked_out: 'LOCKED' },
     left: (s) => `${clock(s)} left`, used: (a, b) => `Today ${a} / ${b} min`, litres: (l) => `${l} L`, next: (t) => `Next ${t}`, waiting: 'waits for the pump',
-    run: (m) => `Water ${m} min`, halt: 'Stop', reset: 'Looked at it, unlock', forbids: 'No watering: ', link: { up: 'Online', down: 'Offline: it waters and keeps all values' },
+    water: 'Water:', run: (m) => `${m} min`, halt: 'Stop', reset: 'Looked at it, unlock', forbids: 'No watering: ', link: { up: 'Online', down: 'Offline: it waters and keeps all values' },
     age: (s) => `${s} s ago`, ageMin: (m) => `${m} min ago`, none: 'none yet', nothing: 'Nothing yet.',
     quality: { suspect: 'suspect', failed: 'sensor fails', stale: 'stale', out_of_range: 'out of range', stuck: 'stuck', spike: 'spike' },
     cause: { schedule: 'schedule', manual: 'by hand', rule: 'rule', command: 'from afar' },
@@ -36,12 +36,13 @@ const TEXTS = {
 const CHANNELS = {
   air_temperature: 'Nhiệt độ không khí', relative_humidity: 'Độ ẩm không khí', co2: 'CO₂', global_radiation: 'Bức xạ mặt trời', soil_moisture_index: 'Độ ẩm giá thể', soil_moisture: 'Độ ẩm đất', tank_level: 'Mực nước bồn', water_volume: 'Lượng nước', water_flow: 'Lưu lượng', zones_open: 'Van mở', outputs_open: 'Van mở', temperature: 'Nhiệt độ', air_pressure: 'Áp suất không khí', illuminance: 'Độ rọi', vpd: 'Thiếu hụt hơi nước (VPD)', dew_point: 'Điểm sương', et0: 'Bốc thoát hơi (ET0)', ph: 'pH', electrical_conductivity: 'EC', rain: 'Mưa', float_switch: 'Phao', door_open: 'Cửa mở', mains_present: 'Có điện lưới', button: 'Nút bấm', voltage: 'Điện áp', current: 'Dòng điện', dli: 'Ánh sáng trong ngày', radiation_sum: 'Tổng bức xạ', dew_point_margin: 'Cách điểm sương', absolute_humidity: 'Độ ẩm tuyệt đối',
 };
-const UNITS = { Cel: '°C', '%RH': '%', 'umol/m2/s': 'µmol/m²s', 'W/m2': 'W/m²', 'mol/m2': 'mol/m²', 'MJ/m2': 'MJ/m²', 'g/m3': 'g/m³', 'uS/cm': 'µS/cm' };
+const UNITS = { 1: '', '[ppm]': 'ppm', '[pH]': '', Cel: '°C', '%RH': '%', 'umol/m2/s': 'µmol/m²s', 'W/m2': 'W/m²', 'mol/m2': 'mol/m²', 'MJ/m2': 'MJ/m²', 'g/m3': 'g/m³', 'uS/cm': 'µS/cm' };
 const $ = (id) => document.getElementById(id);
 let lang = localStorage.getItem('lang') === 'en' ? 'en' : 'vi';
 let T = TEXTS[lang];
 let last = null;
 let offset = null;
+let zone;
 
 function clock(s) { return `${Math.floor(s / 60)}:${String(Math.floor(s % 60)).padStart(2, '0')}`; }
 function el(tag, text, cls) { const e = document.createElement(tag); if (text !== undefined) e.textContent = text; if (cls) e.className = cls; return e; }
@@ -66,23 +67,30 @@ async function send(what) {
 }
 function button(text, what, cls) { const b = el('button', text, cls); b.type = 'button'; b.onclick = () => { b.disabled = true; send(what); }; return b; }
 
-function zoneCard(z) {
+function zoneCard(z, held) {
   const card = el('article', undefined, 'card');
   const bad = z.lock || z.phase === 'locked_out';
   if (bad) card.classList.add('bad'); else if (z.phase === 'watering') card.classList.add('open');
   const h = el('h3', z.name);
   const phase = T.phase[z.phase] || z.phase;
-  h.append(el('span', z.left_ms != null ? `${phase}, ${T.left(z.left_ms / 1000)}` : z.is_waiting ? T.waiting : phase));
+  h.append(el('span', z.left_ms != null && z.phase === 'watering' ? `${phase}, ${T.left(z.left_ms / 1000)}` : z.is_waiting ? T.waiting : phase));
   card.append(h);
   const used = [T.used(Math.round(z.used_today_ms / 60000), Math.round(z.daily_limit_ms / 60000))];
   if (z.used_today_ml) used.push(T.litres(Math.round(z.used_today_ml / 1000)));
-  if (z.next_start) used.push(T.next(new Date(z.next_start).toLocaleTimeString(lang, { hour: '2-digit', minute: '2-digit' })));
+  if (z.next_start) used.push(T.next(new Date(z.next_start).toLocaleTimeString(lang, { timeZone: zone, hour: '2-digit', minute: '2-digit' })));
   card.append(el('p', used.join(' · ')));
   if (z.lock) card.append(el('p', T.lock[z.lock] || z.lock_text, 'error'));
   if (z.held_ms) card.append(el('p', T.zoneHeld(Math.ceil(z.held_ms / 60000))));
   const row = el('div', undefined, 'row');
   if (z.phase === 'watering' || z.phase === 'checking' || z.is_waiting) row.append(button(T.halt, { what: 'stop', zone: z.id }, 'danger'));
-  else for (const m of [2, 5, 10]) row.append(button(T.run(m), { what: 'water', zone: z.id, seconds: m * 60 }));
+  else {
+    row.append(el('span', T.water));
+    for (const m of [2, 5, 10]) {
+      const b = button(T.run(m), { what: 'water', zone: z.id, seconds: m * 60 });
+      b.disabled = held;
+      row.append(b);
+    }
+  }
   card.append(row);
   return card;
 }
@@ -107,6 +115,7 @@ function why(e) {
 function show({ report, samples, events }) {
   $('house').textContent = report.greenhouse_name || report.greenhouse;
   offset = report.wall_unix_ms == null ? null : report.wall_unix_ms - report.mono_ms;
+  zone = report.time_zone || undefined;
   const s = report.irrigation || {};
   const stop = $('stopall');
   stop.textContent = s.held_ms ? T.go : T.stop;
@@ -118,7 +127,7 @@ function show({ report, samples, events }) {
   if (s.lock) site.push(el('p', T.lock[s.lock] || s.lock_text, 'error'));
   if (s.lock || report.zones.some((z) => z.lock)) site.push(button(T.reset, { what: 'reset' }));
   $('site').replaceChildren(...site);
-  $('zones').replaceChildren(...report.zones.map(zoneCard));
+  $('zones').replaceChildren(...report.zones.map((z) => zoneCard(z, s.held_ms != null)));
   $('values').tBodies[0].replaceChildren(...samples.map((c) => {
     const row = el('tr');
     const good = c.quality === 'good';
@@ -134,9 +143,9 @@ function show({ report, samples, events }) {
   const told = [...events].reverse().map((e) => [e, why(e)]).filter(([, text]) => text);
   $('events').replaceChildren(...(told.length ? told.map(([e, text]) => {
     const item = el('li');
-    const zone = report.zones.find((z) => z.id === e.zone);
-    const at = offset == null ? `+${Math.round(e.at_mono_ms / 1000)} s` : new Date(e.at_mono_ms + offset).toLocaleString(lang, { day: 'numeric', month: 'numeric', hour: '2-digit', minute: '2-digit', second: '2-digit' });
-    item.append(el('time', zone ? `${at} · ${zone.name}` : at), text);
+    const where = report.zones.find((z) => z.id === e.zone);
+    const at = offset == null ? `+${Math.round(e.at_mono_ms / 1000)} s` : new Date(e.at_mono_ms + offset).toLocaleString(lang, { timeZone: zone, day: 'numeric', month: 'numeric', hour: '2-digit', minute: '2-digit', second: '2-digit' });
+    item.append(el('time', where ? `${at} · ${where.name}` : at), text);
     return item;
   }) : [el('li', T.nothing)]));
 }

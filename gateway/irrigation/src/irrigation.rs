@@ -110,6 +110,8 @@ impl Irrigation {
 
     /// Closes every output; runs that the last process left open are reported as interrupted.
     pub fn handle_start(&mut self, now: Now) {
+        // Nothing was read yet: rules are asked when sensors have answered.
+        self.decider.wait(now.mono_ms);
         self.handle_timeout(now);
     }
 

@@ -117,7 +117,7 @@ async fn file(kind: &'static str, text: &'static str) -> impl IntoResponse {
         (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
         (
             header::CONTENT_SECURITY_POLICY,
-            HeaderValue::from_static("default-src 'self'; frame-ancestors 'none'"),
+            HeaderValue::from_static("default-src 'self'; img-src data:; frame-ancestors 'none'"),
         ),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         (

@@ -154,6 +154,7 @@ pub fn status(gateway: &Gateway, now: FieldTime) -> Value {
         "cooperative": settings.gateway().cooperative,
         "gateway": settings.gateway().id,
         "greenhouse": settings.gateway().greenhouse,
+        "time_zone": settings.gateway().time_zone.iana_name(),
         "greenhouse_name": settings.gateway().greenhouse_name,
         "software": env!("CARGO_PKG_VERSION"),
         "boot": gateway.clock.boot(),

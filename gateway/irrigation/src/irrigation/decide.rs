@@ -30,6 +30,11 @@ impl Decider {
         }
     }
 
+    /// Nothing is decided for a while.
+    pub(super) fn wait(&mut self, now_ms: u64) {
+        self.next_ms = now_ms.saturating_add(RECHECK_MS);
+    }
+
     pub(super) fn next_ms(&self) -> u64 {
         self.next_ms
     }
