@@ -163,6 +163,11 @@ const vi = {
       device_recovered: 'Thiết bị hoạt động lại',
       lockout: 'Khóa tưới',
       calibrated: 'Đã hiệu chuẩn',
+      decision: 'Quy tắc tưới',
+      alarm: 'Cảnh báo tại trạm',
+      flow_learnt: 'Đã học lưu lượng',
+      held: 'Dừng hoặc cho tưới lại',
+      reset: 'Đã mở khóa tưới',
     },
     cause: { schedule: 'theo lịch', manual: 'bằng tay', rule: 'theo quy tắc', command: 'theo lệnh từ xa' },
     reason: {
@@ -414,6 +419,11 @@ const en: Dictionary = {
       device_recovered: 'Device works again',
       lockout: 'Watering locked',
       calibrated: 'Calibrated',
+      decision: 'Watering rule',
+      alarm: 'Alarm at the gateway',
+      flow_learnt: 'Flow learnt',
+      held: 'Stopped or let go on',
+      reset: 'Watering unlocked',
     },
     cause: { schedule: 'by schedule', manual: 'by hand', rule: 'by rule', command: 'by remote command' },
     reason: {

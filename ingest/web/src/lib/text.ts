@@ -87,7 +87,14 @@ export function eventText(event: FarmEvent, zones: readonly Zone[], words: Words
     case 'device_recovered':
     case 'lockout':
     case 'calibrated':
+    case 'alarm':
       return { title: title(text.events.kind[event.kind]), detail: detail(note, reason) };
+    case 'decision':
+    case 'held':
+    case 'reset':
+      return { title: title(text.events.kind[event.kind]), detail: detail(cause, reason, note) };
+    case 'flow_learnt':
+      return { title: title(text.events.kind.flow_learnt), detail: event.litres === null ? '' : `${litres(event.litres, language)}/h` };
     default:
       // A newer server may know kinds that this page does not.
       return { title: title(event.kind), detail: detail(note, reason) };

@@ -78,7 +78,12 @@ export type EventKindName =
   | 'device_fault'
   | 'device_recovered'
   | 'lockout'
-  | 'calibrated';
+  | 'calibrated'
+  | 'decision'
+  | 'alarm'
+  | 'flow_learnt'
+  | 'held'
+  | 'reset';
 
 export interface FarmEvent {
   time_ms: number;
