@@ -17,4 +17,5 @@ pub mod records;
 pub mod replay;
 pub mod site;
 pub mod stack;
+pub mod supervisor;
 pub mod tls;

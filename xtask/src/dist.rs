@@ -12,13 +12,16 @@ use clap::Args;
 use crate::build::{root, step, target};
 use crate::say;
 
-/// What lies in the tarball beside the program, from the workspace's root.
-const FILES: [&str; 5] = [
+/// What lies in the tarball beside gateway and guard, from the workspace's root.
+const FILES: [&str; 8] = [
     "LICENSE",
     "deploy/README.md",
     "deploy/gateway.toml",
     "deploy/gateway-simulated.toml",
+    "deploy/gateway-relays.toml",
     "deploy/furrow-gateway.service",
+    "deploy/furrow-guard.service",
+    "docs/installing-valves.md",
 ];
 
 /// Options of `dist`.
@@ -68,6 +71,7 @@ fn pack(work: &Path, gateway: &Path, output: &Path) -> anyhow::Result<PathBuf> {
         std::fs::copy(from, &to).with_context(|| format!("copy {}", from.display()))
     };
     copy(gateway)?;
+    copy(&gateway.with_file_name("furrow-guard"))?;
     let root = root()?;
     for file in FILES {
         copy(&root.join(file))?;

@@ -13,6 +13,8 @@
 //!
 //! **Invariant:** at [`Guard::poll_timeout`] at the latest an output without a lease is told to be
 //! off, and again every [`RETRY_MS`] until it was read back as off.
+//! **Invariant:** after a start nothing opens before the flags of its output were cleared: a run that
+//! the guard's end has stopped is not taken up by its next renewal.
 //! **Invariant:** no sequence of leases keeps an output on for more than [`CEILING_MS`] without a
 //! pause of [`PAUSE_MS`].
 
@@ -92,6 +94,10 @@ pub enum Refusal {
         /// For how long still.
         left_ms: u64,
     },
+    /// The guard started, and whoever asks has not seen it: a renewal must not open anew what a
+    /// restart has closed.
+    #[error("the guard has started since: its flags have not been cleared")]
+    NotCleared,
     /// What must be closed first is not known to be closed.
     #[error("it is not known to be closed")]
     NotClosed,
@@ -201,8 +207,13 @@ impl Guard {
             output.close(now_ms, commands);
             return Ok(());
         }
+        // A guard that was paused hears renewals before it has seen the time.
+        output.timeout(now_ms, commands);
         if seconds > LEASE_SECONDS_MAX {
             return Err(Refusal::TooLong { seconds });
+        }
+        if output.was_reset {
+            return Err(Refusal::NotCleared);
         }
         let late_ms = now_ms.saturating_sub(asked_ms);
         let until_ms = asked_ms

@@ -214,6 +214,8 @@ impl Line {
             }
             State::On(on) if seconds > 0 => {
                 on.renew_at_ms = on.renew_at_ms.min(now_ms.saturating_add(RETRY_MS));
+                // A controller that has reset grants nothing before its flags were seen.
+                on.status_at_ms = on.status_at_ms.min(on.renew_at_ms);
             }
             State::Closing { .. } if seconds == 0 && taken => self.closed(now_ms, now_ms),
             State::Closing { next_ms, .. } if seconds == 0 => {

@@ -45,6 +45,9 @@ impl Bench {
         bench.relays[0].on = true;
         bench.relays[0].on_since = Some(0);
         bench.execute();
+        for output in OUTPUTS {
+            bench.guard.handle_clear(output);
+        }
         bench
     }
 
@@ -160,9 +163,15 @@ fn every_output_is_off_at_the_start() {
     let mut bench = Bench::new();
     assert_eq!(bench.is_on(), [false; 2]);
     assert!(bench.guard.is_shut() && bench.guard.may_supply(0));
+    bench.guard = Guard::new(&OUTPUTS, 0);
+    bench.execute();
     let status = bench.guard.status(1, 0).unwrap();
     assert!(status.was_reset && !status.commanded && !status.fault);
+    // A renewal for the guard before this one.
+    assert_eq!(bench.lease(1, 6, 0), Err(Refusal::NotCleared));
     bench.guard.handle_clear(1);
+    bench.lease(1, 6, 0).unwrap();
+    assert_eq!(bench.lease(7, 6, 0), Err(Refusal::NotCleared));
     assert!(!bench.guard.status(1, 0).unwrap().was_reset);
     assert!(bench.guard.status(7, 0).unwrap().was_reset);
     assert_eq!(bench.guard.status(2, 0), None);
@@ -182,6 +191,18 @@ fn a_lease_counts_from_when_it_was_asked_for() {
     assert_eq!(bench.is_on(), [false, false]);
     assert!(bench.guard.status(1, bench.now).unwrap().lease_ran_out);
     assert!(!bench.guard.status(7, bench.now).unwrap().lease_ran_out);
+}
+
+#[test]
+fn a_renewal_does_not_outrun_the_end_of_its_lease() {
+    let mut bench = Bench::new();
+    bench.lease(1, 6, 0).unwrap();
+    // The guard is paused: no timeout is handled.
+    bench.now += 8 * SECOND;
+    assert_eq!(bench.lease(1, 6, SECOND), Err(Refusal::NotClosed));
+    assert_eq!(bench.is_on(), [false; 2]);
+    assert!(bench.guard.status(1, bench.now).unwrap().lease_ran_out);
+    bench.lease(1, 6, 0).unwrap();
 }
 
 #[test]

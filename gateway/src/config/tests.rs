@@ -1,3 +1,5 @@
+mod guard;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
@@ -113,7 +115,11 @@ fn one_of_each_device_holds() {
         .iter()
         .map(|device| device.kind.name())
         .collect();
-    for kind in super::KINDS {
+    // Relays need the guard beside the gateway: they have an example of their own.
+    let beside = super::KINDS
+        .iter()
+        .filter(|kind| kind.place != super::Place::Guard);
+    for kind in beside {
         assert!(kinds.contains(kind.name), "no {} in the example", kind.name);
     }
     let derived: Vec<String> = settings
@@ -256,7 +262,7 @@ bus = "main"
              write a number from 0.0001 to 10, for example 0.1",
             "device[5].kind: \"sht5x\" is no kind of device; write sht4x, sht3x, bme280, scd4x, \
              scd30, bh1750, ads1115, ina219, ezo-ph, ezo-ec, mcp23017, pcf8574, gpio-inputs, \
-             flow-meter, rain-gauge, ds18b20 or drip-controller",
+             flow-meter, rain-gauge, ds18b20, drip-controller or guarded-outputs",
         ],
     );
 }
@@ -410,13 +416,13 @@ max_run = "5h"
             "mqtt.send_interval: 10 has no unit; write it with its unit, for example \"60s\"",
             "journal.commit_interval: \"30\" has no unit; write 1s to 10min, for example \"30s\"",
             "journal.cap: \"512\" has no unit; write 1 MiB to 64 GiB, for example \"512 MiB\"",
-            "bus[0].kind: \"spi\" is no kind of bus; write \"pi\", \"linux\", \"one-wire\" or \"simulated\"",
+            "bus[0].kind: \"spi\" is no kind of bus; write \"pi\", \"linux\", \"one-wire\", \"guard\" or \"simulated\"",
             "device[0].bus: there is no bus \"mian\"; name one of: main",
             "device[0].address: 0x48 is not an address of this kind of device; write 0x44 to 0x46",
             "zone[0].id: zone id \"-\" must start and end with a letter or digit; \
              write for example \"zone-1\"",
             "zone[0].controller: there is no device \"drip\"; \
-             add a [[device]] of kind drip-controller",
+             add a [[device]] of kind drip-controller or guarded-outputs",
             "zone[0].output: 9 is out of range; write a whole number from 1 to 8, for example 1",
             "zone[0].max_run: \"5h\" is out of range; write 1s to 4h, for example \"30min\"",
         ],
@@ -826,8 +832,8 @@ litres_per_pulse = 10
             "zone[0].schedule[0].at: \"6 o'clock\" is no time of day; \
              write local time as HH:MM, for example \"06:00\"",
             "zone[0].schedule[1].for: is longer than max_run (600 s); shorten it, or raise max_run",
-            "zone[1].controller: device \"sht-inside\" is no drip controller; \
-             name a device of kind drip-controller",
+            "zone[1].controller: device \"sht-inside\" has no outputs; \
+             name a device of kind drip-controller or guarded-outputs",
             "zone[1].daily_limit: is shorter than max_run; raise it, or lower max_run",
             "zone[2].schedule: all runs together take 20 min a day; \
              shorten them or raise daily_limit (15 min)",

@@ -58,6 +58,14 @@ pub(super) struct Shared<'a> {
     pub(super) meters: &'a Meters,
 }
 
+impl Shared<'_> {
+    /// The counter of a flow meter, shared with the zones that name it.
+    fn meter(&self, place: usize, pin: u8) -> SharedPulses {
+        let own = || SharedPulses::new(self.field.pulses(&self.bus.kind, pin, FLOW_DEBOUNCE));
+        self.meters.get(&place).cloned().unwrap_or_else(own)
+    }
+}
+
 /// Flow meters that zones name, by the place of their device.
 pub(super) type Meters = BTreeMap<usize, SharedPulses>;
 
@@ -154,40 +162,46 @@ impl Driver {
                 Self::Contacts(Contacts::new(reader, contacts, true))
             }
             DeviceKind::FlowMeter { pin, factor } => {
-                let own = || {
-                    let counter = on.field.pulses(&on.bus.kind, *pin, FLOW_DEBOUNCE);
-                    SharedPulses::new(counter)
-                };
-                let counter = on.meters.get(&place).cloned().unwrap_or_else(own);
-                Self::FlowMeter(FlowMeter::new(counter, *factor))
+                Self::FlowMeter(FlowMeter::new(on.meter(place, *pin), *factor))
             }
             DeviceKind::RainGauge { pin, mm_per_tip } => {
                 let counter = on.field.pulses(&on.bus.kind, *pin, TIP_DEBOUNCE);
                 Self::RainGauge(RainGauge::new(counter, *mm_per_tip)?)
             }
-            DeviceKind::Ds18b20 { rom } => match &on.bus.kind {
-                BusKind::OneWire { root } => {
-                    Self::Ds18b20(Ds18b20::new(OneWireFile::new(root, rom)))
-                }
-                BusKind::Pi
-                | BusKind::Linux { .. }
-                | BusKind::Simulated { .. }
-                | BusKind::Guard { .. } => return Err(wired()),
-            },
-            DeviceKind::GuardedOutputs => match &on.bus.kind {
-                BusKind::Guard { socket } => {
-                    Self::Guard(GuardClient::new(socket, on.field.clock().clone()))
-                }
-                BusKind::Pi
-                | BusKind::Linux { .. }
-                | BusKind::Simulated { .. }
-                | BusKind::OneWire { .. } => return Err(wired()),
-            },
+            DeviceKind::Ds18b20 { rom } => Self::one_wire(on, rom).ok_or_else(wired)?,
+            DeviceKind::GuardedOutputs => Self::guard(on).ok_or_else(wired)?,
             DeviceKind::DripController { address, factor } => Self::Drip {
                 controller: DripController::new(bus()?, *address)?,
                 factor: *factor,
             },
         })
+    }
+
+    /// `None` on another bus.
+    fn one_wire(on: &Shared<'_>, rom: &str) -> Option<Self> {
+        match &on.bus.kind {
+            BusKind::OneWire { root } => {
+                Some(Self::Ds18b20(Ds18b20::new(OneWireFile::new(root, rom))))
+            }
+            BusKind::Pi
+            | BusKind::Linux { .. }
+            | BusKind::Simulated { .. }
+            | BusKind::Guard { .. } => None,
+        }
+    }
+
+    /// `None` on another bus.
+    fn guard(on: &Shared<'_>) -> Option<Self> {
+        match &on.bus.kind {
+            BusKind::Guard { socket } => {
+                let clock = on.field.clock().clone();
+                Some(Self::Guard(GuardClient::new(socket, clock)))
+            }
+            BusKind::Pi
+            | BusKind::Linux { .. }
+            | BusKind::Simulated { .. }
+            | BusKind::OneWire { .. } => None,
+        }
     }
 
     /// Brings the device into its measuring mode. Answers when the first reading can be had.

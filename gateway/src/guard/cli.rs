@@ -22,7 +22,7 @@ const RUNTIME_DIR: &str = "/run/furrow-guard";
 /// Owns the outputs that have no lease of their own: relay boards and plain relays.
 #[derive(Debug, Parser)]
 #[command(name = "furrow-guard", version, propagate_version = true)]
-#[command(arg_required_else_help = true, args_conflicts_with_subcommands = true)]
+#[command(arg_required_else_help = true)]
 #[command(after_help = "Examples:\n  \
     furrow-guard --config /etc/furrow/gateway.toml run\n  \
     furrow-guard --all-off")]

@@ -20,3 +20,6 @@ pub mod hardware;
 pub mod protocol;
 pub mod run;
 pub mod server;
+
+#[cfg(test)]
+mod tests;

@@ -109,7 +109,7 @@ mod tests {
             r#"{"ask":"open"}"#,
             r#"{"ask":"lease","output":1}"#,
             r#"{"ask":"lease","output":256,"seconds":1,"at_ms":0}"#,
-            r#"{"ask":"report","force":true}"#,
+            r#"{"ask":"clear","output":1,"force":true}"#,
         ] {
             assert!(serde_json::from_str::<Ask>(wrong).is_err(), "{wrong}");
         }

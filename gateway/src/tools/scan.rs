@@ -15,7 +15,9 @@ use self::identify::{Asked, Identity};
 use super::table::table;
 use super::{EXIT_FAILURE, load, print};
 use crate::bus::{Field, FieldDelay, one_wire_ids};
-use crate::config::{BusKind, DeviceSettings, KINDS, Settings};
+use crate::config::{BusKind, DeviceSettings, GuardOutput, KINDS, Settings};
+use crate::guard::client::{GuardClient, GuardError};
+use crate::guard::protocol::{Answer, Ask};
 
 /// Addresses that the I2C specification leaves to devices.
 const ADDRESSES: RangeInclusive<u8> = 0x08..=0x77;
@@ -62,6 +64,9 @@ pub(super) struct Found {
     /// On 1-Wire.
     #[serde(skip_serializing_if = "Option::is_none")]
     rom: Option<String>,
+    /// Of the guard.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<u8>,
     answers: bool,
     /// The kind in the configuration that it is for sure.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -139,8 +144,15 @@ fn all(settings: &Settings, field: &Field, delay: &FieldDelay) -> Report {
             let mut delay = delay.clone();
             Scanner::new(settings, index, &mut i2c, &mut delay).run(&mut report);
         }
-        if let BusKind::OneWire { root } = &bus.kind {
-            one_wire(settings, index, one_wire_ids(root), &mut report);
+        match &bus.kind {
+            BusKind::OneWire { root } => {
+                one_wire(settings, index, one_wire_ids(root), &mut report);
+            }
+            BusKind::Guard { socket } => {
+                let mut guard = GuardClient::new(socket, field.clock().clone());
+                guarded(settings, index, guard.ask(&Ask::Report), &mut report);
+            }
+            BusKind::Pi | BusKind::Linux { .. } | BusKind::Simulated { .. } => {}
         }
     }
     report
@@ -259,7 +271,8 @@ impl<'a, B: I2c<Error = ErrorKind>, D: DelayNs> Scanner<'a, B, D> {
             let mux = device.route.map(|route| route.mux);
             device.bus == self.index && mux == Some(address)
         });
-        if !answers && here.is_empty() {
+        let guards = guards(self.settings, self.index, address).filter(|_| behind.is_none());
+        if !answers && here.is_empty() && guards.is_none() {
             return;
         }
         let kind = identity.as_ref().and_then(|identity| identity.kind);
@@ -269,6 +282,7 @@ impl<'a, B: I2c<Error = ErrorKind>, D: DelayNs> Scanner<'a, B, D> {
         let note = match (answers, here.is_empty()) {
             (true, true) if is_mux && is_used_mux => "",
             (true, true) if is_mux => "nothing behind it is configured",
+            (true, true) if guards.is_some() => "",
             (true, true) => "not configured",
             (false, _) => "does not answer",
             (true, false) if here.iter().any(differs) => "another part than configured",
@@ -279,6 +293,7 @@ impl<'a, B: I2c<Error = ErrorKind>, D: DelayNs> Scanner<'a, B, D> {
             address: Some(address),
             behind,
             rom: None,
+            output: None,
             answers,
             kind,
             // Known for sure: nothing else is possible.
@@ -287,7 +302,7 @@ impl<'a, B: I2c<Error = ErrorKind>, D: DelayNs> Scanner<'a, B, D> {
                 None => could_be(address),
             },
             identity: identity.map(|identity| identity.text),
-            configured: here.into_iter().map(shown).collect(),
+            configured: here.into_iter().map(shown).chain(guards).collect(),
             note,
         });
     }
@@ -331,6 +346,7 @@ fn one_wire(
             address: None,
             behind: None,
             rom: Some(rom.to_owned()),
+            output: None,
             answers,
             kind: answers.then_some("ds18b20"),
             identity: answers.then(|| "DS18B20".to_owned()),
@@ -339,6 +355,56 @@ fn one_wire(
             note,
         });
     }
+}
+
+/// The guard's outputs, and the zones that they water.
+fn guarded(
+    settings: &Settings,
+    index: usize,
+    asked: Result<Answer, GuardError>,
+    report: &mut Report,
+) {
+    let bus = bus_name(Some(settings), index);
+    let outputs = match asked {
+        Ok(Answer::Report(of_guard)) => of_guard.outputs,
+        Ok(Answer::Done | Answer::Output(_) | Answer::Refused { .. }) => Vec::new(),
+        Err(error) => {
+            let problem = print::chain(&error);
+            return report.broken.push(Broken { bus, problem });
+        }
+    };
+    for output in outputs {
+        let zones = settings.zones().iter().filter(|zone| {
+            let device = settings.devices().get(zone.controller);
+            device.is_some_and(|device| device.bus == index) && zone.output == output.output
+        });
+        let state = match (output.confirmed, output.fault) {
+            (_, true) => "at fault",
+            (true, false) => "open",
+            (false, false) => "closed",
+        };
+        report.found.push(Found {
+            bus: bus.clone(),
+            address: None,
+            behind: None,
+            rom: None,
+            output: Some(output.output),
+            answers: true,
+            kind: None,
+            identity: Some(format!("{}, {state}", output.place)),
+            configured: zones.map(|zone| format!("{} (zone)", zone.id)).collect(),
+            could_be: Vec::new(),
+            note: if output.fault { "does not follow" } else { "" },
+        });
+    }
+}
+
+/// The guard's output at an address of a bus, if its chip is there.
+fn guards(settings: Option<&Settings>, bus: usize, address: u8) -> Option<String> {
+    let guard = settings?.guard()?;
+    let here = |output: &&GuardOutput| output.bus == bus && output.at.address() == Some(address);
+    let output = guard.outputs.iter().find(here)?;
+    Some(format!("relays of the guard ({})", output.at.kind()))
 }
 
 fn shown(device: &DeviceSettings) -> String {
@@ -389,6 +455,9 @@ fn text(report: &Report) -> String {
 }
 
 fn place(found: &Found) -> String {
+    if let Some(output) = found.output {
+        return format!("output {output}");
+    }
     match (found.address, found.behind) {
         (Some(address), None) => format!("{address:#04x}"),
         (Some(address), Some((mux, channel))) => format!("{mux:#04x}/{channel} {address:#04x}"),

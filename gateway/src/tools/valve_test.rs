@@ -1,7 +1,8 @@
 //! `valve-test`: does each valve open, let water through, close, and stop the water?
 //!
 //! The run itself is an ordinary one, by the running gateway with its interlocks, lease and budgets.
-//! Beside it the drip controller is read again and again; what it showed is judged afterwards.
+//! Beside it the controller is read again and again; what it showed is judged afterwards. A relay of
+//! the guard has no position switch, and its water is counted by the run, where a meter does.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,7 +12,7 @@ use furrow_wire::{Decimal, EndReason, ZoneId};
 
 use super::status::{at, report};
 use super::{EXIT_FAILURE, load, print};
-use crate::config::{Settings, ZoneSettings, parse_duration};
+use crate::config::{DeviceKind, Settings, ZoneSettings, parse_duration};
 use crate::control::client::{AskError, ask};
 use crate::control::{Answer, Ask, READINGS_MAX, RawReading};
 
@@ -66,8 +67,8 @@ struct Look {
     open: bool,
     /// Whether any other output is.
     other_open: bool,
-    /// The meter, in hundredths of a litre.
-    centilitres: i64,
+    /// The controller's meter, in hundredths of a litre; the guard has none.
+    centilitres: Option<i64>,
 }
 
 /// All that was seen of one zone.
@@ -77,6 +78,32 @@ struct Seen {
     during: Vec<Look>,
     after: Vec<Look>,
     end: End,
+    /// Of the whole run, in thousandths of a litre.
+    millilitres: Option<u64>,
+    by: By,
+}
+
+/// What opens the valve, and how it is known to be open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    DripController,
+    Guard,
+}
+
+impl By {
+    fn name(self) -> &'static str {
+        match self {
+            By::DripController => "the drip controller",
+            By::Guard => "the guard",
+        }
+    }
+
+    fn proof(self) -> &'static str {
+        match self {
+            By::DripController => "its position switch says so",
+            By::Guard => "its relay was read back",
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,6 +174,8 @@ impl ValveTest {
             during: Vec::new(),
             after: Vec::new(),
             end: End::Unknown,
+            millilitres: None,
+            by: by(settings, zone),
         };
         for answer in ask(&settings.gateway().control_socket(), &question)? {
             match answer? {
@@ -155,7 +184,12 @@ impl ValveTest {
                     let count = seconds.saturating_mul(LOOKS_A_SECOND);
                     seen.during = looks(settings, zone, count)?;
                 }
-                Answer::Closed { end, .. } => seen.end = End::Ended(end),
+                Answer::Closed {
+                    end, millilitres, ..
+                } => {
+                    seen.end = End::Ended(end);
+                    seen.millilitres = millilitres;
+                }
                 Answer::Refused { reason } => {
                     seen.end = End::Refused(reason);
                     return Ok(seen);
@@ -230,6 +264,14 @@ fn looks(settings: &Settings, zone: &ZoneSettings, count: u32) -> Result<Vec<Loo
     Ok(looks)
 }
 
+fn by(settings: &Settings, zone: &ZoneSettings) -> By {
+    let controller = settings.devices().get(zone.controller);
+    match controller.map(|device| &device.kind) {
+        Some(DeviceKind::GuardedOutputs) => By::Guard,
+        Some(_) | None => By::DripController,
+    }
+}
+
 fn look(readings: &[RawReading], output: u8) -> Option<Look> {
     let raw = |name: &str| {
         let reading = readings.iter().find(|one| one.channel.as_str() == name)?;
@@ -240,7 +282,7 @@ fn look(readings: &[RawReading], output: u8) -> Option<Look> {
     Some(Look {
         open: open & own != 0,
         other_open: open & !own != 0,
-        centilitres: raw("water_volume")?.mantissa,
+        centilitres: raw("water_volume").map(|volume| volume.mantissa),
     })
 }
 
@@ -248,7 +290,7 @@ fn judge(seen: &Seen) -> Vec<Finding> {
     let mut findings = Vec::new();
     let mut say = |is_good: bool, text: String| findings.push(Finding { is_good, text });
     if seen.before.is_empty() {
-        say(false, "the drip controller does not answer".to_owned());
+        say(false, format!("{} does not answer", seen.by.name()));
     }
     if seen.before.iter().any(|look| look.other_open) {
         say(false, "another valve is open: close it first".to_owned());
@@ -258,8 +300,9 @@ fn judge(seen: &Seen) -> Vec<Finding> {
         false => say(true, "is closed before the test".to_owned()),
     }
     match flowed(&seen.before) {
-        0 => say(true, "no water flows before the test".to_owned()),
-        water => say(
+        None => {}
+        Some(0) => say(true, "no water flows before the test".to_owned()),
+        Some(water) => say(
             false,
             format!(
                 "{} flow with all valves closed: look for a leak",
@@ -279,33 +322,21 @@ fn judge(seen: &Seen) -> Vec<Finding> {
             "the gateway did not tell how the run ended".to_owned(),
         ),
     }
-    match seen.during.iter().any(|look| look.open) {
-        true => say(true, "opened: its position switch says so".to_owned()),
-        false => say(
-            false,
-            "did not open: look at its coil, its supply and its switch".to_owned(),
-        ),
-    }
-    match flowed(&seen.during) {
-        0 => say(
-            false,
-            "no water flowed: look at tank, pump, filter and meter".to_owned(),
-        ),
-        water => say(true, format!("{} flowed while it was open", litres(water))),
-    }
+    judge_open(seen, &mut say);
     match seen.after.last() {
         None => say(
             false,
-            "the drip controller does not answer after the test".to_owned(),
+            format!("{} does not answer after the test", seen.by.name()),
         ),
         Some(look) if look.open => say(false, "DID NOT CLOSE: close the hand valve".to_owned()),
-        Some(_) => say(true, "closed: its position switch says so".to_owned()),
+        Some(_) => say(true, format!("closed: {}", seen.by.proof())),
     }
     let still = seen.after.len().saturating_sub(LOOKS_STILL);
     match flowed(seen.after.get(still..).unwrap_or_default()) {
-        0 if seen.after.len() < LOOKS_STILL => {}
-        0 => say(true, "the water stopped".to_owned()),
-        water => say(
+        None => {}
+        Some(0) if seen.after.len() < LOOKS_STILL => {}
+        Some(0) => say(true, "the water stopped".to_owned()),
+        Some(water) => say(
             false,
             format!(
                 "WATER STILL FLOWS ({} in 2 s): close the hand valve",
@@ -316,11 +347,38 @@ fn judge(seen: &Seen) -> Vec<Finding> {
     findings
 }
 
-/// Hundredths of a litre from the first look to the last. A meter that started anew shows no less.
-fn flowed(looks: &[Look]) -> i64 {
-    let first = looks.first().map_or(0, |look| look.centilitres);
-    let last = looks.last().map_or(0, |look| look.centilitres);
-    last.saturating_sub(first).max(0)
+/// What was seen while it should have been open.
+fn judge_open(seen: &Seen, say: &mut impl FnMut(bool, String)) {
+    match seen.during.iter().any(|look| look.open) {
+        true => say(true, format!("opened: {}", seen.by.proof())),
+        false => say(
+            false,
+            match seen.by {
+                By::DripController => "did not open: look at its coil, its supply and its switch",
+                By::Guard => "did not open: ask `furrow-guard status`",
+            }
+            .to_owned(),
+        ),
+    }
+    let in_run = || i64::try_from(seen.millilitres? / 10).ok();
+    match flowed(&seen.during).or_else(in_run) {
+        None => say(true, "no flow meter counts its water".to_owned()),
+        Some(0) => say(
+            false,
+            "no water flowed: look at tank, pump, filter and meter".to_owned(),
+        ),
+        Some(water) => say(true, format!("{} flowed while it was open", litres(water))),
+    }
+}
+
+/// Hundredths of a litre from the first look to the last; absent where nothing counts. A meter that
+/// started anew shows no less.
+fn flowed(looks: &[Look]) -> Option<i64> {
+    let (Some(first), Some(last)) = (looks.first(), looks.last()) else {
+        return Some(0);
+    };
+    let (first, last) = first.centilitres.zip(last.centilitres)?;
+    Some(last.saturating_sub(first).max(0))
 }
 
 fn litres(centilitres: i64) -> String {
@@ -356,7 +414,7 @@ mod tests {
             .map(|(&open, &centilitres)| Look {
                 open,
                 other_open: false,
-                centilitres,
+                centilitres: Some(centilitres),
             })
             .collect()
     }
@@ -370,6 +428,8 @@ mod tests {
                 &[650, 660, 660, 660, 660, 660],
             ),
             end: End::Ended(EndReason::Completed),
+            millilitres: Some(1_800),
+            by: By::DripController,
         }
     }
 
@@ -400,6 +460,47 @@ mod tests {
         ];
         assert_eq!(texts, expected);
         check(&good(), &[]);
+    }
+
+    #[test]
+    fn a_relay_is_judged_by_what_was_read_back() {
+        let unmetered = |open: &[bool]| {
+            let mut looks = looks_of(open, &vec![0; open.len()]);
+            for look in &mut looks {
+                look.centilitres = None;
+            }
+            looks
+        };
+        let seen = Seen {
+            before: unmetered(&[false; 3]),
+            during: unmetered(&[true; 3]),
+            after: unmetered(&[false; 6]),
+            by: By::Guard,
+            ..good()
+        };
+        let texts: Vec<String> = judge(&seen).into_iter().map(|one| one.text).collect();
+        let expected = [
+            "is closed before the test",
+            "opened: its relay was read back",
+            "1.80 L flowed while it was open",
+            "closed: its relay was read back",
+        ];
+        assert_eq!(texts, expected);
+        check(&seen, &[]);
+        let dry = Seen {
+            millilitres: Some(0),
+            ..seen.clone()
+        };
+        check(
+            &dry,
+            &["no water flowed: look at tank, pump, filter and meter"],
+        );
+        let uncounted = Seen {
+            millilitres: None,
+            during: unmetered(&[false; 3]),
+            ..seen
+        };
+        check(&uncounted, &["did not open: ask `furrow-guard status`"]);
     }
 
     #[test]
@@ -468,5 +569,8 @@ mod tests {
         assert_eq!(look(1), Some((true, true)));
         assert_eq!(look(2), Some((false, true)));
         assert_eq!(super::look(&readings[..1], 1), None);
+        // The guard counts no water.
+        let guarded = super::look(&readings[1..], 1).unwrap();
+        assert_eq!(guarded.centilitres, None);
     }
 }
