@@ -18,6 +18,7 @@ mod machine;
 mod one_wire;
 mod pace;
 mod physics;
+mod serial;
 mod server;
 mod site;
 pub mod trace;

@@ -8,6 +8,7 @@ mod clock;
 mod delay;
 mod one_wire;
 mod pi;
+mod rs485;
 mod shared;
 mod simulated;
 
@@ -23,6 +24,7 @@ use crate::config::{BusKind, ClearPins, Settings};
 pub use clock::{Busy, FieldClock, FieldEnd, FieldTime};
 pub use delay::FieldDelay;
 pub use one_wire::{OneWireFile, one_wire_ids};
+pub use rs485::Rs485;
 pub use shared::SharedI2c;
 
 /// All buses of this gateway and their clock. Clones share them.
@@ -81,7 +83,7 @@ impl Field {
                     clock,
                 })
             }
-            Some(BusKind::Pi | BusKind::OneWire { .. }) | None => {
+            Some(BusKind::Pi | BusKind::OneWire { .. } | BusKind::Rs485(_)) | None => {
                 let clock = FieldClock::pi().map_err(FieldError::BootId)?;
                 Ok(Self {
                     kind: Kind::Pi,

@@ -439,13 +439,14 @@ pub fn reading_of(reading: &Result<Decimal, SensorError>, exponent: i8) -> Readi
         }
         Err(error) => match &error.cause {
             Cause::NotReady => Reading::NothingNew,
-            Cause::OutOfRange { value, .. } => {
+            Cause::OutOfRange { value, .. } | Cause::Beyond { value, .. } => {
                 Decimal::mantissa_of(*value, exponent).map_or(Reading::Failed, Reading::OutOfRange)
             }
             Cause::Bus(_)
             | Cause::Checksum
             | Cause::Reset { .. }
             | Cause::Late { .. }
+            | Cause::NoAnswer { .. }
             | Cause::Identity { .. }
             | Cause::BrokenWire { .. }
             | Cause::ShortCircuit { .. }
