@@ -255,8 +255,11 @@ mod tests {
         }
     }
 
+    /// First register and count, and the answer.
+    type Line = ((u16, u16), Result<Vec<u16>, Cause>);
+
     /// Answers by a script; what it is asked must be what the script says.
-    struct Script(Vec<((u16, u16), Result<Vec<u16>, Cause>)>);
+    struct Script(Vec<Line>);
 
     impl RegisterSource for Script {
         fn registers(&mut self, ask: Ask) -> Result<Vec<u16>, Cause> {
@@ -269,11 +272,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(
-        registers: &[Register],
-        script: Vec<((u16, u16), Result<Vec<u16>, Cause>)>,
-        expected: &[&str],
-    ) {
+    fn check(registers: &[Register], script: Vec<Line>, expected: &[&str]) {
         let mut probe = RegisterProbe::new(Script(script), 1, profile(registers)).unwrap();
         let told: Vec<String> = probe
             .read()
