@@ -11,6 +11,7 @@ mod fault_codes;
 mod linux;
 mod one_wire;
 mod pi;
+mod rs485;
 mod shared;
 mod simulated;
 
@@ -26,6 +27,7 @@ use crate::config::{BusKind, ClearPins, Settings};
 pub use clock::{Busy, FieldClock, FieldEnd, FieldTime};
 pub use delay::FieldDelay;
 pub use one_wire::{OneWireFile, one_wire_ids};
+pub use rs485::Rs485;
 pub use shared::SharedI2c;
 
 /// All buses of this gateway and their clock. Clones share them.
@@ -85,7 +87,10 @@ impl Field {
                     clock,
                 })
             }
-            Some(BusKind::Pi | BusKind::Linux { .. } | BusKind::OneWire { .. }) | None => {
+            Some(
+                BusKind::Pi | BusKind::Linux { .. } | BusKind::OneWire { .. } | BusKind::Rs485(_),
+            )
+            | None => {
                 let clock = FieldClock::pi().map_err(FieldError::BootId)?;
                 Ok(Self {
                     kind: Kind::Own,
@@ -107,9 +112,13 @@ impl Field {
         FieldI2c(match (&self.kind, of) {
             (Kind::Simulated(bus), _) => AnyI2c::Simulated(bus.i2c(number)),
             (Kind::Own, BusKind::Linux { .. }) => AnyI2c::Linux(linux::LinuxI2c::new(number)),
-            (Kind::Own, BusKind::Pi | BusKind::Simulated { .. } | BusKind::OneWire { .. }) => {
-                AnyI2c::Pi(pi::PiI2c::new(number))
-            }
+            (
+                Kind::Own,
+                BusKind::Pi
+                | BusKind::Simulated { .. }
+                | BusKind::OneWire { .. }
+                | BusKind::Rs485(_),
+            ) => AnyI2c::Pi(pi::PiI2c::new(number)),
         })
     }
 
@@ -123,9 +132,13 @@ impl Field {
                 let chip = gpio_chip.as_deref().unwrap_or_default();
                 AnyPulses::Linux(linux::LinuxPulses::new(chip, pin, debounce))
             }
-            (Kind::Own, BusKind::Pi | BusKind::Simulated { .. } | BusKind::OneWire { .. }) => {
-                AnyPulses::Pi(pi::PiPulses::new(pin, debounce))
-            }
+            (
+                Kind::Own,
+                BusKind::Pi
+                | BusKind::Simulated { .. }
+                | BusKind::OneWire { .. }
+                | BusKind::Rs485(_),
+            ) => AnyPulses::Pi(pi::PiPulses::new(pin, debounce)),
         })
     }
 
@@ -139,9 +152,13 @@ impl Field {
                 let chip = gpio_chip.as_deref().unwrap_or_default();
                 AnyInput::Linux(linux::LinuxInput::new(chip, pin, debounce))
             }
-            (Kind::Own, BusKind::Pi | BusKind::Simulated { .. } | BusKind::OneWire { .. }) => {
-                AnyInput::Pi(pi::PiInput::new(pin))
-            }
+            (
+                Kind::Own,
+                BusKind::Pi
+                | BusKind::Simulated { .. }
+                | BusKind::OneWire { .. }
+                | BusKind::Rs485(_),
+            ) => AnyInput::Pi(pi::PiInput::new(pin)),
         })
     }
 

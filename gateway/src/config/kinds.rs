@@ -34,6 +34,8 @@ pub enum Place {
     Gpio,
     /// On the kernel's 1-Wire bus.
     OneWire,
+    /// On a serial line, at a Modbus address.
+    Rs485,
 }
 
 const fn i2c(addresses: &'static [RangeInclusive<u8>]) -> Place {
@@ -66,7 +68,7 @@ const fn kind(
 }
 
 /// All of them, in the order in which the page of devices has them.
-pub const KINDS: [Kind; 17] = [
+pub const KINDS: [Kind; 18] = [
     kind(
         "sht4x",
         "SHT4x temperature and humidity",
@@ -159,6 +161,12 @@ pub const KINDS: [Kind; 17] = [
         ..kind("ds18b20", "DS18B20 temperature", Place::OneWire, &["rom"])
     },
     kind(
+        "soil-probe",
+        "Modbus soil probe",
+        Place::Rs485,
+        &["profile", "profile_file"],
+    ),
+    kind(
         "drip-controller",
         "drip controller",
         i2c(&[0x2C..=0x2F]),
@@ -188,6 +196,7 @@ impl Kind {
     pub fn has_key(&self, key: &str) -> bool {
         let of_place: &[&str] = match self.place {
             Place::I2c { .. } => &["address", "mux", "mux_channel"],
+            Place::Rs485 => &["address"],
             Place::Gpio | Place::OneWire => &[],
         };
         of_place.contains(&key) || self.keys.contains(&key)
@@ -202,7 +211,7 @@ impl Kind {
                 ..
             } => default == address,
             Place::I2c { addresses, .. } => addresses.iter().any(|range| range.contains(&address)),
-            Place::Gpio | Place::OneWire => false,
+            Place::Gpio | Place::OneWire | Place::Rs485 => false,
         }
     }
 }
@@ -237,6 +246,6 @@ mod tests {
             assert_eq!(Kind::of(kind.name), Some(&kind));
         }
         assert_eq!(Kind::of("sht5x"), None);
-        assert!(Kind::names().ends_with("ds18b20 or drip-controller"));
+        assert!(Kind::names().ends_with("soil-probe or drip-controller"));
     }
 }

@@ -23,7 +23,7 @@ pub use kinds::{KINDS, Kind, Place};
 pub use mistakes::{Mistake, Mistakes};
 pub use settings::{
     BusKind, BusSettings, ClearPins, DerivedSettings, GatewaySettings, IrrigationSettings,
-    JournalSettings, MqttSettings, Secret, Settings, ZoneSettings,
+    JournalSettings, MqttSettings, Parity, Secret, SerialSettings, Settings, ZoneSettings,
 };
 pub use units::{parse_duration, parse_size};
 

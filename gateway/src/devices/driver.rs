@@ -5,15 +5,15 @@ use std::time::Duration;
 use furrow_drivers::tca9548a::OpenMux;
 use furrow_drivers::{
     Ads1115, Bh1750, Bme280, Cause, DripController, Ds18b20, Ezo, FlowMeter, GpioContacts, Ina219,
-    Mcp23017, Pcf8574, PulseFactor, RainGauge, Scd4x, Scd30, Segment, SensorError, Sht3x, Sht4x,
-    Step,
+    Mcp23017, Pcf8574, PulseFactor, RainGauge, RegisterProbe, Scd4x, Scd30, Segment, SensorError,
+    Sht3x, Sht4x, Step,
 };
 use furrow_irrigation::OutputStatus;
 use furrow_wire::Decimal;
 
 use super::contacts::Contacts;
 use crate::bus::{
-    Field, FieldClock, FieldDelay, FieldI2c, FieldInput, FieldPulses, OneWireFile, SharedI2c,
+    Field, FieldClock, FieldDelay, FieldI2c, FieldInput, FieldPulses, OneWireFile, Rs485, SharedI2c,
 };
 use crate::config::{AnalogInput, BusKind, BusSettings, Contact, DeviceKind, DeviceSettings};
 
@@ -48,6 +48,8 @@ pub(super) struct Shared<'a> {
     pub(super) bus: &'a BusSettings,
     /// `None` on a bus without I2C.
     pub(super) i2c: Option<&'a SharedI2c<FieldI2c>>,
+    /// The serial line; `None` on other buses.
+    pub(super) line: Option<&'a Rs485>,
     pub(super) open: &'a OpenMux,
     pub(super) delay: &'a FieldDelay,
 }
@@ -70,6 +72,7 @@ pub(super) enum Driver {
     FlowMeter(FlowMeter<FieldPulses>),
     RainGauge(RainGauge<FieldPulses>),
     Ds18b20(Ds18b20<OneWireFile>),
+    SoilProbe(RegisterProbe<Rs485>),
     Drip {
         controller: DripController<Bus>,
         factor: PulseFactor,
@@ -134,10 +137,15 @@ impl Driver {
                 BusKind::OneWire { root } => {
                     Self::Ds18b20(Ds18b20::new(OneWireFile::new(root, rom)))
                 }
-                BusKind::Pi | BusKind::Linux { .. } | BusKind::Simulated { .. } => {
-                    return Err(wired());
-                }
+                BusKind::Pi
+                | BusKind::Linux { .. }
+                | BusKind::Simulated { .. }
+                | BusKind::Rs485(_) => return Err(wired()),
             },
+            DeviceKind::SoilProbe { address, profile } => {
+                let line = on.line.ok_or_else(wired)?.clone();
+                Self::SoilProbe(RegisterProbe::new(line, *address, profile.clone())?)
+            }
             DeviceKind::DripController { address, factor } => Self::Drip {
                 controller: DripController::new(bus()?, *address)?,
                 factor: *factor,
@@ -174,7 +182,8 @@ impl Driver {
             | Self::Ads1115 { .. }
             | Self::Ezo(_)
             | Self::Contacts(_)
-            | Self::Ds18b20(_) => Ok(None),
+            | Self::Ds18b20(_)
+            | Self::SoilProbe(_) => Ok(None),
         }
     }
 
@@ -220,6 +229,7 @@ impl Driver {
                 Err(error) => vec![Err(error.clone()), Err(error)],
             }),
             Self::Ds18b20(sensor) => done(sensor.read().map(|value| vec![value]), 1),
+            Self::SoilProbe(probe) => Progress::Done(probe.read()),
             Self::Drip { controller, factor } => {
                 let status = controller.status().map(|status| {
                     let open = Decimal {
@@ -272,7 +282,8 @@ impl Driver {
             | Self::Contacts(_)
             | Self::FlowMeter(_)
             | Self::RainGauge(_)
-            | Self::Ds18b20(_) => Err(refused("output", "the device has no outputs")),
+            | Self::Ds18b20(_)
+            | Self::SoilProbe(_) => Err(refused("output", "the device has no outputs")),
         }
     }
 }

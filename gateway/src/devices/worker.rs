@@ -13,8 +13,8 @@ use super::driver::{Driver, Shared, spread};
 use super::queue::{Queue, Queued};
 use super::reading::{self, ATTEMPTS, RETRY_MS, Turn, UnderWay};
 use super::{Done, Job, OPEN_LATE_MS, Outcome};
-use crate::bus::{Busy, Field, FieldDelay, SharedI2c};
-use crate::config::Settings;
+use crate::bus::{Busy, Field, FieldDelay, Rs485, SharedI2c};
+use crate::config::{BusKind, Settings};
 
 /// A stuck bus is clocked this often at most, in milliseconds: a short circuit stays.
 const CLEAR_EVERY_MS: u64 = 10_000;
@@ -93,11 +93,19 @@ impl Bench {
             let i2c = of_bus
                 .i2c
                 .map(|number| SharedI2c::new(field.i2c(&of_bus.kind, number)));
+            let line = match &of_bus.kind {
+                BusKind::Rs485(settings) => Some(Rs485::new(settings)),
+                BusKind::Pi
+                | BusKind::Linux { .. }
+                | BusKind::Simulated { .. }
+                | BusKind::OneWire { .. } => None,
+            };
             let open = OpenMux::default();
             let shared = Shared {
                 field,
                 bus: of_bus,
                 i2c: i2c.as_ref(),
+                line: line.as_ref(),
                 open: &open,
                 delay: &delay,
             };

@@ -143,6 +143,7 @@ pub fn can_be_hurried(kind: &DeviceKind) -> bool {
         | DeviceKind::Ads1115 { .. }
         | DeviceKind::Ina219 { .. }
         | DeviceKind::Ds18b20 { .. }
+        | DeviceKind::SoilProbe { .. }
         | DeviceKind::DripController { .. } => true,
         // These measure at their own pace, go through steps that another reading would disturb, or
         // count since the last reading.

@@ -71,6 +71,7 @@ fn describe(settings: &Settings, text: &mut String) -> std::fmt::Result {
                 format!("I2C {} at {address}", bus.i2c.unwrap_or_default())
             }
             BusKind::OneWire { root } => root.display().to_string(),
+            BusKind::Rs485(line) => format!("Modbus at {}, {line}", line.device.display()),
         };
         let clear = bus.clear.map_or_else(String::new, |pins| {
             format!(", cleared over GPIO {} and {}", pins.scl, pins.sda)

@@ -1,6 +1,7 @@
 //! `scan`: what answers on the buses, and what does it say it is?
 
 mod identify;
+mod modbus;
 
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -12,6 +13,7 @@ use furrow_drivers::tca9548a;
 use serde::Serialize;
 
 use self::identify::{Asked, Identity};
+use self::modbus::Addresses;
 use super::table::table;
 use super::{EXIT_FAILURE, load, print};
 use crate::bus::{Field, FieldDelay, one_wire_ids};
@@ -38,7 +40,8 @@ const OTHERS: [(RangeInclusive<u8>, &str); 8] = [
 ///
 /// Asks every address, also behind multiplexers, and reads serial numbers and identities; outputs and
 /// stored settings stay as they are. Stop the gateway before: a reading of it may be disturbed, and
-/// behind a multiplexer it could come from another channel.
+/// behind a multiplexer it could come from another channel. On an RS-485 line the configured addresses
+/// are asked, or all with `--all-addresses`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     furrow-gateway scan\n  \
@@ -47,6 +50,9 @@ pub struct Scan {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Ask all 247 addresses of an RS-485 line: each that is silent takes a time-out
+    #[arg(long)]
+    all_addresses: bool,
 }
 
 /// One place of one bus.
@@ -62,6 +68,9 @@ pub(super) struct Found {
     /// On 1-Wire.
     #[serde(skip_serializing_if = "Option::is_none")]
     rom: Option<String>,
+    /// On a serial line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slave: Option<u8>,
     answers: bool,
     /// The kind in the configuration that it is for sure.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,7 +112,14 @@ impl Scan {
             }
         };
         let delay = FieldDelay::new(field.clock().clone());
-        let (report, busy) = delay.carry(field.clock().busy(), || all(&settings, &field, &delay));
+        let asked = if self.all_addresses {
+            Addresses::All
+        } else {
+            Addresses::Configured
+        };
+        let (report, busy) = delay.carry(field.clock().busy(), || {
+            all(&settings, &field, &delay, asked)
+        });
         drop(busy);
         if self.json {
             print::line(serde_json::to_string_pretty(&report).expect("texts and numbers"));
@@ -131,7 +147,7 @@ fn probe<B: I2c<Error = ErrorKind>>(bus: &mut B, address: u8) -> Result<bool, Er
     }
 }
 
-fn all(settings: &Settings, field: &Field, delay: &FieldDelay) -> Report {
+fn all(settings: &Settings, field: &Field, delay: &FieldDelay, asked: Addresses) -> Report {
     let mut report = Report::default();
     for (index, bus) in settings.buses().iter().enumerate() {
         if let Some(number) = bus.i2c {
@@ -142,6 +158,7 @@ fn all(settings: &Settings, field: &Field, delay: &FieldDelay) -> Report {
         if let BusKind::OneWire { root } = &bus.kind {
             one_wire(settings, index, one_wire_ids(root), &mut report);
         }
+        modbus::line(settings, index, asked, &mut report);
     }
     report
 }
@@ -279,6 +296,7 @@ impl<'a, B: I2c<Error = ErrorKind>, D: DelayNs> Scanner<'a, B, D> {
             address: Some(address),
             behind,
             rom: None,
+            slave: None,
             answers,
             kind,
             // Known for sure: nothing else is possible.
@@ -331,6 +349,7 @@ fn one_wire(
             address: None,
             behind: None,
             rom: Some(rom.to_owned()),
+            slave: None,
             answers,
             kind: answers.then_some("ds18b20"),
             identity: answers.then(|| "DS18B20".to_owned()),
@@ -392,7 +411,10 @@ fn place(found: &Found) -> String {
     match (found.address, found.behind) {
         (Some(address), None) => format!("{address:#04x}"),
         (Some(address), Some((mux, channel))) => format!("{mux:#04x}/{channel} {address:#04x}"),
-        (None, _) => found.rom.clone().unwrap_or_default(),
+        (None, _) => match found.slave {
+            Some(slave) => format!("address {slave}"),
+            None => found.rom.clone().unwrap_or_default(),
+        },
     }
 }
 

@@ -6,6 +6,7 @@ mod derived;
 mod devices;
 mod inputs;
 mod kind;
+mod profile;
 mod section;
 mod zones;
 
@@ -23,7 +24,7 @@ use super::settings::{
     GatewaySettings, IrrigationSettings, JournalSettings, MqttSettings, Secret, Settings,
 };
 
-/// How a secret's or a certificate's file is read; a test hands in its own.
+/// How the file of a secret, a certificate or a profile is read; a test hands in its own.
 type ReadText<'a> = &'a dyn Fn(&Path) -> io::Result<String>;
 
 /// Readings are seen within a minute; about 30 MB a month for 16 channels (docs/adr/0006).
@@ -45,7 +46,7 @@ impl Settings {
         let journal = journal(raw.journal.as_ref(), &mut found);
         let irrigation = irrigation(raw.irrigation.as_ref(), &mut found);
         let buses = buses::buses(&raw.bus, &mut found);
-        let devices = devices::devices(raw, buses.as_deref(), &mut found);
+        let devices = devices::devices(raw, buses.as_deref(), read, &mut found);
         let derived = derived::derived(raw, devices.as_deref(), &mut found);
         let zones = zones::zones(raw, &mut found);
         let parts = (

@@ -179,7 +179,9 @@ fn write(plan: &Plan, text: &mut String) -> std::fmt::Result {
                     writeln!(text, "gpio_chip = {}", quoted(chip))?;
                 }
             }
-            BusKind::Pi | BusKind::OneWire { .. } => writeln!(text, "kind = \"pi\"")?,
+            BusKind::Pi | BusKind::OneWire { .. } | BusKind::Rs485(_) => {
+                writeln!(text, "kind = \"pi\"")?
+            }
         }
     }
     let is_one_wire = |device: &Device| matches!(device.at, At::OneWire { .. });

@@ -42,11 +42,14 @@ fn check(file: &str, unplugged: &[&str], expected: &str) {
     let folder = tempfile::tempdir().unwrap();
     let wire = folder.path().join("w1");
     simulator.serve_one_wire(&wire).unwrap();
+    let line = folder.path().join("rs485");
+    simulator.serve_serial(&line).unwrap();
     let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
     let config = std::fs::read_to_string(deploy.join(file)).unwrap();
     let config = config
         .replace("tcp:127.0.0.1:7000", &simulator.bus.to_string())
-        .replace("./furrow-state/w1", wire.to_str().unwrap());
+        .replace("./furrow-state/w1", wire.to_str().unwrap())
+        .replace("./furrow-state/rs485", line.to_str().unwrap());
     let path = folder.path().join("gateway.toml");
     std::fs::write(&path, config).unwrap();
     let settings = Settings::load(&path).unwrap();
@@ -58,7 +61,9 @@ fn check(file: &str, unplugged: &[&str], expected: &str) {
         .i2c(&settings.buses()[0].kind, 2)
         .write(0x70, &[0x02])
         .unwrap();
-    let (report, _busy) = delay.carry(busy, || all(&settings, &field, &delay));
+    let (report, _busy) = delay.carry(busy, || {
+        all(&settings, &field, &delay, Addresses::Configured)
+    });
     let found: Vec<String> = text(&report)
         .lines()
         .map(|line| line.trim_end().to_owned())
@@ -107,7 +112,9 @@ sensors  0x70/0 0x46      sht-bed-1 (sht4x)       SHT4x, serial 0f460004
 sensors  0x70/1 0x46      sht-bed-2 (sht4x)       SHT4x, serial 0f460005
 valves   0x2c             drip (drip-controller)  drip controller, version 1
 wire     28-0316a2795bff  substrate-1 (ds18b20)   DS18B20
-wire     28-0416b0c4d1ff  substrate-2 (ds18b20)   DS18B20",
+wire     28-0416b0c4d1ff  substrate-2 (ds18b20)   DS18B20
+soil     address 1        soil-1 (soil-probe)     Modbus soil probe?
+soil     address 2        soil-2 (soil-probe)     Modbus soil probe?",
     );
 }
 
