@@ -14,6 +14,7 @@ mod pi;
 mod rs485;
 mod shared;
 mod simulated;
+mod trouble;
 
 use std::time::Duration;
 
