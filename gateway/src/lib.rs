@@ -11,4 +11,5 @@ pub mod control;
 pub mod devices;
 pub mod link;
 pub mod run;
+pub mod survey;
 pub mod tools;

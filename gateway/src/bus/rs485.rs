@@ -443,8 +443,10 @@ mod tests {
         }
     }
 
-    /// A device that answers each request with these bytes, whatever they are.
-    fn answering(answers: Vec<Vec<u8>>) -> SerialSettings {
+    type Heard = Arc<Mutex<Vec<u8>>>;
+
+    /// A device that answers each request with these bytes, whatever they are; and what it heard.
+    fn answering(answers: Vec<Vec<u8>>) -> (SerialSettings, Heard) {
         use std::io::{Read as _, Write as _};
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -454,6 +456,8 @@ mod tests {
         let (mut device, port) = SerialStream::pair().unwrap();
         drop(guard);
         let path = port.name().unwrap();
+        let heard = Heard::default();
+        let all = Arc::clone(&heard);
         std::thread::spawn(move || {
             let _open = (port, runtime);
             let mut heard = 0;
@@ -461,7 +465,9 @@ mod tests {
             let end = Instant::now() + Duration::from_secs(60);
             while Instant::now() < end {
                 let mut bytes = [0; 64];
-                heard += device.read(&mut bytes).unwrap_or(0);
+                let count = device.read(&mut bytes).unwrap_or(0);
+                all.lock().unwrap().extend(&bytes[..count]);
+                heard += count;
                 if heard >= 8 {
                     heard = 0;
                     let Some(answer) = answers.next() else { return };
@@ -470,12 +476,13 @@ mod tests {
                 std::thread::yield_now();
             }
         });
-        SerialSettings {
+        let settings = SerialSettings {
             device: path.into(),
             baud: 115_200,
             parity: Parity::None,
             timeout: Duration::from_millis(50),
-        }
+        };
+        (settings, heard)
     }
 
     fn crc16(bytes: &[u8]) -> [u8; 2] {
@@ -522,9 +529,21 @@ mod tests {
             (framed(&[1, 0x83, 2]), Err(Cause::Status { found: 2 })),
         ];
         for (bytes, expected) in table {
-            let line = Rs485::new(&answering(vec![bytes.clone()]));
-            assert_eq!(line.once(ASK), expected, "{bytes:02x?}");
+            let (settings, heard) = answering(vec![bytes.clone()]);
+            assert_eq!(Rs485::new(&settings).once(ASK), expected, "{bytes:02x?}");
+            let asked = heard.lock().unwrap().clone();
+            assert_eq!(asked, [0x01, 0x03, 0x00, 0x00, 0x00, 0x04, 0x44, 0x09]);
         }
+    }
+
+    #[test]
+    fn three_registers_are_asked_for_as_the_maker_does() {
+        let (settings, heard) = answering(vec![vec![1, 3, 6, 0, 1, 0, 2, 0, 3, 0xFD, 0x74]]);
+        let ask = Ask { count: 3, ..ASK };
+        assert_eq!(crc16(&[1, 3, 6, 0, 1, 0, 2, 0, 3]), [0xFD, 0x74]);
+        assert_eq!(Rs485::new(&settings).once(ask), Ok(vec![1, 2, 3]));
+        let asked = heard.lock().unwrap().clone();
+        assert_eq!(asked, [0x01, 0x03, 0x00, 0x00, 0x00, 0x03, 0x05, 0xCB]);
     }
 
     proptest::proptest! {
@@ -543,7 +562,8 @@ mod tests {
                 let crc = crc16(&frame);
                 frame.extend(crc);
             }
-            let line = Rs485::new(&answering(vec![frame.clone()]));
+            let (settings, _) = answering(vec![frame.clone()]);
+            let line = Rs485::new(&settings);
             if let Ok(words) = line.once(ASK) {
                 let mut good = vec![1, 3, 8];
                 good.extend(words.iter().flat_map(|word| word.to_be_bytes()));

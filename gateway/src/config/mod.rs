@@ -16,6 +16,8 @@ mod units;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use furrow_drivers::registers::Profile;
+
 use crate::config::raw::RawConfig;
 
 pub use device::{AnalogInput, ChannelSettings, Contact, DeviceKind, DeviceSettings, Level};
@@ -49,6 +51,12 @@ pub enum ConfigError {
         /// All of them.
         mistakes: Mistakes,
     },
+}
+
+/// What probes of well-known makes have in which register, with the channels that come of it.
+#[must_use]
+pub fn builtin_profiles() -> Vec<(&'static str, Profile, Vec<ChannelSettings>)> {
+    build::builtin_profiles()
 }
 
 impl Settings {

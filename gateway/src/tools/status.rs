@@ -55,6 +55,7 @@ pub(super) fn report(socket: &Path, question: &Ask) -> Result<Value, AskError> {
             | Answer::Stopping { .. }
             | Answer::Samples { .. }
             | Answer::Readings { .. }
+            | Answer::Survey { .. }
             | Answer::Calibrated { .. } => {}
         }
     }

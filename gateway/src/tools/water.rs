@@ -85,6 +85,7 @@ fn is_success(answer: &Answer) -> bool {
         | Answer::Progress { .. }
         | Answer::Samples { .. }
         | Answer::Readings { .. }
+        | Answer::Survey { .. }
         | Answer::Calibrated { .. }
         | Answer::Refused { .. } => false,
     }
@@ -134,6 +135,7 @@ fn text(zone: &ZoneId, answer: &Answer) -> Option<String> {
         Answer::Report { .. }
         | Answer::Samples { .. }
         | Answer::Readings { .. }
+        | Answer::Survey { .. }
         | Answer::Calibrated { .. } => return None,
     };
     Some(text)

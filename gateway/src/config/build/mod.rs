@@ -24,6 +24,8 @@ use super::settings::{
     GatewaySettings, IrrigationSettings, JournalSettings, MqttSettings, Secret, Settings,
 };
 
+pub(super) use self::profile::builtin as builtin_profiles;
+
 /// How the file of a secret, a certificate or a profile is read; a test hands in its own.
 type ReadText<'a> = &'a dyn Fn(&Path) -> io::Result<String>;
 

@@ -8,6 +8,7 @@ use furrow_wire::ChannelName;
 use super::ReadText;
 use super::section::Section;
 use crate::config::device::ChannelSettings;
+use crate::config::mistakes::Mistakes;
 use crate::config::raw::{RawDevice, RawProfile, RawRegister};
 
 /// The profiles that come along, written as one's own would be.
@@ -17,6 +18,16 @@ const PROFILES: [(&str, &str); 2] = [
 ];
 /// What probes without an electrode for it calculate from conductivity.
 const NUTRIENTS: [&str; 6] = ["nitrogen", "phosphorus", "potassium", "n", "p", "k"];
+
+/// The profiles that come along, with their names and channels.
+pub(in crate::config) fn builtin() -> Vec<(&'static str, Profile, Vec<ChannelSettings>)> {
+    let mut found = Mistakes::default();
+    let profiles = PROFILES.iter().filter_map(|(name, text)| {
+        let (profile, channels) = parsed(text, name, &mut Section::new(*name, &mut found))?;
+        Some((*name, profile, channels))
+    });
+    profiles.collect()
+}
 
 pub(super) fn profile(
     device: &RawDevice,
