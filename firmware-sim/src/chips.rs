@@ -70,6 +70,10 @@ pub(crate) trait Chip {
     fn open_channels(&self) -> u8 {
         0
     }
+    /// Of a relay board: bit n is set while its relay n is driven.
+    fn relays(&self) -> u8 {
+        0
+    }
 }
 
 /// Nanoseconds in a millisecond.

@@ -77,6 +77,19 @@ pub enum Fault {
         /// Zone, from 1
         zone: usize,
     },
+    /// The contact of a zone's relays does not open any more once it is closed
+    WeldRelay {
+        /// Zone, from 1
+        zone: usize,
+    },
+    /// A welded contact opens again
+    FreeRelay {
+        /// Zone, from 1
+        zone: usize,
+    },
+    /// The gateway's machine loses its power for a moment: its pins float, and every chip but the
+    /// drip controller, which has a supply of its own, starts anew
+    PowerCut,
     /// The tank is empty and is not refilled
     TankEmpty,
     /// The tank is refilled again
@@ -221,6 +234,7 @@ impl Fault {
             Self::BusStuck { bus } => Some(Self::BusFree { bus: *bus }),
             Self::Heat { .. } => Some(Self::Heat { kelvin: 0.0 }),
             Self::StickValve { zone, .. } => Some(Self::FreeValve { zone: *zone }),
+            Self::WeldRelay { zone } => Some(Self::FreeRelay { zone: *zone }),
             Self::TankEmpty => Some(Self::TankRefill),
             Self::Leak { .. } => Some(Self::Leak { litres_min: 0 }),
             Self::JamMeter => Some(Self::FreeMeter),
@@ -240,6 +254,8 @@ impl Fault {
             | Self::BrownOut { .. }
             | Self::BusFree { .. }
             | Self::FreeValve { .. }
+            | Self::FreeRelay { .. }
+            | Self::PowerCut
             | Self::TankRefill
             | Self::FreeMeter
             | Self::ResetDrip

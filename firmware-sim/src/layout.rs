@@ -27,6 +27,10 @@ pub(crate) const CONTACT_PINS: [(u8, u16); 4] = [
     (24, site::MAINS),
     (25, site::BUTTON),
 ];
+/// Pins with a relay that is on while its pin is high, zone 1 first.
+pub(crate) const RELAY_PINS: [u8; 8] = [12, 13, 16, 18, 19, 20, 21, 11];
+/// Line of the relay supply's watchdog.
+pub(crate) const RELAY_WATCHDOG_PIN: u8 = 26;
 /// SCL and SDA of I2C 1 as pins, for clearing the bus.
 pub(crate) const SCL_PIN: u8 = 3;
 pub(crate) const SDA_PIN: u8 = 2;
@@ -118,7 +122,23 @@ pub(crate) fn sockets(boards: usize) -> Vec<Socket> {
         .into_iter()
         .chain(one_of_each())
         .chain(further)
+        .chain(relay_boards())
         .collect()
+}
+
+/// Relay boards of eight zones each, on while a pin is low. Behind all others, whose places are kept.
+fn relay_boards() -> [Socket; 2] {
+    let at = |name, address, chip: Box<dyn Chip + Send>| Socket {
+        name,
+        bus: 9,
+        address,
+        route: None,
+        chip: Some(chip),
+    };
+    [
+        at("relays-mcp23017", 0x20, Box::new(Mcp23017::relays())),
+        at("relays-pcf8574", 0x21, Box::new(Pcf8574::relays())),
+    ]
 }
 
 /// One of each other part, on I2C 2, on the 1-Wire bus and on the RS-485 line.

@@ -3,6 +3,7 @@
 
 mod faulting;
 mod lines;
+mod relays;
 mod serial;
 mod slot;
 mod status;
@@ -19,6 +20,7 @@ use crate::layout;
 use crate::physics::noise::Purpose;
 use crate::trace::Trace;
 
+use relays::Relays;
 pub(crate) use serial::{Answer, REQUEST_BYTES};
 use slot::{Condition, Slot};
 use status::ValveChange;
@@ -55,6 +57,7 @@ pub(crate) struct World {
     greenhouse: Greenhouse,
     slots: Vec<Slot>,
     drip: Drip,
+    relays: Relays,
     stuck_busses: u32,
     /// Clocks until a chip lets go of the data line of I2C 1.
     held_clocks: u8,
@@ -105,6 +108,7 @@ impl World {
             greenhouse,
             slots: slots.collect(),
             drip: Drip::new(setup.zones, setup.start_mono_ns),
+            relays: Relays::default(),
             stuck_busses: 0,
             held_clocks: 0,
             line_noise: 0.0,
@@ -142,6 +146,7 @@ impl World {
                 .greenhouse
                 .next_event_ns()
                 .min(self.drip.next_event_ns().unwrap_or(u64::MAX))
+                .min(self.relays.next_event_ns().unwrap_or(u64::MAX))
                 .min(self.orders.keys().next().map_or(u64::MAX, |key| key.0));
             if event_ns > to_ns {
                 break;
@@ -164,7 +169,7 @@ impl World {
             return Err(refuse(Failure::BusStuck, "the bus is stuck"));
         }
         let result = self.transact_with_all(transaction);
-        self.apply_drip_changes();
+        self.apply_outputs();
         result.map_err(|nack| match nack {
             Nack::Address => refuse(Failure::NackAddress, "no acknowledge"),
             Nack::Data => refuse(Failure::NackData, "no acknowledge of a data byte"),
@@ -176,7 +181,8 @@ impl World {
         self.now_ns = now_ns;
         self.greenhouse.advance(now_ns);
         self.drip.advance(now_ns, self.greenhouse.water.switches());
-        self.apply_drip_changes();
+        self.relays.advance(now_ns);
+        self.apply_outputs();
         while let Some(entry) = self.orders.first_entry() {
             if entry.key().0 > now_ns {
                 break;
@@ -264,29 +270,47 @@ impl World {
         }
     }
 
-    /// Valves follow the controller's outputs.
-    fn apply_drip_changes(&mut self) {
+    /// Valves follow the controller's outputs and the relays.
+    fn apply_outputs(&mut self) {
         // What was driven before is not a change of switches yet, but starts the controller's own watch.
         self.drip
             .advance(self.now_ns, self.greenhouse.water.switches());
         for change in self.drip.take_changes() {
-            self.greenhouse.water.drive(change.output, change.open);
-            if self.valve_log.len() == VALVE_LOG_MAX {
-                self.valve_log.pop_front();
-                self.valve_log_dropped += 1;
-            }
-            self.valve_log.push_back(ValveChange {
-                mono_ms: change.at_ns / 1_000_000,
-                unix_ms: self.greenhouse.unix_ms(change.at_ns),
-                zone: change.output + 1,
-                open: change.open,
-                cause: match change.cause {
-                    Cause::Master => "master",
-                    Cause::LeaseRanOut => "lease-ran-out",
-                    Cause::Reset => "reset",
-                },
-            });
+            let cause = match change.cause {
+                Cause::Master => "master",
+                Cause::LeaseRanOut => "lease-ran-out",
+                Cause::Reset => "reset",
+            };
+            self.note_valve(change.at_ns, change.output, change.open, cause);
         }
+        let boards = self.slots.iter().filter_map(|slot| slot.chip.as_ref());
+        let boards = boards.fold(0, |mask, chip| mask | chip.relays());
+        let pins = relays::at_pins(|pin| self.outputs.get(&pin).copied().unwrap_or(false));
+        let (changed, cause) = self.relays.settle(boards | pins);
+        let contacts = self.relays.contacts();
+        for zone in 0..self.greenhouse.water.zones() {
+            if changed >> zone & 1 == 1 {
+                self.note_valve(self.now_ns, zone, contacts >> zone & 1 == 1, cause);
+            }
+        }
+        let fed = self.drip.commanded() | contacts;
+        for zone in 0..self.greenhouse.water.zones() {
+            self.greenhouse.water.drive(zone, fed >> zone & 1 == 1);
+        }
+    }
+
+    fn note_valve(&mut self, at_ns: u64, zone: usize, open: bool, cause: &'static str) {
+        if self.valve_log.len() == VALVE_LOG_MAX {
+            self.valve_log.pop_front();
+            self.valve_log_dropped += 1;
+        }
+        self.valve_log.push_back(ValveChange {
+            mono_ms: at_ns / 1_000_000,
+            unix_ms: self.greenhouse.unix_ms(at_ns),
+            zone: zone + 1,
+            open,
+            cause,
+        });
     }
 }
 

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod devices;
+pub mod guard;
 pub mod link;
 pub mod run;
 pub mod survey;

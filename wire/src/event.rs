@@ -57,8 +57,12 @@ pub enum EventKind {
         run: u64,
         /// Why.
         cause: RunCause,
+        /// The rule that wanted it, if one did.
+        rule: Option<String>,
         /// For how long, in milliseconds.
         planned_ms: u64,
+        /// How much, in millilitres, where a volume was wanted.
+        planned_millilitres: Option<u64>,
     },
     /// A valve was closed.
     RunEnded {
@@ -74,6 +78,8 @@ pub enum EventKind {
         millilitres: Option<u64>,
         /// Why it ended.
         end: EndReason,
+        /// Which interlock, if one ended it, for people; else empty.
+        text: String,
     },
     /// The gateway's process began.
     GatewayStarted {
@@ -111,7 +117,73 @@ pub enum EventKind {
         /// The calibration with its raw values, for people.
         text: String,
     },
+    /// A rule decided otherwise than before.
+    Decision(Box<Decision>),
+    /// Something is wrong that stops nothing.
+    Alarm {
+        /// What.
+        text: String,
+    },
+    /// What flow of a zone is right was learnt in a run.
+    FlowLearnt {
+        /// The flow.
+        millilitres_per_hour: u64,
+    },
+    /// A person wants no water for a while, or wants it again.
+    Held {
+        /// From where: `button`, `page`, `tool` or `cloud`.
+        by: String,
+        /// For how long, in milliseconds; absent when water may flow again.
+        hold_ms: Option<u64>,
+    },
+    /// A person has looked at a fault that kept zones shut.
+    Reset {
+        /// From where: `button`, `page`, `tool` or `cloud`.
+        by: String,
+    },
 }
+
+/// What a rule decided, with everything that it depended on: enough to decide it again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// The rule's name.
+    pub rule: String,
+    /// `water`, `safe-dose`, `enough`, `outside-window`, `clock-unknown` or `input-unknown`.
+    pub verdict: String,
+    /// Why what it wants is not done; empty if nothing forbids it.
+    pub refusal: String,
+    /// What it looked at, `device/channel`.
+    pub input: String,
+    /// Its value, absent when it may not act.
+    pub value: Option<Exact>,
+    /// Age of its last good reading, in milliseconds; absent when there was none.
+    pub age_ms: Option<u64>,
+    /// J/cm² since the last dose, or mm of depletion.
+    pub sum: Exact,
+    /// Whether a moisture rule has begun and not yet reached its end.
+    pub is_thirsty: bool,
+    /// Minutes since local midnight, while the clock is known.
+    pub minute: Option<u16>,
+    /// How long ago the zone's last run ended, at least, in milliseconds.
+    pub since_run_ms: Option<u64>,
+    /// What it wants, in milliseconds.
+    pub wanted_ms: Option<u64>,
+    /// What it wants, in millilitres.
+    pub wanted_millilitres: Option<u64>,
+}
+
+/// A number that must come back bit for bit. Equal by its bits.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Exact(pub f64);
+
+impl PartialEq for Exact {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.to_bits() == other.0.to_bits()
+    }
+}
+
+impl Eq for Exact {}
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -196,22 +268,32 @@ fn device_of(what: &EventKind) -> Option<&DeviceId> {
         EventKind::RunStarted { .. }
         | EventKind::RunEnded { .. }
         | EventKind::GatewayStarted { .. }
-        | EventKind::Lockout { .. } => None,
+        | EventKind::Lockout { .. }
+        | EventKind::Decision(_)
+        | EventKind::Alarm { .. }
+        | EventKind::FlowLearnt { .. }
+        | EventKind::Held { .. }
+        | EventKind::Reset { .. } => None,
     }
 }
 
 fn encode_what(what: &EventKind) -> proto::event::What {
-    use proto::event::{Calibrated, GatewayStarted, RunEnded, RunStarted, Text, What};
+    use proto::event::{
+        Calibrated, FlowLearnt, GatewayStarted, Held, Reset, RunEnded, RunStarted, Text, What,
+    };
     match what {
         EventKind::RunStarted {
             run,
             cause,
+            rule,
             planned_ms,
+            planned_millilitres,
         } => What::RunStarted(RunStarted {
             run: *run,
             cause: encode_cause(*cause).into(),
             planned_ms: *planned_ms,
-            ..Default::default()
+            planned_millilitres: *planned_millilitres,
+            rule: rule.as_deref().map(cut).unwrap_or_default(),
         }),
         EventKind::RunEnded {
             run,
@@ -220,6 +302,7 @@ fn encode_what(what: &EventKind) -> proto::event::What {
             open_ms,
             millilitres,
             end,
+            text,
         } => What::RunEnded(RunEnded {
             run: *run,
             cause: encode_cause(*cause).into(),
@@ -227,7 +310,7 @@ fn encode_what(what: &EventKind) -> proto::event::What {
             open_ms: *open_ms,
             millilitres: *millilitres,
             end: encode_end(*end).into(),
-            ..Default::default()
+            text: cut(text),
         }),
         EventKind::GatewayStarted {
             software,
@@ -252,7 +335,57 @@ fn encode_what(what: &EventKind) -> proto::event::What {
             version: *version,
             text: cut(text),
         }),
+        EventKind::Decision(decision) => What::Decision(encode_decision(decision)),
+        EventKind::Alarm { text } => What::Alarm(Text { text: cut(text) }),
+        EventKind::FlowLearnt {
+            millilitres_per_hour,
+        } => What::FlowLearnt(FlowLearnt {
+            millilitres_per_hour: *millilitres_per_hour,
+        }),
+        EventKind::Held { by, hold_ms } => What::Held(Held {
+            by: cut(by),
+            hold_ms: *hold_ms,
+        }),
+        EventKind::Reset { by } => What::Reset(Reset { by: cut(by) }),
     }
+}
+
+fn encode_decision(decision: &Decision) -> proto::event::Decision {
+    proto::event::Decision {
+        rule: cut(&decision.rule),
+        verdict: cut(&decision.verdict),
+        refusal: cut(&decision.refusal),
+        input: cut(&decision.input),
+        value: decision.value.map(|value| value.0),
+        age_ms: decision.age_ms,
+        sum: decision.sum.0,
+        is_thirsty: decision.is_thirsty,
+        minute: decision.minute.map(u32::from),
+        since_run_ms: decision.since_run_ms,
+        wanted_ms: decision.wanted_ms,
+        wanted_millilitres: decision.wanted_millilitres,
+    }
+}
+
+fn decode_decision(raw: proto::event::Decision) -> Result<Decision, BodyError> {
+    let minute = |minute: u32| {
+        u16::try_from(minute)
+            .map_err(|_| BodyError::invalid("events", "minute", format!("{minute} is no minute")))
+    };
+    Ok(Decision {
+        rule: raw.rule,
+        verdict: raw.verdict,
+        refusal: raw.refusal,
+        input: raw.input,
+        value: raw.value.map(Exact),
+        age_ms: raw.age_ms,
+        sum: Exact(raw.sum),
+        is_thirsty: raw.is_thirsty,
+        minute: raw.minute.map(minute).transpose()?,
+        since_run_ms: raw.since_run_ms,
+        wanted_ms: raw.wanted_ms,
+        wanted_millilitres: raw.wanted_millilitres,
+    })
 }
 
 fn decode_event(raw: proto::Event) -> Result<Event, BodyError> {
@@ -262,7 +395,9 @@ fn decode_event(raw: proto::Event) -> Result<Event, BodyError> {
         Some(What::RunStarted(run)) => EventKind::RunStarted {
             run: run.run,
             cause: decode_cause(run.cause)?,
+            rule: Some(run.rule).filter(|rule| !rule.is_empty()),
             planned_ms: run.planned_ms,
+            planned_millilitres: run.planned_millilitres,
         },
         Some(What::RunEnded(run)) => EventKind::RunEnded {
             run: run.run,
@@ -271,6 +406,7 @@ fn decode_event(raw: proto::Event) -> Result<Event, BodyError> {
             open_ms: run.open_ms,
             millilitres: run.millilitres,
             end: decode_end(run.end)?,
+            text: run.text,
         },
         Some(What::GatewayStarted(started)) => EventKind::GatewayStarted {
             software: started.software,
@@ -290,7 +426,17 @@ fn decode_event(raw: proto::Event) -> Result<Event, BodyError> {
             version: calibrated.version,
             text: calibrated.text,
         },
-        Some(What::Decision(_) | What::Alarm(_)) | None => {
+        Some(What::Decision(decision)) => EventKind::Decision(Box::new(decode_decision(decision)?)),
+        Some(What::Alarm(text)) => EventKind::Alarm { text: text.text },
+        Some(What::FlowLearnt(learnt)) => EventKind::FlowLearnt {
+            millilitres_per_hour: learnt.millilitres_per_hour,
+        },
+        Some(What::Held(held)) => EventKind::Held {
+            by: held.by,
+            hold_ms: held.hold_ms,
+        },
+        Some(What::Reset(reset)) => EventKind::Reset { by: reset.by },
+        None => {
             let reason = "of a newer version".to_owned();
             return Err(BodyError::invalid("events", "event", reason));
         }
@@ -384,6 +530,23 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn decision() -> Decision {
+        Decision {
+            rule: "dry".into(),
+            verdict: "water".into(),
+            refusal: String::new(),
+            input: "probe-1/soil_moisture".into(),
+            value: Some(Exact(0.1 + 0.2)),
+            age_ms: Some(8_000),
+            sum: Exact(-0.0),
+            is_thirsty: true,
+            minute: Some(1_439),
+            since_run_ms: None,
+            wanted_ms: Some(600_000),
+            wanted_millilitres: Some(40_000),
+        }
+    }
+
     fn all() -> Events {
         let device: DeviceId = "drip".parse().unwrap();
         let mut kinds = vec![
@@ -405,6 +568,18 @@ mod tests {
             EventKind::Lockout {
                 text: "chảy tràn".into(),
             },
+            EventKind::Decision(Box::new(decision())),
+            EventKind::Alarm {
+                text: "more flows than should".into(),
+            },
+            EventKind::FlowLearnt {
+                millilitres_per_hour: 612_000,
+            },
+            EventKind::Held {
+                by: "button".into(),
+                hold_ms: Some(1_800_000),
+            },
+            EventKind::Reset { by: "page".into() },
         ];
         for cause in [
             RunCause::Schedule,
@@ -415,7 +590,9 @@ mod tests {
             kinds.push(EventKind::RunStarted {
                 run: 4,
                 cause,
+                rule: (cause == RunCause::Rule).then(|| "dry".to_owned()),
                 planned_ms: 600_000,
+                planned_millilitres: None,
             });
         }
         let ends = [
@@ -435,6 +612,7 @@ mod tests {
                 open_ms: 60_000,
                 millilitres: (place > 0).then_some(12_345),
                 end,
+                text: String::new(),
             });
         }
         let event = |what| Event {

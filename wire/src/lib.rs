@@ -39,7 +39,7 @@ pub use batch::{Axis, Batch, BatchError, Column, Sample, decode_batch, encode_ba
 pub use catalog::{Catalog, CatalogChannel, CatalogDevice, CatalogZone};
 pub use clock::{ClockMapping, ClockState};
 pub use decimal::Decimal;
-pub use event::{EndReason, Event, EventKind, Events, RunCause};
+pub use event::{Decision, EndReason, Event, EventKind, Events, Exact, RunCause};
 pub use ids::{
     BootId, CatalogHash, ChannelName, CooperativeId, DeviceId, GatewayId, GreenhouseId, IdError,
     PlantingId, RuleId, Seq, SeriesId, StreamId, ZoneId,

@@ -1,32 +1,56 @@
-//! Port expanders with contacts at their pins: Microchip MCP23017 and NXP PCF8574.
+//! Port expanders with contacts or with relays at their pins: Microchip MCP23017 and NXP PCF8574.
+//!
+//! A relay is on while its pin is low; a pin that nothing drives is pulled up by its board.
 
 use super::{Chip, Field, Nack};
 
 /// Registers of an MCP23017 with BANK = 0.
 const REGISTERS: usize = 0x16;
 
-/// An MCP23017 with contacts to ground at all pins.
+/// What hangs at the pins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum At {
+    /// Contacts to ground.
+    Contacts,
+    /// Eight relays, on while their pin is low.
+    Relays,
+}
+
+/// An MCP23017.
 #[derive(Debug)]
 pub(crate) struct Mcp23017 {
+    at: At,
     pointer: u8,
     registers: [u8; REGISTERS],
     /// Levels and presses when it last looked.
     seen: Option<(u16, u64)>,
 }
 
-/// A PCF8574 with contacts to ground at its pins.
+/// A PCF8574.
 #[derive(Debug)]
 pub(crate) struct Pcf8574 {
+    at: At,
     latch: u8,
 }
 
 impl Mcp23017 {
+    /// With contacts at all pins.
     pub(crate) fn new() -> Self {
+        Self::with(At::Contacts)
+    }
+
+    /// With relays at port A.
+    pub(crate) fn relays() -> Self {
+        Self::with(At::Relays)
+    }
+
+    fn with(at: At) -> Self {
         let mut registers = [0; REGISTERS];
         // All pins are inputs after a loss of power.
         let [a, b, ..] = &mut registers;
         (*a, *b) = (0xFF, 0xFF);
         Self {
+            at,
             pointer: 0,
             registers,
             seen: None,
@@ -51,7 +75,10 @@ impl Mcp23017 {
     /// An open contact is high where there is a pull-up, else it floats and reads low here.
     fn look(&mut self, field: &dyn Field) {
         let site = field.site();
-        let levels = site.contacts & self.word(0x0C);
+        let levels = match self.at {
+            At::Contacts => site.contacts & self.word(0x0C),
+            At::Relays => 0xFFFF,
+        };
         let pins = self.word(0x00);
         let levels = levels & pins | self.word(0x14) & !pins;
         if let Some((before, presses)) = self.seen {
@@ -108,13 +135,28 @@ impl Chip for Mcp23017 {
     }
 
     fn power_cycle(&mut self, _: u64) {
-        *self = Self::new();
+        *self = Self::with(self.at);
+    }
+
+    fn relays(&self) -> u8 {
+        let [low, _] = (!self.word(0x00) & !self.word(0x14)).to_le_bytes();
+        if self.at == At::Relays { low } else { 0 }
     }
 }
 
 impl Pcf8574 {
+    /// With contacts at all pins.
     pub(crate) fn new() -> Self {
-        Self { latch: 0xFF }
+        Self::with(At::Contacts)
+    }
+
+    /// With relays at all pins.
+    pub(crate) fn relays() -> Self {
+        Self::with(At::Relays)
+    }
+
+    fn with(at: At) -> Self {
+        Self { at, latch: 0xFF }
     }
 }
 
@@ -127,14 +169,25 @@ impl Chip for Pcf8574 {
     }
 
     fn read(&mut self, _: u64, bytes: &mut [u8], field: &dyn Field) -> Result<(), Nack> {
-        let [low, _] = field.site().contacts.to_le_bytes();
+        let low = match self.at {
+            At::Contacts => field.site().contacts.to_le_bytes()[0],
+            At::Relays => 0xFF,
+        };
         // A pin that is driven low stays low.
         bytes.fill(low & self.latch);
         Ok(())
     }
 
     fn power_cycle(&mut self, _: u64) {
-        *self = Self::new();
+        *self = Self::with(self.at);
+    }
+
+    fn relays(&self) -> u8 {
+        if self.at == At::Relays {
+            !self.latch
+        } else {
+            0
+        }
     }
 }
 
@@ -174,6 +227,26 @@ mod tests {
         bench.field.site.presses = 1;
         bench.ask(&[0x0E], 0, &[0x09, 0x00, 0xFE, 0xFF, 0xFE, 0xFF]);
         bench.ask(&[0x0E], 0, &[0x00, 0x00]);
+    }
+
+    #[test]
+    fn relays_follow_latch_and_direction() {
+        let mut bench = Bench::new(Mcp23017::relays(), field(0x0000));
+        // Latches are 0 after power-on: the direction alone would switch every relay on.
+        assert_eq!(bench.chip.relays(), 0x00);
+        bench.write(&[0x14, 0xFE, 0xFF], Ok(()));
+        assert_eq!(bench.chip.relays(), 0x00);
+        bench.write(&[0x00, 0x00, 0x00], Ok(()));
+        assert_eq!(bench.chip.relays(), 0x01);
+        bench.ask(&[0x12], 0, &[0xFE, 0xFF, 0xFE, 0xFF]);
+        bench.chip.power_cycle(bench.now_ns);
+        assert_eq!(bench.chip.relays(), 0x00);
+        bench.ask(&[0x12], 0, &[0xFF, 0xFF]);
+        let mut bench = Bench::new(Pcf8574::relays(), field(0x0000));
+        bench.read(Ok(&[0xFF]));
+        bench.write(&[0xFD], Ok(()));
+        assert_eq!(bench.chip.relays(), 0x02);
+        bench.read(Ok(&[0xFD]));
     }
 
     #[test]

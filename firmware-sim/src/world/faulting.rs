@@ -83,6 +83,12 @@ impl World {
                 position.map(|position| position == Position::Open),
             ),
             Fault::FreeValve { zone } => water.free(zone.saturating_sub(1)),
+            Fault::WeldRelay { zone } => self.relays.set_welded(zone.saturating_sub(1), true),
+            Fault::FreeRelay { zone } => {
+                self.relays.set_welded(zone.saturating_sub(1), false);
+                self.apply_outputs();
+            }
+            Fault::PowerCut => self.cut_power(),
             Fault::TankEmpty => water.set_empty(true),
             Fault::TankRefill => water.set_empty(false),
             Fault::Leak { litres_min } => water.set_leak(*litres_min),
@@ -90,7 +96,7 @@ impl World {
             Fault::FreeMeter => water.set_meter_jammed(false),
             Fault::ResetDrip => {
                 self.drip.reset(self.now_ns, water.pulses());
-                self.apply_drip_changes();
+                self.apply_outputs();
             }
             Fault::HoldBus { clocks } => self.held_clocks = *clocks,
             Fault::MainsOff => self.greenhouse.set_mains(false),
@@ -104,6 +110,17 @@ impl World {
                 self.wall_offset_ms = self.wall_offset_ms.saturating_add(step_ms);
             }
         }
+    }
+
+    fn cut_power(&mut self) {
+        self.outputs.clear();
+        self.relays.handle_power_cut();
+        for slot in &mut self.slots {
+            if let Some(chip) = &mut slot.chip {
+                chip.power_cycle(self.now_ns);
+            }
+        }
+        self.apply_outputs();
     }
 
     fn freeze(&mut self, device: &str) {
@@ -127,10 +144,13 @@ impl World {
         match change(slot) {
             Power::Stays => {}
             Power::Cycled => match &mut slot.chip {
-                Some(chip) => chip.power_cycle(self.now_ns),
+                Some(chip) => {
+                    chip.power_cycle(self.now_ns);
+                    self.apply_outputs();
+                }
                 None => {
                     self.drip.reset(self.now_ns, self.greenhouse.water.pulses());
-                    self.apply_drip_changes();
+                    self.apply_outputs();
                 }
             },
         }
@@ -175,7 +195,10 @@ impl World {
             }
             Fault::HoldBus { clocks } => in_range(*clocks, 1..=9, "clocks", "1 to 9"),
             Fault::Heat { kelvin } => in_range(*kelvin, -40.0..=40.0, "kelvin", "-40 to 40"),
-            Fault::StickValve { zone, .. } | Fault::FreeValve { zone } => {
+            Fault::StickValve { zone, .. }
+            | Fault::FreeValve { zone }
+            | Fault::WeldRelay { zone }
+            | Fault::FreeRelay { zone } => {
                 let zones = self.greenhouse.water.zones();
                 if (1..=zones).contains(zone) {
                     Ok(())
@@ -188,6 +211,7 @@ impl World {
             }
             Fault::TankEmpty
             | Fault::TankRefill
+            | Fault::PowerCut
             | Fault::JamMeter
             | Fault::FreeMeter
             | Fault::ResetDrip

@@ -55,6 +55,8 @@ impl World {
             });
         }
         let before = self.outputs.insert(pin, high).unwrap_or(true);
+        self.relays.handle_pin(pin, high, self.now_ns);
+        self.apply_outputs();
         if pin == SCL_PIN && high && !before {
             self.held_clocks = self.held_clocks.saturating_sub(1);
         }

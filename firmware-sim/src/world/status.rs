@@ -42,6 +42,10 @@ pub(crate) struct WorldStatus {
     valves_open: Vec<usize>,
     /// Zones that hold a lease, from 1.
     valves_commanded: Vec<usize>,
+    /// Zones whose relay is closed, from 1.
+    relays_closed: Vec<usize>,
+    /// Whether the relays have their supply.
+    relay_supply: bool,
     pulses: u64,
     litres: f64,
     /// What the soil of each zone got.
@@ -70,6 +74,8 @@ impl World {
             boot: format!("{:016x}", self.boot),
             valves_open: zones_of(self.greenhouse.water.switches()),
             valves_commanded: zones_of(self.drip.commanded()),
+            relays_closed: zones_of(self.relays.contacts()),
+            relay_supply: !self.relays.is_cut(),
             pulses: self.greenhouse.water.pulses(),
             litres: self.greenhouse.water.litres(),
             zone_litres: self.greenhouse.water.given_litres(),

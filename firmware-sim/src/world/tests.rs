@@ -208,3 +208,55 @@ fn order(world: &mut World, fault: Fault) {
     };
     world.order(order).unwrap();
 }
+
+#[test]
+fn relays_move_valves_until_their_supply_goes() {
+    let mut world = world(1);
+    let open = |world: &World| world.greenhouse.water.switches();
+    // Zone 1 by the MCP23017, 2 by the PCF8574, 3 by its pin.
+    write(&mut world, 9, 0x20, &[0x14, 0xFE, 0xFF]);
+    write(&mut world, 9, 0x20, &[0x00, 0x00, 0x00]);
+    write(&mut world, 9, 0x21, &[0xFD]);
+    world.output(16, true).unwrap();
+    world.advance(5 * SECOND);
+    assert_eq!(open(&world), 0b0111);
+    // Bridged until its first edge, then it wants one every 3 s.
+    world.output(26, true).unwrap();
+    world.advance(7 * SECOND);
+    world.output(26, false).unwrap();
+    world.output(26, false).unwrap();
+    world.advance(12 * SECOND);
+    assert!(world.relays.is_cut());
+    world.advance(16 * SECOND);
+    assert_eq!(open(&world), 0);
+    world.output(26, true).unwrap();
+    world.advance(19 * SECOND - 1);
+    assert_eq!(open(&world), 0b0111);
+    // A welded contact holds, with and without its coil.
+    world.carry_out(&Fault::WeldRelay { zone: 2 });
+    world.carry_out(&Fault::PowerCut);
+    world.advance(30 * SECOND);
+    assert_eq!(open(&world), 0b0010);
+    world.carry_out(&Fault::FreeRelay { zone: 2 });
+    world.advance(40 * SECOND);
+    assert_eq!(open(&world), 0);
+    let causes: Vec<(usize, bool, &str)> = world
+        .valve_log
+        .iter()
+        .map(|change| (change.zone, change.open, change.cause))
+        .collect();
+    let by_supply = |open| [1, 2, 3].map(|zone| (zone, open, "relay-supply"));
+    assert_eq!(causes[3..6], by_supply(false));
+    assert_eq!(
+        causes[6..9],
+        by_supply(true).map(|(zone, open, _)| (zone, open, "relay"))
+    );
+    assert_eq!(
+        causes[9..],
+        [
+            (1, false, "relay"),
+            (3, false, "relay"),
+            (2, false, "relay")
+        ]
+    );
+}

@@ -35,6 +35,7 @@ pub mod sht3x;
 pub mod sht4x;
 mod step;
 pub mod tca9548a;
+pub mod valve_bank;
 
 pub use ads1115::Ads1115;
 pub use bh1750::Bh1750;
@@ -56,3 +57,4 @@ pub use sht3x::Sht3x;
 pub use sht4x::Sht4x;
 pub use step::Step;
 pub use tca9548a::Segment;
+pub use valve_bank::{Mcp23017Bank, Pcf8574Bank, ReadBack, ValveBank};

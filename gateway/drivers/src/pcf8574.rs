@@ -23,10 +23,12 @@ pub struct Pcf8574<I2C> {
     chip: Chip,
 }
 
-impl<I2C: I2c> Pcf8574<I2C> {
+impl<I2C> Pcf8574<I2C> {
     /// First and last of the addresses that A0 to A2 choose: PCF8574, PCF8574A.
     pub const ADDRESSES: [core::ops::RangeInclusive<u8>; 2] = [0x20..=0x27, 0x38..=0x3F];
+}
 
+impl<I2C: I2c> Pcf8574<I2C> {
     /// `address` lies in one of [`Pcf8574::ADDRESSES`]. Sends nothing yet.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Minutes of watering a day. A run is charged before its valve opens; what it did not use is given
+//! Minutes and litres of watering a day. A run is charged before its valve opens; what it did not use is given
 //! back after. A crash in between leaves the charge standing: never more water, at most less.
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,9 @@ pub const RESET_MIN_MS: u64 = 20 * 3_600_000;
 pub struct Budget {
     /// Charged, in milliseconds.
     pub used_ms: u64,
+    /// Charged, in millilitres: what was counted, or what the expected flow gives where nothing was.
+    #[serde(default)]
+    pub used_ml: u64,
     /// The day it is charged to; absent until the clock was first known.
     pub day: Option<BudgetDay>,
 }
@@ -39,6 +42,13 @@ pub struct ResetMoment {
     pub mono_ms: u64,
 }
 
+/// Time and water.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Use {
+    pub(crate) ms: u64,
+    pub(crate) ml: u64,
+}
+
 impl Budget {
     /// What may still be charged, in milliseconds.
     #[must_use]
@@ -46,22 +56,30 @@ impl Budget {
         limit_ms.saturating_sub(self.used_ms)
     }
 
-    /// Takes a run's planned time before its valve opens.
-    pub(crate) fn charge(&mut self, planned_ms: u64) {
-        self.used_ms = self.used_ms.saturating_add(planned_ms);
+    /// What may still be charged, in millilitres.
+    #[must_use]
+    pub fn left_ml(&self, limit_ml: u64) -> u64 {
+        limit_ml.saturating_sub(self.used_ml)
+    }
+
+    /// Takes what a run plans before its valve opens.
+    pub(crate) fn charge(&mut self, planned: Use) {
+        self.used_ms = self.used_ms.saturating_add(planned.ms);
+        self.used_ml = self.used_ml.saturating_add(planned.ml);
     }
 
     /// Corrects a charge to what the run really took; a run that overran is charged for it.
-    pub(crate) fn settle(&mut self, planned_ms: u64, open_ms: u64) {
-        self.used_ms = self
-            .used_ms
-            .saturating_sub(planned_ms)
-            .saturating_add(open_ms);
+    pub(crate) fn settle(&mut self, planned: Use, really: Use) {
+        let settle = |used: u64, planned: u64, really: u64| {
+            used.saturating_sub(planned).saturating_add(really)
+        };
+        self.used_ms = settle(self.used_ms, planned.ms, really.ms);
+        self.used_ml = settle(self.used_ml, planned.ml, really.ml);
     }
 
-    /// Starts a new day where one has come. `open_run_ms` is charged to the new day in full.
+    /// Starts a new day where one has come. `open_run` is charged to the new day in full.
     /// Answers whether anything changed.
-    pub(crate) fn roll(&mut self, now: Now, boot: u64, zone: &TimeZone, open_run_ms: u64) -> bool {
+    pub(crate) fn roll(&mut self, now: Now, boot: u64, zone: &TimeZone, open_run: Use) -> bool {
         let Some(wall) = now.wall else { return false };
         let today = schedule::local_date(wall, zone).to_string();
         let Some(day) = &self.day else {
@@ -92,7 +110,8 @@ impl Budget {
             mono_ms: now.mono_ms,
         });
         *self = Self {
-            used_ms: open_run_ms,
+            used_ms: open_run.ms,
+            used_ml: open_run.ml,
             day: Some(BudgetDay { date: today, reset }),
         };
         true

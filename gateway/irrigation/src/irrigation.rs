@@ -1,87 +1,36 @@
-//! All zones together: schedules, the queue for the pump, budgets of the day, persisted state.
+//! All zones together: who is watered, by what rule, and what forbids it.
+
+mod decide;
+mod people;
+mod start;
+mod view;
+mod water;
 
 use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
-use crate::plan::RUN_MIN_MS;
-use crate::schedule::{self, SCHEDULE_GRACE_MS};
-use crate::zone::{Effect, Wish, Zone};
+use crate::flow::Meter;
+use crate::input::Inputs;
+use crate::interlock::Lock;
+use crate::queue::Queue;
+use crate::schedule;
+use crate::site::{Hold, SiteState, Watch};
+use crate::supply::{self, Supply};
+use crate::zone::{Effect, Zone};
 use crate::{
-    Budget, Cause, Command, Config, EndReason, Event, MANUAL_RUN_DEFAULT_MS, Now, OutputStatus,
-    Phase, Refusal, ZoneIndex,
+    Amount, Cause, Command, Config, Event, EventKind, InputIndex, Now, Output, OutputStatus, Phase,
+    Refusal, State, ZoneIndex, ZoneState,
 };
 
-/// Schedules and budgets are looked at this often even when nothing is due, in milliseconds:
+use decide::Decider;
+pub use view::{SiteView, ZoneView};
+
+/// Rules, schedules and budgets are looked at this often even when nothing is due, in milliseconds:
 /// the wall clock may have been set.
 const RECHECK_MS: u64 = 60_000;
-/// A scheduled run that has waited this long for other zones is given up, in milliseconds.
-const WAIT_LIMIT_MS: u64 = 4 * 3_600_000;
-/// A scheduled run is shortened to what the budget has left, but not below this, in milliseconds.
-const SHORTENED_MIN_MS: u64 = 60_000;
-
-/// What must survive a power cut. The caller journals it for each [`Command::Persist`].
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct State {
-    /// Number of the last run handed out.
-    pub last_run: u64,
-    /// By [`crate::ZonePlan::key`]. Zones that are no longer configured are kept.
-    pub zones: BTreeMap<String, ZoneState>,
-}
-
-/// What must survive for one zone.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ZoneState {
-    /// Watering time used today.
-    pub budget: Budget,
-    /// The newest scheduled start that was dealt with, milliseconds since 1970.
-    pub scheduled_until_unix_ms: Option<i64>,
-    /// A run whose end is not yet recorded.
-    pub open_run: Option<OpenRun>,
-}
-
-/// A run that was charged and opened.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OpenRun {
-    /// Its number.
-    pub run: u64,
-    /// Who wanted it.
-    pub cause: Cause,
-    /// The boot that `opened_mono_ms` belongs to.
-    pub boot: u64,
-    /// When it was opened, monotonic, in milliseconds.
-    pub opened_mono_ms: u64,
-    /// For how long, and charged, in milliseconds.
-    pub planned_ms: u64,
-    /// The flow meter's count before the valve opened.
-    pub baseline_pulses: u32,
-}
-
-/// A zone as people see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ZoneView {
-    /// Where it is in its life.
-    pub phase: Phase,
-    /// The run under way.
-    pub run: Option<u64>,
-    /// Milliseconds until the run ends.
-    pub left_ms: Option<u64>,
-    /// Milliseconds of today's watering time that are used or charged.
-    pub used_today_ms: u64,
-    /// Milliseconds of watering time a day.
-    pub daily_limit_ms: u64,
-    /// The next scheduled start, while the clock is known.
-    pub next_start: Option<Timestamp>,
-}
-
-/// A scheduled run that waits for the pump.
-#[derive(Debug, Clone, Copy)]
-struct Waiting {
-    zone: usize,
-    run_ms: u64,
-    since_ms: u64,
-}
+/// While water flows, tank and pressure are looked at this often, in milliseconds.
+const WATCH_MS: u64 = 2_000;
 
 /// The irrigation of one greenhouse.
 #[derive(Debug)]
@@ -89,13 +38,20 @@ pub struct Irrigation {
     config: Config,
     boot: u64,
     zones: Vec<Zone>,
-    /// At most one entry a zone.
-    waiting: VecDeque<Waiting>,
+    supply: Supply,
+    watch: Watch,
+    inputs: Inputs,
+    meters: Vec<Meter>,
+    site: SiteState,
+    queue: Queue,
+    decider: Decider,
     commands: VecDeque<Command>,
     last_run: u64,
     /// Zones of earlier configurations: their budgets come back with them.
     retired: BTreeMap<String, ZoneState>,
     last: Now,
+    watch_at_ms: u64,
+    leak_at_ms: u64,
     stopping: bool,
 }
 
@@ -106,20 +62,38 @@ impl Irrigation {
         let State {
             last_run,
             zones: mut retired,
+            mut site,
         } = state;
-        let zones = config
+        site.hold = site.hold.map(|hold| hold.after_reboot(boot));
+        let plan = &config.site;
+        let supply = Supply::new(
+            plan.has_master_valve,
+            plan.has_pump,
+            plan.dosing.is_some(),
+            plan.step_ms,
+            config.lease_seconds,
+        );
+        let zones: Vec<Zone> = config
             .zones
             .iter()
             .map(|plan| {
-                let state = retired.remove(plan.key()).unwrap_or_default();
-                Zone::new(plan.clone(), state, config.lease_seconds, boot)
+                let mut state = retired.remove(plan.key()).unwrap_or_default();
+                state.hold = state.hold.map(|hold| hold.after_reboot(boot));
+                let wind_down_ms = supply.wind_down_ms();
+                let lease_seconds = config.lease_seconds;
+                Zone::new(plan.clone(), state, lease_seconds, boot, wind_down_ms)
             })
             .collect();
         Self {
-            config,
             boot,
+            decider: Decider::new(&config),
             zones,
-            waiting: VecDeque::new(),
+            watch: Watch::new(plan),
+            inputs: Inputs::new(config.inputs.clone()),
+            meters: plan.meters.iter().map(|_| Meter::default()).collect(),
+            supply,
+            site,
+            queue: Queue::default(),
             commands: VecDeque::new(),
             last_run,
             retired,
@@ -127,7 +101,10 @@ impl Irrigation {
                 mono_ms: 0,
                 wall: None,
             },
+            watch_at_ms: 0,
+            leak_at_ms: 0,
             stopping: false,
+            config,
         }
     }
 
@@ -136,47 +113,21 @@ impl Irrigation {
         self.handle_timeout(now);
     }
 
-    /// A person wants water. Answers the run's number, or why not.
-    ///
-    /// `run_ms` defaults to half an hour or the zone's longest run. The run still has to find its
-    /// controller: if that fails, [`crate::EventKind::NotStarted`] follows.
-    ///
-    /// # Errors
-    /// The interlock that forbids it.
-    pub fn handle_manual(
-        &mut self,
-        zone: ZoneIndex,
-        run_ms: Option<u64>,
-        now: Now,
-    ) -> Result<u64, Refusal> {
+    /// A reading of good quality, measured at `at_ms`; others are not told.
+    pub fn handle_reading(&mut self, input: InputIndex, value: f64, at_ms: u64, now: Now) {
         self.observe(now);
-        let answer = self.manual(zone, run_ms, now);
+        self.sum_up(input, value, at_ms, now);
+        self.inputs.take(input, value, at_ms);
+        self.satisfy(input, value, now.mono_ms);
         self.flush(now);
-        answer
-    }
-
-    /// Ends a zone's run and forgets a scheduled one that waits. Answers whether there was any.
-    pub fn handle_stop(&mut self, zone: ZoneIndex, now: Now) -> bool {
-        self.observe(now);
-        let waited = self.waiting.len();
-        self.waiting.retain(|w| w.zone != zone.0);
-        let dropped = self.waiting.len() < waited;
-        let stopped = self
-            .zones
-            .get_mut(zone.0)
-            .is_some_and(|z| z.stop(EndReason::Stopped, now.mono_ms));
-        if let (true, Some(z)) = (dropped, self.zones.get_mut(zone.0)) {
-            z.refuse(Cause::Schedule, Refusal::Stopped);
-        }
-        self.flush(now);
-        stopped || dropped
     }
 
     /// The process is about to stop: every run ends, none starts. Go on executing commands until
     /// [`Irrigation::is_shut`]; the leases end by themselves should there be no time for it.
     pub fn handle_shutdown(&mut self, now: Now) {
         self.stopping = true;
-        self.waiting.clear();
+        self.queue.clear();
+        self.supply.cut(now.mono_ms);
         for zone in &mut self.zones {
             zone.hurry(now.mono_ms);
         }
@@ -184,29 +135,51 @@ impl Irrigation {
     }
 
     /// The outcome of a [`Command::WriteLease`]: whether the controller took it.
-    pub fn handle_lease(&mut self, zone: ZoneIndex, seconds: u16, taken: bool, now: Now) {
+    pub fn handle_lease(&mut self, output: Output, seconds: u16, taken: bool, now: Now) {
         self.observe(now);
-        if let Some(z) = self.zones.get_mut(zone.0) {
-            z.lease(seconds, taken, now.mono_ms);
+        match output {
+            Output::Zone(zone) => {
+                if let Some(z) = self.zones.get_mut(zone.0) {
+                    z.lease(seconds, taken, now.mono_ms);
+                }
+            }
+            Output::MasterValve | Output::Pump | Output::Dosing => {
+                self.supply.lease(output, seconds, taken, now.mono_ms);
+            }
         }
         self.flush(now);
     }
 
     /// The outcome of a [`Command::ReadStatus`]; `None` when the controller could not be read.
-    pub fn handle_status(&mut self, zone: ZoneIndex, status: Option<OutputStatus>, now: Now) {
+    pub fn handle_status(&mut self, output: Output, status: Option<OutputStatus>, now: Now) {
         self.observe(now);
-        if let Some(z) = self.zones.get_mut(zone.0) {
-            z.status(status, now.mono_ms);
+        match output {
+            Output::Zone(zone) => {
+                if let Some(z) = self.zones.get_mut(zone.0) {
+                    z.status(status, now.mono_ms);
+                }
+                if let Some(status) = status {
+                    self.measure(zone.0, status, now);
+                }
+            }
+            Output::MasterValve | Output::Pump | Output::Dosing => {
+                let news = self.supply.status(output, status, now.mono_ms);
+                self.take_supply(news.into_iter().collect(), now);
+            }
         }
         self.flush(now);
     }
 
-    /// Does what is due: renewals, ends of runs, schedules, new days.
+    /// Does what is due: renewals, ends of runs, schedules, rules, new days.
     pub fn handle_timeout(&mut self, now: Now) {
         self.observe(now);
         for zone in &mut self.zones {
             zone.timeout(now.mono_ms);
         }
+        self.supply.timeout(now.mono_ms);
+        self.watch_site(now);
+        self.look_for_leaks(now.mono_ms);
+        self.decide(now);
         self.flush(now);
     }
 
@@ -214,19 +187,31 @@ impl Irrigation {
     /// Calling it earlier does no harm; call it at once when the wall clock becomes known.
     #[must_use]
     pub fn poll_timeout(&self) -> u64 {
-        let recheck = self.last.mono_ms.saturating_add(RECHECK_MS);
+        let now_ms = self.last.mono_ms;
+        let recheck = now_ms.saturating_add(RECHECK_MS);
         let zones = self.zones.iter().filter_map(Zone::next_ms);
+        let step_ms = self.config.site.step_ms;
+        let wishes = self
+            .zones
+            .iter()
+            .filter_map(|zone| zone.wants_water_since(step_ms))
+            .filter(|since_ms| *since_ms > now_ms);
         let starts = (0..self.zones.len()).filter_map(|zone| {
             let wall = self.last.wall?;
             let wait_ms = self.next_start(zone)?.as_millisecond() - wall.as_millisecond();
-            Some(
-                self.last
-                    .mono_ms
-                    .saturating_add(wait_ms.max(0).unsigned_abs()),
-            )
+            Some(now_ms.saturating_add(wait_ms.max(0).unsigned_abs()))
         });
+        let others = [
+            self.supply.next_ms(now_ms),
+            self.queue.next_ms(now_ms),
+            self.watch_due_ms(),
+            self.leak_due_ms(),
+            Some(self.decider.next_ms()),
+        ];
         zones
+            .chain(wishes)
             .chain(starts)
+            .chain(others.into_iter().flatten())
             .min()
             .map_or(recheck, |due| due.min(recheck))
     }
@@ -234,30 +219,6 @@ impl Irrigation {
     /// The next effect, in order.
     pub fn poll_command(&mut self) -> Option<Command> {
         self.commands.pop_front()
-    }
-
-    /// Whether no run is under way or about to be.
-    #[must_use]
-    pub fn is_shut(&self) -> bool {
-        self.zones.iter().all(|zone| match zone.phase() {
-            Phase::Clearing | Phase::Idle | Phase::LockedOut => true,
-            Phase::Checking | Phase::Watering | Phase::Closing => false,
-        })
-    }
-
-    /// A zone as people see it.
-    #[must_use]
-    pub fn view(&self, zone: ZoneIndex, now: Now) -> Option<ZoneView> {
-        let z = self.zones.get(zone.0)?;
-        let running = z.running();
-        Some(ZoneView {
-            phase: z.phase(),
-            run: running.map(|(wish, _)| wish.run),
-            left_ms: running.map(|(_, end_ms)| end_ms.saturating_sub(now.mono_ms)),
-            used_today_ms: z.state.budget.used_ms,
-            daily_limit_ms: z.plan.daily_limit_ms(),
-            next_start: self.next_start(zone.0),
-        })
     }
 
     /// The state as it would be persisted now.
@@ -270,47 +231,12 @@ impl Irrigation {
         State {
             last_run: self.last_run,
             zones,
+            site: self.site.clone(),
         }
     }
 }
 
 impl Irrigation {
-    fn manual(&mut self, zone: ZoneIndex, run_ms: Option<u64>, now: Now) -> Result<u64, Refusal> {
-        let open = self.open_zones();
-        let most = self.config.max_open_zones;
-        let z = self.zones.get_mut(zone.0).ok_or(Refusal::NoSuchZone)?;
-        let max_run_ms = z.plan.max_run_ms();
-        let planned_ms = run_ms.unwrap_or_else(|| MANUAL_RUN_DEFAULT_MS.min(max_run_ms));
-        if planned_ms < RUN_MIN_MS {
-            return Err(Refusal::TooShort);
-        }
-        if planned_ms > max_run_ms {
-            return Err(Refusal::TooLong { max_run_ms });
-        }
-        if self.stopping {
-            return Err(Refusal::Stopped);
-        }
-        z.ready()?;
-        if open >= most {
-            return Err(Refusal::OthersRunning { open });
-        }
-        let left_ms = z.state.budget.left_ms(z.plan.daily_limit_ms());
-        if left_ms < planned_ms {
-            return Err(Refusal::BudgetSpent { left_ms });
-        }
-        self.last_run = self.last_run.saturating_add(1);
-        let run = self.last_run;
-        z.begin(
-            Wish {
-                run,
-                cause: Cause::Manual,
-                planned_ms,
-            },
-            now.mono_ms,
-        );
-        Ok(run)
-    }
-
     fn open_zones(&self) -> usize {
         let open = |zone: &&Zone| match zone.phase() {
             Phase::Checking | Phase::Watering | Phase::Closing => true,
@@ -319,138 +245,170 @@ impl Irrigation {
         self.zones.iter().filter(open).count()
     }
 
+    fn held_ms(&self, now_ms: u64) -> Option<u64> {
+        left_of(self.site.hold, now_ms)
+    }
+
     fn next_start(&self, zone: usize) -> Option<Timestamp> {
         let wall = self.last.wall?;
         let z = self.zones.get(zone)?;
         let entries = z.plan.schedule().iter();
         entries
-            .filter_map(|e| schedule::next(e.at, &self.config.time_zone, wall))
+            .filter_map(|e| schedule::next(e.at, e.days, &self.config.time_zone, wall))
             .min()
     }
 
-    /// Takes note of the time: new days and scheduled starts.
+    /// Takes note of the time: new days, scheduled starts, locks and holds that end.
     fn observe(&mut self, now: Now) {
         self.last = now;
-        let Some(wall) = now.wall else { return };
-        let mut changed = false;
-        for index in 0..self.zones.len() {
-            let Some(zone) = self.zones.get_mut(index) else {
-                continue;
-            };
-            let open_ms = zone.open_charge_ms();
-            changed |= zone
-                .state
-                .budget
-                .roll(now, self.boot, &self.config.time_zone, open_ms);
-            changed |= self.take_due(index, wall, now.mono_ms);
+        let mut changed = self.expire(now.mono_ms);
+        if let Some(wall) = now.wall {
+            let mut open = crate::budget::Use::default();
+            for index in 0..self.zones.len() {
+                let Some(zone) = self.zones.get_mut(index) else {
+                    continue;
+                };
+                let charge = zone.open_charge();
+                open.ms = open.ms.saturating_add(charge.ms);
+                open.ml = open.ml.saturating_add(charge.ml);
+                let budget = &mut zone.state.budget;
+                changed |= budget.roll(now, self.boot, &self.config.time_zone, charge);
+                changed |= self.take_due(index, wall, now.mono_ms);
+            }
+            let time_zone = &self.config.time_zone;
+            changed |= self.site.budget.roll(now, self.boot, time_zone, open);
         }
         if changed {
-            self.commands.push_back(Command::Persist(self.state()));
+            self.persist();
         }
     }
 
-    /// Puts scheduled starts that have come into the queue. Answers whether state changed.
-    fn take_due(&mut self, index: usize, wall: Timestamp, now_ms: u64) -> bool {
-        let Some(zone) = self.zones.get_mut(index) else {
-            return false;
+    /// Forgets holds and locks whose time has come. Answers whether state changed.
+    fn expire(&mut self, now_ms: u64) -> bool {
+        let boot = self.boot;
+        let over = |hold: &mut Option<Hold>| {
+            let ended = hold.is_some_and(|hold| hold.until.mono_ms <= now_ms);
+            if ended {
+                *hold = None;
+            }
+            ended
         };
-        let unix_ms = wall.as_millisecond();
-        let Some(until_ms) = zone.state.scheduled_until_unix_ms else {
-            // The clock was never known before: what lies in the past was not for us.
-            zone.state.scheduled_until_unix_ms = Some(unix_ms);
-            return true;
-        };
-        let Ok(after) = Timestamp::from_millisecond(until_ms) else {
-            return false;
-        };
-        let mut starts: Vec<(Timestamp, u64)> = Vec::new();
-        for entry in zone.plan.schedule() {
-            let due = schedule::due(entry.at, &self.config.time_zone, after, wall);
-            starts.extend(due.into_iter().map(|when| (when, entry.run_ms)));
-        }
-        starts.sort_unstable();
-        for &(when, run_ms) in &starts {
-            let late = unix_ms.saturating_sub(when.as_millisecond());
-            let late_ms = late.max(0).unsigned_abs();
-            zone.state.scheduled_until_unix_ms = Some(when.as_millisecond());
-            if late_ms > SCHEDULE_GRACE_MS {
-                zone.refuse(Cause::Schedule, Refusal::Missed { late_ms });
-            } else if self.waiting.iter().any(|w| w.zone == index) {
-                zone.refuse(Cause::Schedule, Refusal::AlreadyRunning);
-            } else {
-                self.waiting.push_back(Waiting {
-                    zone: index,
-                    run_ms,
-                    since_ms: now_ms,
-                });
+        let mut changed = over(&mut self.site.hold);
+        for zone in &mut self.zones {
+            changed |= over(&mut zone.state.hold);
+            let ended = |lock: &Lock| {
+                lock.until.is_some_and(|until| {
+                    let wait_ms = start::DRY_LOCK_MS;
+                    until.of_this_boot(boot, wait_ms).mono_ms <= now_ms
+                })
+            };
+            if zone.state.lock.as_ref().is_some_and(ended) {
+                zone.state.lock = None;
+                changed = true;
             }
         }
-        !starts.is_empty()
+        changed
     }
 
-    /// Starts what may start, then turns the zones' wishes into commands.
+    /// Starts what may start, drives pump and master valve, then turns wishes into commands.
     fn flush(&mut self, now: Now) {
-        self.start_waiting(now.mono_ms);
-        for index in 0..self.zones.len() {
-            let Some(zone) = self.zones.get_mut(index) else {
-                continue;
-            };
-            for effect in zone.take_effects() {
-                let zone = ZoneIndex(index);
-                let command = match effect {
-                    Effect::Persist => Command::Persist(self.state()),
-                    Effect::Lease(seconds) => Command::WriteLease { zone, seconds },
-                    Effect::Status => Command::ReadStatus { zone },
-                    Effect::ClearFlags => Command::ClearFlags { zone },
-                    Effect::Emit(kind) => Command::Emit(Event {
-                        at_mono_ms: now.mono_ms,
-                        zone,
-                        kind,
-                    }),
+        self.start_waiting(now);
+        // What a zone does may call for the pump, and what the pump does may let a zone close.
+        for _ in 0..2 {
+            self.drive_supply(now);
+            for index in 0..self.zones.len() {
+                let Some(zone) = self.zones.get_mut(index) else {
+                    continue;
                 };
-                self.commands.push_back(command);
+                for effect in zone.take_effects() {
+                    self.take_effect(index, effect, now);
+                }
+            }
+            let effects = self.supply.take_effects();
+            self.take_supply(effects, now);
+        }
+    }
+
+    fn take_effect(&mut self, index: usize, effect: Effect, now: Now) {
+        let zone = ZoneIndex(index);
+        let output = Output::Zone(zone);
+        match effect {
+            Effect::Persist => self.persist(),
+            Effect::Lease(seconds) => {
+                self.commands
+                    .push_back(Command::WriteLease { output, seconds });
+            }
+            Effect::Status => self.commands.push_back(Command::ReadStatus { output }),
+            Effect::ClearFlags => self.commands.push_back(Command::ClearFlags { output }),
+            Effect::Emit(kind) => self.emit(Some(zone), kind, now),
+            Effect::Charge(planned) => self.site.budget.charge(planned),
+            Effect::Settle { planned, really } => self.site.budget.settle(planned, really),
+            Effect::Over(over) => self.run_over(index, &over, now),
+        }
+    }
+
+    fn take_supply(&mut self, effects: Vec<supply::Effect>, now: Now) {
+        for effect in effects {
+            match effect {
+                supply::Effect::Lease(output, seconds) => {
+                    self.commands
+                        .push_back(Command::WriteLease { output, seconds });
+                }
+                supply::Effect::Status(output) => {
+                    self.commands.push_back(Command::ReadStatus { output });
+                }
+                supply::Effect::ClearFlags(output) => {
+                    self.commands.push_back(Command::ClearFlags { output });
+                }
+                supply::Effect::Faulty(output, text) => self.supply_faulty(output, text, now),
+                supply::Effect::Recovered(output) => {
+                    let text = format!("{} follows again", output.text());
+                    self.emit(None, EventKind::Alarm { text }, now);
+                }
             }
         }
     }
 
-    fn start_waiting(&mut self, now_ms: u64) {
-        let mut still = VecDeque::new();
-        while let Some(next) = self.waiting.pop_front() {
-            let open = self.open_zones();
-            let Some(zone) = self.zones.get_mut(next.zone) else {
-                continue;
-            };
-            let patient = now_ms.saturating_sub(next.since_ms) < WAIT_LIMIT_MS;
-            match zone.ready() {
-                Ok(()) if open < self.config.max_open_zones && still.is_empty() => {
-                    let left_ms = zone.state.budget.left_ms(zone.plan.daily_limit_ms());
-                    let planned_ms = next.run_ms.min(left_ms);
-                    if planned_ms < next.run_ms.min(SHORTENED_MIN_MS) {
-                        zone.refuse(Cause::Schedule, Refusal::BudgetSpent { left_ms });
-                        continue;
-                    }
-                    self.last_run = self.last_run.saturating_add(1);
-                    let run = self.last_run;
-                    zone.begin(
-                        Wish {
-                            run,
-                            cause: Cause::Schedule,
-                            planned_ms,
-                        },
-                        now_ms,
-                    );
-                }
-                Ok(()) if patient => still.push_back(next),
-                Ok(()) => zone.refuse(Cause::Schedule, Refusal::OthersRunning { open }),
-                // The output may be known to be closed in a moment.
-                Err(Refusal::NotReady)
-                    if now_ms.saturating_sub(next.since_ms) < SCHEDULE_GRACE_MS =>
-                {
-                    still.push_back(next);
-                }
-                Err(refusal) => zone.refuse(Cause::Schedule, refusal),
-            }
+    fn persist(&mut self) {
+        // Only the last of several in a row counts.
+        if let Some(Command::Persist(_)) = self.commands.back() {
+            self.commands.pop_back();
         }
-        self.waiting = still;
+        self.commands.push_back(Command::Persist(self.state()));
     }
+
+    fn emit(&mut self, zone: Option<ZoneIndex>, kind: EventKind, now: Now) {
+        self.commands.push_back(Command::Emit(Event {
+            at_mono_ms: now.mono_ms,
+            zone,
+            kind,
+        }));
+    }
+
+    fn refuse(&mut self, zone: usize, cause: Cause, refusal: Refusal) {
+        if let Some(z) = self.zones.get_mut(zone) {
+            z.refuse(cause, refusal);
+        }
+    }
+
+    /// What flows in a time in a zone, as far as that is known.
+    fn expected_mlph(&self, zone: usize) -> Option<u64> {
+        let z = self.zones.get(zone)?;
+        let configured = z.plan.options().flow.expected_mlph;
+        configured.or(z.state.learnt_mlph)
+    }
+
+    /// The season's part of a scheduled amount.
+    fn in_season(&self, amount: Amount, wall: Timestamp) -> Amount {
+        let month = schedule::local_date(wall, &self.config.time_zone).month();
+        let place = usize::from(month.unsigned_abs()).saturating_sub(1);
+        let percent = self.config.site.season_percent.get(place);
+        amount.percent(percent.copied().unwrap_or(100))
+    }
+}
+
+/// What is left of a hold.
+fn left_of(hold: Option<Hold>, now_ms: u64) -> Option<u64> {
+    let until_ms = hold?.until.mono_ms;
+    (until_ms > now_ms).then(|| until_ms - now_ms)
 }

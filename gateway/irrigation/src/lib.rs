@@ -22,19 +22,39 @@
 
 mod budget;
 mod event;
+mod flow;
+pub mod guard;
+mod input;
+mod interlock;
 mod irrigation;
 mod plan;
+mod queue;
+mod rules;
 mod schedule;
+mod site;
+mod state;
+mod supply;
 mod zone;
 
 pub use budget::{Budget, BudgetDay, RESET_MIN_MS, ResetMoment};
-pub use event::{Cause, Command, EndReason, Event, EventKind, Refusal};
-pub use irrigation::{Irrigation, OpenRun, State, ZoneState, ZoneView};
+pub use event::{Cause, Command, Decision, EndReason, Event, EventKind, Origin, Output, Refusal};
+pub use flow::{FlowMode, FlowPlan, MeterPlan};
+pub use input::{InputIndex, InputPlan, Known};
+pub use interlock::{Interlock, Lock, Moment};
+pub use irrigation::{Irrigation, SiteView, ZoneView};
 pub use plan::{
-    Config, DAILY_LIMIT_CEILING_MS, LEASE_SECONDS_DEFAULT, LEASE_SECONDS_MAX, LEASE_SECONDS_MIN,
-    MANUAL_RUN_DEFAULT_MS, MAX_RUN_CEILING_MS, PlanError, RUN_MIN_MS, ScheduleEntry, ZonePlan,
+    Amount, CYCLE_MIN_MS, CYCLES_MAX, Config, CyclePlan, DAILY_LIMIT_CEILING_MS,
+    DAILY_LITRES_CEILING_ML, Days, LEASE_SECONDS_DEFAULT, LEASE_SECONDS_MAX, LEASE_SECONDS_MIN,
+    MANUAL_RUN_DEFAULT_MS, MAX_RUN_CEILING_MS, PlanError, RUN_MIN_MS, STARTS_PER_HOUR_CEILING,
+    STARTS_PER_HOUR_DEFAULT, ScheduleEntry, ZoneOptions, ZonePlan,
 };
+pub use rules::{Crop, Fallback, Rule, RuleKind, RuleState, Seen, Verdict, Window, evaluate};
 pub use schedule::SCHEDULE_GRACE_MS;
+pub use site::{
+    DosingPlan, HOLD_DEFAULT_MS, HOLD_MAX_MS, Hold, PressurePlan, STEP_MS_DEFAULT, STEP_MS_MAX,
+    SitePlan, SiteState, TankPlan,
+};
+pub use state::{OpenRun, State, ZoneState};
 pub use zone::{OutputStatus, Phase};
 
 use jiff::Timestamp;

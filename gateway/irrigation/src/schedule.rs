@@ -5,6 +5,8 @@ use jiff::civil::{Date, Time};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp, ToSpan as _};
 
+use crate::plan::Days;
+
 /// A start that is later than this is missed, not made up: 15 minutes, in milliseconds. Long enough
 /// for a reboot, short enough not to water in the heat of noon.
 pub const SCHEDULE_GRACE_MS: u64 = 15 * 60_000;
@@ -25,7 +27,13 @@ pub(crate) fn occurrence(date: Date, at: Time, zone: &TimeZone) -> Option<Timest
 }
 
 /// The occurrences of `at` in `(after, until]`, at most one look-back long, oldest first.
-pub(crate) fn due(at: Time, zone: &TimeZone, after: Timestamp, until: Timestamp) -> Vec<Timestamp> {
+pub(crate) fn due(
+    at: Time,
+    days: Days,
+    zone: &TimeZone,
+    after: Timestamp,
+    until: Timestamp,
+) -> Vec<Timestamp> {
     let horizon = until.checked_sub(LOOK_BACK).unwrap_or(Timestamp::MIN);
     let from = after.max(horizon);
     let mut found = Vec::new();
@@ -33,7 +41,8 @@ pub(crate) fn due(at: Time, zone: &TimeZone, after: Timestamp, until: Timestamp)
     let mut date = local_date(from, zone).yesterday().unwrap_or(Date::MIN);
     let last = local_date(until, zone);
     while date <= last {
-        if let Some(when) = occurrence(date, at, zone)
+        if days.contains(date.weekday())
+            && let Some(when) = occurrence(date, at, zone)
             && when > from
             && when <= until
         {
@@ -48,16 +57,12 @@ pub(crate) fn due(at: Time, zone: &TimeZone, after: Timestamp, until: Timestamp)
 }
 
 /// The first occurrence of `at` after an instant.
-pub(crate) fn next(at: Time, zone: &TimeZone, after: Timestamp) -> Option<Timestamp> {
+pub(crate) fn next(at: Time, days: Days, zone: &TimeZone, after: Timestamp) -> Option<Timestamp> {
     let today = local_date(after, zone);
-    [
-        today.yesterday().ok(),
-        Some(today),
-        today.tomorrow().ok(),
-        today.checked_add(2.days()).ok(),
-    ]
-    .into_iter()
-    .flatten()
-    .filter_map(|date| occurrence(date, at, zone))
-    .find(|&when| when > after)
+    // A week, and a day more on either side.
+    (-1..=8)
+        .filter_map(|day| today.checked_add(day.days()).ok())
+        .filter(|date| days.contains(date.weekday()))
+        .filter_map(|date| occurrence(date, at, zone))
+        .find(|&when| when > after)
 }

@@ -9,9 +9,14 @@
 mod after;
 mod before;
 mod during;
+mod wish;
 
+use crate::budget::Use;
+use crate::flow::FlowMode;
 use crate::plan::ZonePlan;
 use crate::{Cause, EndReason, EventKind, Refusal, ZoneState};
+
+pub(crate) use wish::{Effect, Over, Run, Wish};
 
 /// A failed bus transaction is tried again after this, in milliseconds.
 pub(crate) const RETRY_MS: u64 = 1_000;
@@ -30,6 +35,10 @@ const FINAL_TRIES: u8 = 3;
 const CLEARING_QUICK_TRIES: u8 = 5;
 /// How often a controller that must not be trusted is told to close and asked, in milliseconds.
 const LOCKED_OUT_EVERY_MS: u64 = 10_000;
+/// A run whose flow is watched or measured is looked at this often, in milliseconds.
+const FLOW_EVERY_MS: u64 = 5_000;
+/// A measured run is looked at this often near its end, in milliseconds.
+const FLOW_LEAST_MS: u64 = 1_000;
 
 /// What the controller says about one output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +53,8 @@ pub struct OutputStatus {
     pub was_reset: bool,
     /// Some lease ran out since the flags were cleared.
     pub lease_ran_out: bool,
-    /// Pulses since power-up; wraps.
-    pub pulses: u32,
+    /// The flow meter's pulses since power-up; wraps. Absent where there is no meter, or it was not read.
+    pub pulses: Option<u32>,
 }
 
 /// Where a zone is in its life.
@@ -63,41 +72,6 @@ pub enum Phase {
     Closing,
     /// Shut by command, but the controller or the valve does not follow.
     LockedOut,
-}
-
-/// What a zone wants done; the owner of all zones turns it into commands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Effect {
-    Persist,
-    Lease(u16),
-    Status,
-    ClearFlags,
-    Emit(EventKind),
-}
-
-/// A run that was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Wish {
-    pub(crate) run: u64,
-    pub(crate) cause: Cause,
-    pub(crate) planned_ms: u64,
-}
-
-/// A run whose valve was opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Run {
-    wish: Wish,
-    opened_ms: u64,
-    /// First lease that the controller took.
-    granted_ms: Option<u64>,
-    /// No lease reaches beyond this.
-    lease_until_ms: u64,
-    renew_at_ms: u64,
-    status_at_ms: u64,
-    confirmed: bool,
-    /// The controller reset during the run: its pulse count restarted.
-    reset: bool,
-    baseline_pulses: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,13 +107,21 @@ pub(crate) struct Zone {
     pub(crate) state: ZoneState,
     lease_seconds: u16,
     boot: u64,
+    /// Longest time that pump and master valve need to close before the valve.
+    wind_down_ms: u64,
     stage: Stage,
     hurry: bool,
     effects: Vec<Effect>,
 }
 
 impl Zone {
-    pub(crate) fn new(plan: ZonePlan, state: ZoneState, lease_seconds: u16, boot: u64) -> Self {
+    pub(crate) fn new(
+        plan: ZonePlan,
+        state: ZoneState,
+        lease_seconds: u16,
+        boot: u64,
+        wind_down_ms: u64,
+    ) -> Self {
         let stage = Stage::Clearing {
             closed: false,
             tries: 0,
@@ -150,6 +132,7 @@ impl Zone {
             state,
             lease_seconds,
             boot,
+            wind_down_ms,
             stage,
             hurry: false,
             effects: Vec::new(),
@@ -182,9 +165,58 @@ impl Zone {
         }
     }
 
-    /// Milliseconds charged for a run that is not yet settled.
-    pub(crate) fn open_charge_ms(&self) -> u64 {
-        self.state.open_run.as_ref().map_or(0, |run| run.planned_ms)
+    /// What is charged for a run that is not yet settled.
+    pub(crate) fn open_charge(&self) -> Use {
+        self.state
+            .open_run
+            .as_ref()
+            .map_or(Use::default(), |run| Use {
+                ms: run.planned_ms,
+                ml: run.planned_ml,
+            })
+    }
+
+    /// Whether its valve is open and wants water, since when it may have it.
+    pub(crate) fn wants_water_since(&self, step_ms: u64) -> Option<u64> {
+        match self.stage {
+            Stage::Watering(Run {
+                granted_ms: Some(granted_ms),
+                winding: None,
+                ..
+            }) => Some(granted_ms.saturating_add(step_ms)),
+            Stage::Watering(_)
+            | Stage::Clearing { .. }
+            | Stage::Idle
+            | Stage::Checking { .. }
+            | Stage::Closing { .. }
+            | Stage::LockedOut { .. } => None,
+        }
+    }
+
+    /// How long it will still want water.
+    pub(crate) fn wants_water_for_ms(&self, now_ms: u64) -> Option<u64> {
+        self.wants_water_since(0)?;
+        let (_, end_ms) = self.running()?;
+        Some(
+            end_ms
+                .saturating_sub(self.wind_down_ms)
+                .saturating_sub(now_ms),
+        )
+    }
+
+    /// Millilitres that have flowed beyond what was charged.
+    pub(crate) fn beyond_charge_ml(&self) -> u64 {
+        match self.stage {
+            Stage::Watering(run) => run
+                .flowed_ml
+                .unwrap_or(0)
+                .saturating_sub(run.wish.charge.ml),
+            Stage::Clearing { .. }
+            | Stage::Idle
+            | Stage::Checking { .. }
+            | Stage::Closing { .. }
+            | Stage::LockedOut { .. } => 0,
+        }
     }
 
     /// When [`Zone::timeout`] has something to do.
@@ -198,7 +230,7 @@ impl Zone {
             Stage::Watering(run) => Some(
                 run.renew_at_ms
                     .min(run.status_at_ms)
-                    .min(run.end_ms())
+                    .min(self.over_ms(&run))
                     .min(run.lease_until_ms),
             ),
         }
@@ -234,6 +266,10 @@ impl Zone {
                 self.refuse(wish.cause, Refusal::Stopped);
                 true
             }
+            Stage::Watering(run) if reason == EndReason::Stopped => {
+                self.wind_down(run, reason, now_ms);
+                true
+            }
             Stage::Watering(run) => {
                 self.close(run, reason, now_ms);
                 true
@@ -242,6 +278,30 @@ impl Zone {
             | Stage::Idle
             | Stage::Closing { .. }
             | Stage::LockedOut { .. } => false,
+        }
+    }
+
+    /// Ends a run that a rule began and that has reached what it was for.
+    pub(crate) fn satisfy(&mut self, rule: usize, now_ms: u64) {
+        if let Stage::Watering(mut run) = self.stage
+            && run.wish.rule == Some(rule)
+        {
+            run.wish.rest = None;
+            self.wind_down(run, EndReason::Completed, now_ms);
+        }
+    }
+
+    /// What it must remember has changed.
+    pub(crate) fn persist(&mut self) {
+        self.effects.push(Effect::Persist);
+    }
+
+    /// Pump and master valve are closed, or serve others: the valve may close.
+    pub(crate) fn wound_down(&mut self, now_ms: u64) {
+        if let Stage::Watering(run) = self.stage
+            && let Some(reason) = run.winding
+        {
+            self.close(run, reason, now_ms);
         }
     }
 
@@ -388,12 +448,6 @@ impl Zone {
     pub(crate) fn refuse(&mut self, cause: Cause, refusal: Refusal) {
         self.effects
             .push(Effect::Emit(EventKind::NotStarted { cause, refusal }));
-    }
-}
-
-impl Run {
-    fn end_ms(&self) -> u64 {
-        self.opened_ms.saturating_add(self.wish.planned_ms)
     }
 }
 

@@ -36,6 +36,8 @@ const EDGE_READS_MAX: usize = 64;
 const EDGES_MAX: u32 = 3_600_000_000;
 /// Who holds a line, for `gpioinfo`.
 const CONSUMER: &str = "furrow-gateway";
+/// Who holds an output, for `gpioinfo`.
+const CONSUMER_OF_OUTPUTS: &str = "furrow-guard";
 
 /// An I2C bus, opened when it is first used and again after it failed to open.
 pub(super) struct LinuxI2c {
@@ -392,6 +394,55 @@ impl LinuxInput {
     }
 }
 
+/// A line that is driven, opened when it is first driven. Where the kernel gives the line back to the
+/// chip when the program ends, it may float then: the guard's unit closes it once more.
+#[derive(Debug)]
+pub(super) struct LinuxOutput {
+    chip: String,
+    offset: u32,
+    open: Option<Request>,
+}
+
+impl LinuxOutput {
+    /// `chip` is a path, a name or a label.
+    pub(super) fn new(chip: &str, line: u8) -> Self {
+        Self {
+            chip: chip.to_owned(),
+            offset: u32::from(line),
+            open: None,
+        }
+    }
+
+    /// Whether the line opened and took the level.
+    pub(super) fn drive(&mut self, high: bool) -> bool {
+        let value = if high { Value::Active } else { Value::Inactive };
+        let driven = match &self.open {
+            Some(request) => request.set_value(self.offset, value).map(drop),
+            None => self.request(value).map(|request| self.open = Some(request)),
+        };
+        if let Err(error) = &driven {
+            tracing::debug!(chip = self.chip, line = self.offset, %error, "GPIO line is not driven");
+            self.open = None;
+        }
+        driven.is_ok()
+    }
+
+    /// The level of the line; `None` before it was driven, or when it can't be read.
+    pub(super) fn is_high(&self) -> Option<bool> {
+        let level = self.open.as_ref()?.value(self.offset);
+        level.ok().map(|level| level == Value::Active)
+    }
+
+    fn request(&self, value: Value) -> Result<Request, gpiocdev::Error> {
+        Request::builder()
+            .on_chip(path_of(&self.chip)?)
+            .with_consumer(CONSUMER_OF_OUTPUTS)
+            .with_line(self.offset)
+            .as_output(value)
+            .request()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -508,6 +559,12 @@ mod tests {
                 );
                 assert_eq!(input.is_high(), None, "{chip}");
             }
+            let mut output = LinuxOutput::new(&chip, 17);
+            assert_eq!(
+                (output.drive(true), output.is_high()),
+                (false, None),
+                "{chip}"
+            );
         }
     }
 

@@ -18,7 +18,7 @@ mod trouble;
 
 use std::time::Duration;
 
-use embedded_hal::digital::{self, InputPin};
+use embedded_hal::digital::{self, InputPin, OutputPin};
 use embedded_hal::i2c::{ErrorKind, ErrorType, I2c, Operation};
 use furrow_drivers::PulseCounter;
 use furrow_drivers::clear::{self, Cleared};
@@ -29,7 +29,7 @@ pub use clock::{Busy, FieldClock, FieldEnd, FieldTime};
 pub use delay::FieldDelay;
 pub use one_wire::{OneWireFile, one_wire_ids};
 pub use rs485::Rs485;
-pub use shared::SharedI2c;
+pub use shared::{SharedI2c, SharedPulses};
 
 /// All buses of this gateway and their clock. Clones share them.
 #[derive(Debug, Clone)]
@@ -89,7 +89,11 @@ impl Field {
                 })
             }
             Some(
-                BusKind::Pi | BusKind::Linux { .. } | BusKind::OneWire { .. } | BusKind::Rs485(_),
+                BusKind::Pi
+                | BusKind::Linux { .. }
+                | BusKind::OneWire { .. }
+                | BusKind::Rs485(_)
+                | BusKind::Guard { .. },
             )
             | None => {
                 let clock = FieldClock::pi().map_err(FieldError::BootId)?;
@@ -113,13 +117,7 @@ impl Field {
         FieldI2c(match (&self.kind, of) {
             (Kind::Simulated(bus), _) => AnyI2c::Simulated(bus.i2c(number)),
             (Kind::Own, BusKind::Linux { .. }) => AnyI2c::Linux(linux::LinuxI2c::new(number)),
-            (
-                Kind::Own,
-                BusKind::Pi
-                | BusKind::Simulated { .. }
-                | BusKind::OneWire { .. }
-                | BusKind::Rs485(_),
-            ) => AnyI2c::Pi(pi::PiI2c::new(number)),
+            (Kind::Own, _) => AnyI2c::Pi(pi::PiI2c::new(number)),
         })
     }
 
@@ -133,13 +131,7 @@ impl Field {
                 let chip = gpio_chip.as_deref().unwrap_or_default();
                 AnyPulses::Linux(linux::LinuxPulses::new(chip, pin, debounce))
             }
-            (
-                Kind::Own,
-                BusKind::Pi
-                | BusKind::Simulated { .. }
-                | BusKind::OneWire { .. }
-                | BusKind::Rs485(_),
-            ) => AnyPulses::Pi(pi::PiPulses::new(pin, debounce)),
+            (Kind::Own, _) => AnyPulses::Pi(pi::PiPulses::new(pin, debounce)),
         })
     }
 
@@ -153,13 +145,21 @@ impl Field {
                 let chip = gpio_chip.as_deref().unwrap_or_default();
                 AnyInput::Linux(linux::LinuxInput::new(chip, pin, debounce))
             }
-            (
-                Kind::Own,
-                BusKind::Pi
-                | BusKind::Simulated { .. }
-                | BusKind::OneWire { .. }
-                | BusKind::Rs485(_),
-            ) => AnyInput::Pi(pi::PiInput::new(pin)),
+            (Kind::Own, _) => AnyInput::Pi(pi::PiInput::new(pin)),
+        })
+    }
+
+    /// Drives a pin (BCM number, or line of the bus's GPIO chip). It becomes an output when it is
+    /// first driven, with that level at once.
+    #[must_use]
+    pub fn output(&self, of: &BusKind, pin: u8) -> FieldOutput {
+        FieldOutput(match (&self.kind, of) {
+            (Kind::Simulated(bus), _) => AnyOutput::Simulated(bus.output(pin), bus.input(pin)),
+            (Kind::Own, BusKind::Linux { gpio_chip }) => {
+                let chip = gpio_chip.as_deref().unwrap_or_default();
+                AnyOutput::Linux(linux::LinuxOutput::new(chip, pin))
+            }
+            (Kind::Own, _) => AnyOutput::Pi(pi::PiOutput::new(pin)),
         })
     }
 
@@ -249,6 +249,56 @@ impl InputPin for FieldInput {
             AnyInput::Pi(pin) => pin.is_high().ok_or(digital::ErrorKind::Other),
             AnyInput::Linux(line) => line.is_high().ok_or(digital::ErrorKind::Other),
             AnyInput::Simulated(pin) => simulated::level(pin),
+        }
+    }
+
+    fn is_low(&mut self) -> Result<bool, digital::ErrorKind> {
+        self.is_high().map(|high| !high)
+    }
+}
+
+/// A pin of the field that is driven, and its level read back.
+#[derive(Debug)]
+pub struct FieldOutput(AnyOutput);
+
+#[derive(Debug)]
+enum AnyOutput {
+    Pi(pi::PiOutput),
+    Linux(linux::LinuxOutput),
+    Simulated(furrow_sim_bus::RemoteOutput, furrow_sim_bus::RemoteInput),
+}
+
+impl FieldOutput {
+    fn drive(&mut self, high: bool) -> Result<(), digital::ErrorKind> {
+        let driven = match &mut self.0 {
+            AnyOutput::Pi(pin) => pin.drive(high),
+            AnyOutput::Linux(line) => line.drive(high),
+            AnyOutput::Simulated(pin, _) => simulated::drive(pin, high),
+        };
+        driven.then_some(()).ok_or(digital::ErrorKind::Other)
+    }
+}
+
+impl digital::ErrorType for FieldOutput {
+    type Error = digital::ErrorKind;
+}
+
+impl OutputPin for FieldOutput {
+    fn set_low(&mut self) -> Result<(), digital::ErrorKind> {
+        self.drive(false)
+    }
+
+    fn set_high(&mut self) -> Result<(), digital::ErrorKind> {
+        self.drive(true)
+    }
+}
+
+impl InputPin for FieldOutput {
+    fn is_high(&mut self) -> Result<bool, digital::ErrorKind> {
+        match &mut self.0 {
+            AnyOutput::Pi(pin) => pin.is_high().ok_or(digital::ErrorKind::Other),
+            AnyOutput::Linux(line) => line.is_high().ok_or(digital::ErrorKind::Other),
+            AnyOutput::Simulated(_, pin) => simulated::level(pin),
         }
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use embedded_hal::digital;
 use embedded_hal::i2c::{ErrorKind, Operation};
 use furrow_drivers::clear::{self, Cleared};
-use rppal::gpio::{Event, Gpio, InputPin, IoPin, Mode, Pin, Trigger};
+use rppal::gpio::{Event, Gpio, InputPin, IoPin, Mode, OutputPin, Pin, Trigger};
 use rppal::i2c::{Error, I2c};
 
 use super::fault_codes;
@@ -222,6 +222,49 @@ impl PiInput {
             }
         }
         self.open.as_ref().map(InputPin::is_high)
+    }
+}
+
+/// A pin that is driven. It keeps its level when the program ends: rppal would make it an input again,
+/// and a relay's input that floats is neither on nor off.
+#[derive(Debug)]
+pub(super) struct PiOutput {
+    pin: u8,
+    open: Option<OutputPin>,
+}
+
+impl PiOutput {
+    pub(super) fn new(pin: u8) -> Self {
+        Self { pin, open: None }
+    }
+
+    /// Whether the pin opened; its level is written before it becomes an output.
+    pub(super) fn drive(&mut self, high: bool) -> bool {
+        if let Some(pin) = &mut self.open {
+            pin.write(high.into());
+            return true;
+        }
+        match Gpio::new().and_then(|gpio| gpio.get(self.pin)) {
+            Ok(pin) => {
+                let mut pin = if high {
+                    pin.into_output_high()
+                } else {
+                    pin.into_output_low()
+                };
+                pin.set_reset_on_drop(false);
+                self.open = Some(pin);
+                true
+            }
+            Err(error) => {
+                tracing::debug!(pin = self.pin, error = %error, "GPIO pin does not open");
+                false
+            }
+        }
+    }
+
+    /// The level at the pin; `None` before it was driven.
+    pub(super) fn is_high(&self) -> Option<bool> {
+        self.open.as_ref().map(OutputPin::is_set_high)
     }
 }
 

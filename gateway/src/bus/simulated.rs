@@ -1,8 +1,8 @@
 //! The simulated field over a socket.
 
-use embedded_hal::digital::{self, InputPin as _};
+use embedded_hal::digital::{self, InputPin as _, OutputPin as _, PinState};
 use embedded_hal::i2c::{Error as _, ErrorKind};
-use furrow_sim_bus::{BusError, RemoteBus, RemoteInput, RemotePulses};
+use furrow_sim_bus::{BusError, RemoteBus, RemoteInput, RemoteOutput, RemotePulses};
 
 use super::FieldError;
 
@@ -31,4 +31,12 @@ pub(super) fn level(pin: &mut RemoteInput) -> Result<bool, digital::ErrorKind> {
         tracing::debug!(error = %error, "simulated pin does not answer");
         digital::ErrorKind::Other
     })
+}
+
+pub(super) fn drive(pin: &mut RemoteOutput, high: bool) -> bool {
+    let driven = pin.set_state(PinState::from(high));
+    if let Err(error) = &driven {
+        tracing::debug!(error = %error, "simulated pin is not driven");
+    }
+    driven.is_ok()
 }

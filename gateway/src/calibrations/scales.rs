@@ -103,7 +103,8 @@ pub(super) fn conversion_of(kind: &DeviceKind, place: usize) -> Option<Conversio
         | DeviceKind::RainGauge { .. }
         | DeviceKind::Ds18b20 { .. }
         | DeviceKind::SoilProbe { .. }
-        | DeviceKind::DripController { .. } => None,
+        | DeviceKind::DripController { .. }
+        | DeviceKind::GuardedOutputs => None,
     }
 }
 

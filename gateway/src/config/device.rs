@@ -52,7 +52,8 @@ impl DeviceSettings {
             DeviceKind::FlowMeter { .. }
             | DeviceKind::RainGauge { .. }
             | DeviceKind::GpioInputs { .. }
-            | DeviceKind::Ds18b20 { .. } => None,
+            | DeviceKind::Ds18b20 { .. }
+            | DeviceKind::GuardedOutputs => None,
         }
     }
 
@@ -75,7 +76,8 @@ impl DeviceSettings {
             | DeviceKind::Pcf8574 { .. }
             | DeviceKind::Ds18b20 { .. }
             | DeviceKind::SoilProbe { .. }
-            | DeviceKind::DripController { .. } => Vec::new(),
+            | DeviceKind::DripController { .. }
+            | DeviceKind::GuardedOutputs => Vec::new(),
         }
     }
 
@@ -104,6 +106,7 @@ impl DeviceSettings {
                 format!("{address:#04x} behind {mux:#04x}/{channel}")
             }
             (DeviceKind::Ds18b20 { rom }, None, _) => rom.clone(),
+            (DeviceKind::GuardedOutputs, None, _) => "all outputs".to_owned(),
             (_, None, _) => pins.join(", "),
         }
     }
@@ -217,6 +220,8 @@ pub enum DeviceKind {
         /// Pulses per litre.
         factor: PulseFactor,
     },
+    /// Relays whose leases the guard keeps.
+    GuardedOutputs,
 }
 
 impl DeviceKind {
@@ -241,6 +246,7 @@ impl DeviceKind {
             DeviceKind::Ds18b20 { .. } => "ds18b20",
             DeviceKind::SoilProbe { .. } => "soil-probe",
             DeviceKind::DripController { .. } => "drip-controller",
+            DeviceKind::GuardedOutputs => "guarded-outputs",
         }
     }
 }

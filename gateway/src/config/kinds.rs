@@ -36,6 +36,8 @@ pub enum Place {
     OneWire,
     /// On a serial line, at a Modbus address.
     Rs485,
+    /// At the guard.
+    Guard,
 }
 
 const fn i2c(addresses: &'static [RangeInclusive<u8>]) -> Place {
@@ -68,7 +70,7 @@ const fn kind(
 }
 
 /// All of them, in the order in which the page of devices has them.
-pub const KINDS: [Kind; 18] = [
+pub const KINDS: [Kind; 19] = [
     kind(
         "sht4x",
         "SHT4x temperature and humidity",
@@ -172,6 +174,7 @@ pub const KINDS: [Kind; 18] = [
         i2c(&[0x2C..=0x2F]),
         &["pulses_per_litre", "litres_per_pulse"],
     ),
+    kind("guarded-outputs", "relays of the guard", Place::Guard, &[]),
 ];
 
 impl Kind {
@@ -197,7 +200,7 @@ impl Kind {
         let of_place: &[&str] = match self.place {
             Place::I2c { .. } => &["address", "mux", "mux_channel"],
             Place::Rs485 => &["address"],
-            Place::Gpio | Place::OneWire => &[],
+            Place::Gpio | Place::OneWire | Place::Guard => &[],
         };
         of_place.contains(&key) || self.keys.contains(&key)
     }
@@ -211,7 +214,7 @@ impl Kind {
                 ..
             } => default == address,
             Place::I2c { addresses, .. } => addresses.iter().any(|range| range.contains(&address)),
-            Place::Gpio | Place::OneWire | Place::Rs485 => false,
+            Place::Gpio | Place::OneWire | Place::Rs485 | Place::Guard => false,
         }
     }
 }
@@ -246,6 +249,6 @@ mod tests {
             assert_eq!(Kind::of(kind.name), Some(&kind));
         }
         assert_eq!(Kind::of("sht5x"), None);
-        assert!(Kind::names().ends_with("soil-probe or drip-controller"));
+        assert!(Kind::names().ends_with("drip-controller or guarded-outputs"));
     }
 }

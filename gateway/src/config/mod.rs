@@ -6,6 +6,7 @@
 
 mod build;
 mod device;
+mod guard;
 mod kinds;
 mod leaf;
 mod mistakes;
@@ -21,11 +22,13 @@ use furrow_drivers::registers::Profile;
 use crate::config::raw::RawConfig;
 
 pub use device::{AnalogInput, ChannelSettings, Contact, DeviceKind, DeviceSettings, Level};
+pub use guard::{GuardOutput, GuardPart, GuardSettings, OutputAt, WatchdogLine};
 pub use kinds::{KINDS, Kind, Place};
 pub use mistakes::{Mistake, Mistakes};
 pub use settings::{
-    BusKind, BusSettings, ClearPins, DerivedSettings, GatewaySettings, IrrigationSettings,
-    JournalSettings, MqttSettings, Parity, Secret, SerialSettings, Settings, ZoneSettings,
+    BusKind, BusSettings, ClearPins, DerivedSettings, GatewaySettings, InputSettings,
+    IrrigationSettings, JournalSettings, MqttSettings, OutputSettings, Parity, Secret,
+    SerialSettings, Settings, ZoneSettings,
 };
 pub use units::{parse_duration, parse_size};
 
@@ -69,6 +72,21 @@ impl Settings {
     }
 }
 
+impl GuardPart {
+    /// Reads what the guard needs of the same file and environment. Mistakes in other sections are
+    /// not looked at.
+    ///
+    /// # Errors
+    /// A file that can't be read, or the mistakes of buses, devices and outputs.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let raw = raw_from(path, environment())?;
+        Self::from_raw(&raw, &read_text).map_err(|mistakes| ConfigError::Mistakes {
+            path: path.to_owned(),
+            mistakes,
+        })
+    }
+}
+
 /// Values stay texts: a password of digits must keep its zeros. Numbers are read where they are
 /// expected.
 fn environment() -> config::Environment {
@@ -78,20 +96,24 @@ fn environment() -> config::Environment {
 }
 
 fn load_from(path: &Path, environment: config::Environment) -> Result<Settings, ConfigError> {
-    let read = |source| ConfigError::Read {
-        path: path.to_owned(),
-        source: Box::new(source),
-    };
-    let raw: RawConfig = config::Config::builder()
-        .add_source(config::File::from(path).format(config::FileFormat::Toml))
-        .add_source(environment)
-        .build()
-        .and_then(config::Config::try_deserialize)
-        .map_err(read)?;
+    let raw = raw_from(path, environment)?;
     Settings::from_raw(&raw, &read_text).map_err(|mistakes| ConfigError::Mistakes {
         path: path.to_owned(),
         mistakes,
     })
+}
+
+fn raw_from(path: &Path, environment: config::Environment) -> Result<RawConfig, ConfigError> {
+    let read = |source| ConfigError::Read {
+        path: path.to_owned(),
+        source: Box::new(source),
+    };
+    config::Config::builder()
+        .add_source(config::File::from(path).format(config::FileFormat::Toml))
+        .add_source(environment)
+        .build()
+        .and_then(config::Config::try_deserialize)
+        .map_err(read)
 }
 
 /// Largest secret or certificate file: what is larger is the wrong file.

@@ -19,6 +19,7 @@ pub(super) struct RawConfig {
     pub(super) mqtt: Option<RawMqtt>,
     pub(super) journal: Option<RawJournal>,
     pub(super) irrigation: Option<RawIrrigation>,
+    pub(super) guard: Option<RawGuard>,
     #[serde(default)]
     pub(super) bus: Vec<RawBus>,
     #[serde(default)]
@@ -77,6 +78,90 @@ pub(super) struct RawJournal {
 pub(super) struct RawIrrigation {
     pub(super) lease: Option<Leaf>,
     pub(super) max_open_zones: Option<Leaf>,
+    pub(super) step: Option<Leaf>,
+    pub(super) pump_litres_per_hour: Option<Leaf>,
+    pub(super) daily_limit: Option<Leaf>,
+    pub(super) daily_litres: Option<Leaf>,
+    pub(super) leak: Option<Leaf>,
+    pub(super) leak_litres: Option<Leaf>,
+    #[serde(default)]
+    pub(super) season: Vec<Leaf>,
+    pub(super) master_valve: Option<RawOutput>,
+    pub(super) pump: Option<RawOutput>,
+    pub(super) dosing: Option<RawDosing>,
+    pub(super) tank: Option<RawTank>,
+    pub(super) pressure: Option<RawPressure>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawOutput {
+    pub(super) controller: Option<Leaf>,
+    pub(super) output: Option<Leaf>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawDosing {
+    pub(super) controller: Option<Leaf>,
+    pub(super) output: Option<Leaf>,
+    pub(super) ec: Option<Leaf>,
+    pub(super) ec_max: Option<Leaf>,
+    pub(super) ph: Option<Leaf>,
+    pub(super) ph_min: Option<Leaf>,
+    pub(super) ph_max: Option<Leaf>,
+    pub(super) flush: Option<Leaf>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawTank {
+    pub(super) channel: Option<Leaf>,
+    pub(super) low: Option<Leaf>,
+    pub(super) empty: Option<Leaf>,
+    pub(super) when_unknown: Option<Leaf>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawPressure {
+    pub(super) channel: Option<Leaf>,
+    pub(super) low: Option<Leaf>,
+    #[serde(rename = "for")]
+    pub(super) lasting: Option<Leaf>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawRule {
+    pub(super) name: Option<Leaf>,
+    pub(super) kind: Option<Leaf>,
+    pub(super) channel: Option<Leaf>,
+    #[serde(rename = "for")]
+    pub(super) run: Option<Leaf>,
+    pub(super) litres: Option<Leaf>,
+    pub(super) from: Option<Leaf>,
+    pub(super) to: Option<Leaf>,
+    pub(super) fallback_for: Option<Leaf>,
+    pub(super) fallback_every: Option<Leaf>,
+    pub(super) start_below: Option<Leaf>,
+    pub(super) stop_above: Option<Leaf>,
+    pub(super) threshold_j_cm2: Option<Leaf>,
+    pub(super) above_kpa: Option<Leaf>,
+    pub(super) crop: Option<Leaf>,
+    pub(super) planted: Option<Leaf>,
+    #[serde(default)]
+    pub(super) kc: Vec<Leaf>,
+    #[serde(default)]
+    pub(super) stage_days: Vec<Leaf>,
+    pub(super) trigger_mm: Option<Leaf>,
+    pub(super) area_m2: Option<Leaf>,
+    pub(super) efficiency: Option<Leaf>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }
@@ -95,6 +180,7 @@ pub(super) struct RawBus {
     pub(super) baud: Option<Leaf>,
     pub(super) parity: Option<Leaf>,
     pub(super) timeout: Option<Leaf>,
+    pub(super) socket: Option<Leaf>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }
@@ -194,12 +280,25 @@ pub(super) struct RawZone {
     pub(super) name: Option<Leaf>,
     pub(super) controller: Option<Leaf>,
     pub(super) output: Option<Leaf>,
+    pub(super) meter: Option<Leaf>,
     pub(super) pulses_per_litre: Option<Leaf>,
     pub(super) litres_per_pulse: Option<Leaf>,
     pub(super) max_run: Option<Leaf>,
     pub(super) daily_limit: Option<Leaf>,
+    pub(super) daily_litres: Option<Leaf>,
+    pub(super) min_off: Option<Leaf>,
+    pub(super) starts_per_hour: Option<Leaf>,
+    pub(super) priority: Option<Leaf>,
+    pub(super) cycle: Option<Leaf>,
+    pub(super) soak: Option<Leaf>,
+    pub(super) flow: Option<Leaf>,
+    pub(super) flow_litres_per_hour: Option<Leaf>,
+    pub(super) fill_up: Option<Leaf>,
+    pub(super) fertigate: Option<Leaf>,
     #[serde(default)]
     pub(super) schedule: Vec<RawSchedule>,
+    #[serde(default)]
+    pub(super) rule: Vec<RawRule>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }
@@ -207,8 +306,35 @@ pub(super) struct RawZone {
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct RawSchedule {
     pub(super) at: Option<Leaf>,
+    pub(super) days: Option<Leaf>,
     #[serde(rename = "for")]
     pub(super) run: Option<Leaf>,
+    pub(super) litres: Option<Leaf>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawGuard {
+    pub(super) watchdog_bus: Option<Leaf>,
+    pub(super) watchdog_line: Option<Leaf>,
+    pub(super) watchdog_period: Option<Leaf>,
+    #[serde(default)]
+    pub(super) output: Vec<RawGuardOutput>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawGuardOutput {
+    pub(super) number: Option<Leaf>,
+    pub(super) name: Option<Leaf>,
+    pub(super) kind: Option<Leaf>,
+    pub(super) bus: Option<Leaf>,
+    pub(super) line: Option<Leaf>,
+    pub(super) address: Option<Leaf>,
+    pub(super) pin: Option<Leaf>,
+    pub(super) active: Option<Leaf>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }

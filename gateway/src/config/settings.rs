@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use furrow_gateway_core::derived::{Formula, Plan};
-use furrow_irrigation::ZonePlan;
+use furrow_irrigation::{InputPlan, Output, SitePlan, ZoneIndex, ZonePlan};
 use furrow_wire::{CooperativeId, DeviceId, GatewayId, GreenhouseId, ZoneId};
 use jiff::tz::TimeZone;
 
 use super::device::{ChannelSettings, DeviceSettings};
+use super::guard::GuardSettings;
 
 /// Everything that is configured. Lists keep the order of the file; other parts of the program name
 /// a bus, device or zone by its place in them.
@@ -23,6 +24,7 @@ pub struct Settings {
     pub(super) devices: Vec<DeviceSettings>,
     pub(super) derived: Vec<DerivedSettings>,
     pub(super) zones: Vec<ZoneSettings>,
+    pub(super) guard: Option<GuardSettings>,
 }
 
 impl Settings {
@@ -75,6 +77,12 @@ impl Settings {
         &self.zones
     }
 
+    /// The outputs that the guard owns, if there are any.
+    #[must_use]
+    pub fn guard(&self) -> Option<&GuardSettings> {
+        self.guard.as_ref()
+    }
+
     /// All measured channels with the place of their device, in the order of the catalog: devices in
     /// order, each with its channels in order. The derived ones follow.
     pub fn channels(&self) -> impl Iterator<Item = (usize, &DeviceSettings, &ChannelSettings)> {
@@ -86,11 +94,64 @@ impl Settings {
         })
     }
 
+    /// Where an output is connected, by its place: the zones', then those of the supply.
+    #[must_use]
+    pub fn output(&self, place: usize) -> Option<OutputSettings> {
+        match self.zones.get(place) {
+            Some(zone) => Some(OutputSettings {
+                controller: zone.controller,
+                output: zone.output,
+                meter: zone.meter,
+            }),
+            None => *self
+                .irrigation
+                .supply
+                .get(place.checked_sub(self.zones.len())?)?,
+        }
+    }
+
+    /// All outputs in the order of their places; `None` for what the supply does not have.
+    pub fn outputs(&self) -> impl Iterator<Item = Option<OutputSettings>> {
+        let places = self.zones.len() + self.irrigation.supply.len();
+        (0..places).map(|place| self.output(place))
+    }
+
+    /// The place of an output.
+    #[must_use]
+    pub fn place_of(&self, output: Output) -> usize {
+        let zones = self.zones.len();
+        match output {
+            Output::Zone(zone) => zone.0,
+            Output::MasterValve => zones,
+            Output::Pump => zones + 1,
+            Output::Dosing => zones + 2,
+        }
+    }
+
+    /// The output at a place.
+    #[must_use]
+    pub fn output_at(&self, place: usize) -> Option<Output> {
+        match place.checked_sub(self.zones.len()) {
+            None => Some(Output::Zone(ZoneIndex(place))),
+            Some(0) => Some(Output::MasterValve),
+            Some(1) => Some(Output::Pump),
+            Some(2) => Some(Output::Dosing),
+            Some(_) => None,
+        }
+    }
+
     /// The irrigation core's configuration.
     #[must_use]
     pub fn irrigation_config(&self) -> furrow_irrigation::Config {
         furrow_irrigation::Config {
             zones: self.zones.iter().map(|zone| zone.plan.clone()).collect(),
+            inputs: self
+                .irrigation
+                .inputs
+                .iter()
+                .map(|input| input.plan.clone())
+                .collect(),
+            site: self.irrigation.site.clone(),
             time_zone: self.gateway.time_zone.clone(),
             lease_seconds: self.irrigation.lease_seconds,
             max_open_zones: self.irrigation.max_open_zones,
@@ -144,12 +205,40 @@ pub struct JournalSettings {
 }
 
 /// What all zones share.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct IrrigationSettings {
     /// Seconds of one valve lease.
     pub lease_seconds: u16,
     /// How many zones may be open at once.
     pub max_open_zones: usize,
+    /// Pump, tank, limits of all zones together.
+    pub site: SitePlan,
+    /// What rules and interlocks look at.
+    pub inputs: Vec<InputSettings>,
+    /// Master valve, pump and fertiliser pump, as far as there are any.
+    pub supply: [Option<OutputSettings>; 3],
+}
+
+/// An output: a controller's, and what counts its water.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutputSettings {
+    /// Place of its drip controller, or of the guarded outputs, in the devices.
+    pub controller: usize,
+    /// Output of the controller, 1 to 8, or of the guard, 1 to 32.
+    pub output: u8,
+    /// Place of the flow meter that counts its water, where its controller has none.
+    pub meter: Option<usize>,
+}
+
+/// A channel that rules or interlocks look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InputSettings {
+    /// Its name, `device/channel`, and how long a value counts.
+    pub plan: InputPlan,
+    /// Its place in the catalog.
+    pub channel: usize,
+    /// Its decimal exponent.
+    pub exponent: i8,
 }
 
 /// What is calculated from measured channels.
@@ -222,6 +311,11 @@ pub enum BusKind {
     },
     /// Modbus RTU over a serial port.
     Rs485(SerialSettings),
+    /// The guard, a process of its own that owns outputs without a lease of their own.
+    Guard {
+        /// Where it listens.
+        socket: PathBuf,
+    },
 }
 
 /// A serial line with its probes.
@@ -267,10 +361,12 @@ pub struct ZoneSettings {
     pub id: ZoneId,
     /// Its name for people.
     pub name: String,
-    /// Place of its drip controller in the devices.
+    /// Place of its drip controller, or of the guarded outputs, in the devices.
     pub controller: usize,
-    /// Output of the controller, 1 to 8.
+    /// Output of the controller, 1 to 8, or of the guard, 1 to 32.
     pub output: u8,
+    /// Place of the flow meter that counts its water, where its controller has none.
+    pub meter: Option<usize>,
     /// Limits, schedule and flow meter factor.
     pub plan: ZonePlan,
 }

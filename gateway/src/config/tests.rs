@@ -303,7 +303,7 @@ bus = "main"
              write a number from 0.0001 to 10, for example 0.1",
             "device[5].kind: \"sht5x\" is no kind of device; write sht4x, sht3x, bme280, scd4x, \
              scd30, bh1750, ads1115, ina219, ezo-ph, ezo-ec, mcp23017, pcf8574, gpio-inputs, \
-             flow-meter, rain-gauge, ds18b20, soil-probe or drip-controller",
+             flow-meter, rain-gauge, ds18b20, soil-probe, drip-controller or guarded-outputs",
         ],
     );
 }
@@ -457,7 +457,7 @@ max_run = "5h"
             "mqtt.send_interval: 10 has no unit; write it with its unit, for example \"60s\"",
             "journal.commit_interval: \"30\" has no unit; write 1s to 10min, for example \"30s\"",
             "journal.cap: \"512\" has no unit; write 1 MiB to 64 GiB, for example \"512 MiB\"",
-            "bus[0].kind: \"spi\" is no kind of bus; write \"pi\", \"linux\", \"one-wire\", \"rs485\" or \"simulated\"",
+            "bus[0].kind: \"spi\" is no kind of bus; write \"pi\", \"linux\", \"one-wire\", \"rs485\", \"guard\" or \"simulated\"",
             "device[0].bus: there is no bus \"mian\"; name one of: main",
             "device[0].address: 0x48 is not an address of this kind of device; write 0x44 to 0x46",
             "zone[0].id: zone id \"-\" must start and end with a letter or digit; \

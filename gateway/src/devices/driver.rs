@@ -1,5 +1,6 @@
 //! A device of the settings with its driver, and what a step of reading it leads to.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use furrow_drivers::tca9548a::OpenMux;
@@ -13,9 +14,13 @@ use furrow_wire::Decimal;
 
 use super::contacts::Contacts;
 use crate::bus::{
-    Field, FieldClock, FieldDelay, FieldI2c, FieldInput, FieldPulses, OneWireFile, Rs485, SharedI2c,
+    Field, FieldClock, FieldDelay, FieldI2c, FieldInput, FieldPulses, OneWireFile, Rs485,
+    SharedI2c, SharedPulses,
 };
-use crate::config::{AnalogInput, BusKind, BusSettings, Contact, DeviceKind, DeviceSettings};
+use crate::config::{
+    AnalogInput, BusKind, BusSettings, Contact, DeviceKind, DeviceSettings, Settings,
+};
+use crate::guard::client::GuardClient;
 
 /// The longest wait for a conversion, in milliseconds: an EZO circuit's, and a little. A sensor that
 /// needs longer has nothing to read yet.
@@ -52,6 +57,26 @@ pub(super) struct Shared<'a> {
     pub(super) line: Option<&'a Rs485>,
     pub(super) open: &'a OpenMux,
     pub(super) delay: &'a FieldDelay,
+    pub(super) meters: &'a Meters,
+}
+
+/// Flow meters that zones name, by the place of their device.
+pub(super) type Meters = BTreeMap<usize, SharedPulses>;
+
+/// Opens the flow meters that zones name.
+pub(super) fn meters(settings: &Settings, field: &Field) -> Meters {
+    let named = settings.zones().iter().filter_map(|zone| zone.meter);
+    let open = |place: usize| {
+        let device = settings.devices().get(place)?;
+        let bus = settings.buses().get(device.bus)?;
+        let DeviceKind::FlowMeter { pin, .. } = device.kind else {
+            return None;
+        };
+        let counter = field.pulses(&bus.kind, pin, FLOW_DEBOUNCE);
+        Some((place, SharedPulses::new(counter)))
+    };
+    let places: std::collections::BTreeSet<usize> = named.collect();
+    places.into_iter().filter_map(open).collect()
 }
 
 /// A driver for one device.
@@ -69,7 +94,7 @@ pub(super) enum Driver {
     Ina219(Ina219<Bus>),
     Ezo(Ezo<Bus>),
     Contacts(Contacts),
-    FlowMeter(FlowMeter<FieldPulses>),
+    FlowMeter(FlowMeter<SharedPulses>),
     RainGauge(RainGauge<FieldPulses>),
     Ds18b20(Ds18b20<OneWireFile>),
     SoilProbe(RegisterProbe<Rs485>),
@@ -77,18 +102,23 @@ pub(super) enum Driver {
         controller: DripController<Bus>,
         factor: PulseFactor,
     },
+    Guard(GuardClient),
 }
 
 impl Driver {
-    pub(super) fn new(device: &DeviceSettings, on: &Shared<'_>) -> Result<Self, SensorError> {
+    /// `place` is that of the device in the settings.
+    pub(super) fn new(
+        place: usize,
+        device: &DeviceSettings,
+        on: &Shared<'_>,
+    ) -> Result<Self, SensorError> {
         let wired = || refused("bus", "the device's bus is not there");
         let bus = || {
             let i2c = on.i2c.ok_or_else(wired)?.clone();
             Ok::<_, SensorError>(Segment::new(i2c, device.route, on.open.clone()))
         };
         let delay = || on.delay.clone();
-        let contacts =
-            |reader, contacts: &[Contact]| Self::Contacts(Contacts::new(reader, contacts, false));
+        let contacts = |reader, of: &[Contact]| Self::Contacts(Contacts::new(reader, of, false));
         Ok(match &device.kind {
             DeviceKind::Sht4x { address } => Self::Sht4x(Sht4x::new(bus()?, delay(), *address)?),
             DeviceKind::Sht3x { address } => Self::Sht3x(Sht3x::new(bus()?, *address)?),
@@ -117,31 +147,31 @@ impl Driver {
                 contacts: of,
             } => contacts(Box::new(Pcf8574::new(bus()?, *address)?), of),
             DeviceKind::GpioInputs { contacts } => {
-                let line = |contact: &Contact| {
-                    let debounce = Duration::from_millis(contact.debounce_ms);
-                    on.field.input(&on.bus.kind, contact.line, debounce)
-                };
-                let lines: Vec<FieldInput> = contacts.iter().map(line).collect();
-                let reader = Box::new(GpioContacts::new(lines));
+                let reader = Box::new(GpioContacts::new(lines(on, contacts)));
                 Self::Contacts(Contacts::new(reader, contacts, true))
             }
-            DeviceKind::FlowMeter { pin, factor } => Self::FlowMeter(FlowMeter::new(
-                on.field.pulses(&on.bus.kind, *pin, FLOW_DEBOUNCE),
-                *factor,
-            )),
+            DeviceKind::FlowMeter { pin, factor } => {
+                let shared = on.meters.get(&place).cloned();
+                let own = || on.field.pulses(&on.bus.kind, *pin, FLOW_DEBOUNCE);
+                let counter = shared.unwrap_or_else(|| SharedPulses::new(own()));
+                Self::FlowMeter(FlowMeter::new(counter, *factor))
+            }
             DeviceKind::RainGauge { pin, mm_per_tip } => {
                 let counter = on.field.pulses(&on.bus.kind, *pin, TIP_DEBOUNCE);
                 Self::RainGauge(RainGauge::new(counter, *mm_per_tip)?)
             }
-            DeviceKind::Ds18b20 { rom } => match &on.bus.kind {
-                BusKind::OneWire { root } => {
-                    Self::Ds18b20(Ds18b20::new(OneWireFile::new(root, rom)))
-                }
-                BusKind::Pi
-                | BusKind::Linux { .. }
-                | BusKind::Simulated { .. }
-                | BusKind::Rs485(_) => return Err(wired()),
-            },
+            DeviceKind::Ds18b20 { rom } => {
+                let BusKind::OneWire { root } = &on.bus.kind else {
+                    return Err(wired());
+                };
+                Self::Ds18b20(Ds18b20::new(OneWireFile::new(root, rom)))
+            }
+            DeviceKind::GuardedOutputs => {
+                let BusKind::Guard { socket } = &on.bus.kind else {
+                    return Err(wired());
+                };
+                Self::Guard(GuardClient::new(socket, on.field.clock().clone()))
+            }
             DeviceKind::SoilProbe { address, profile } => {
                 let line = on.line.ok_or_else(wired)?.clone();
                 Self::SoilProbe(RegisterProbe::new(line, *address, profile.clone())?)
@@ -175,6 +205,7 @@ impl Driver {
             Self::FlowMeter(meter) => meter.read(clock.now().mono_ms()).map(|_| None),
             Self::RainGauge(gauge) => gauge.read(clock.now().mono_ms()).map(|_| None),
             Self::Drip { controller, .. } => controller.status().map(|_| None),
+            Self::Guard(guard) => guard.open_outputs().map(|_| None),
             Self::Sht4x(_)
             | Self::Sht3x(_)
             | Self::Bme280(_)
@@ -240,14 +271,27 @@ impl Driver {
                 });
                 done(status, 2)
             }
+            Self::Guard(guard) => {
+                let open = guard.open_outputs().map(|open| Decimal {
+                    mantissa: i64::from(open),
+                    exponent: 0,
+                });
+                done(open.map(|open| vec![open]), 1)
+            }
         }
     }
 
     pub(super) fn set_lease(&mut self, output: u8, seconds: u16) -> Result<(), SensorError> {
+        if let Self::Guard(guard) = self {
+            return guard.set_lease(output, seconds);
+        }
         self.controller()?.set_lease(output, seconds)
     }
 
     pub(super) fn output(&mut self, output: u8) -> Result<OutputStatus, SensorError> {
+        if let Self::Guard(guard) = self {
+            return guard.output(output);
+        }
         let status = self.controller()?.status()?;
         if !(1..=status.outputs).contains(&output) {
             return Err(refused("output", "the controller has no such output"));
@@ -259,11 +303,15 @@ impl Driver {
             fault: bit(status.faults),
             was_reset: status.was_reset,
             lease_ran_out: status.lease_ran_out,
-            pulses: status.pulses,
+            pulses: Some(status.pulses),
         })
     }
 
-    pub(super) fn clear_flags(&mut self) -> Result<(), SensorError> {
+    /// A drip controller's flags are those of all outputs.
+    pub(super) fn clear_flags(&mut self, output: u8) -> Result<(), SensorError> {
+        if let Self::Guard(guard) = self {
+            return guard.clear(output);
+        }
         self.controller()?.clear()
     }
 
@@ -283,9 +331,18 @@ impl Driver {
             | Self::FlowMeter(_)
             | Self::RainGauge(_)
             | Self::Ds18b20(_)
-            | Self::SoilProbe(_) => Err(refused("output", "the device has no outputs")),
+            | Self::SoilProbe(_)
+            | Self::Guard(_) => Err(refused("output", "the device has no outputs")),
         }
     }
+}
+
+fn lines(on: &Shared<'_>, contacts: &[Contact]) -> Vec<FieldInput> {
+    let line = |contact: &Contact| {
+        let debounce = Duration::from_millis(contact.debounce_ms);
+        on.field.input(&on.bus.kind, contact.line, debounce)
+    };
+    contacts.iter().map(line).collect()
 }
 
 /// One outcome for all channels of a device.

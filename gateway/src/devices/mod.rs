@@ -53,22 +53,22 @@ pub enum Job {
         /// Handed back as it is: the tick that this reading belongs to.
         tick_ms: u64,
     },
-    /// Renew or end a zone's lease. Goes before readings.
+    /// Renew or end an output's lease. Goes before readings.
     Lease {
-        /// The zone.
-        zone: usize,
+        /// The output: see [`Settings::output`].
+        output: usize,
         /// 0 closes.
         seconds: u16,
     },
-    /// Read a zone's output. Goes before readings.
+    /// Read an output. Goes before readings.
     Status {
-        /// The zone.
-        zone: usize,
+        /// The output.
+        output: usize,
     },
-    /// Clear the latched flags of a zone's controller. Goes before readings.
+    /// Clear the latched flags of an output's controller. Goes before readings.
     ClearFlags {
-        /// The zone.
-        zone: usize,
+        /// The output.
+        output: usize,
     },
     /// Look at some addresses of a bus, some milliseconds long.
     Survey {
@@ -194,6 +194,7 @@ impl Devices {
             queues: Vec::new(),
             clears: Arc::default(),
         };
+        let meters = driver::meters(settings, field);
         for (index, bus) in settings.buses().iter().enumerate() {
             let queue = Arc::new(Queue::new(normal_max, URGENT_MAX));
             let worker = Worker {
@@ -203,6 +204,7 @@ impl Devices {
                 queue: Arc::clone(&queue),
                 answers: sender.clone(),
                 clears: Arc::clone(&devices.clears),
+                meters: meters.clone(),
             };
             // Not joined: a worker may hang in the kernel, and the process must end all the same.
             std::thread::Builder::new()
@@ -276,8 +278,8 @@ impl Drop for Devices {
 fn bus_of(settings: &Settings, job: Job) -> Option<usize> {
     let device = match job {
         Job::Prepare { device } | Job::Read { device, .. } => device,
-        Job::Lease { zone, .. } | Job::Status { zone } | Job::ClearFlags { zone } => {
-            settings.zones().get(zone)?.controller
+        Job::Lease { output, .. } | Job::Status { output } | Job::ClearFlags { output } => {
+            settings.output(output)?.controller
         }
         Job::Survey { bus, .. } => return Some(bus),
     };

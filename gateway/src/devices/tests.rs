@@ -166,7 +166,7 @@ fn a_stuck_bus_does_not_stop_the_valves() {
             .all(|reading| reading.ends_with("! bus failure"))
     );
     let Outcome::Lease(Ok(())) = bench.ask(Job::Lease {
-        zone: 0,
+        output: 0,
         seconds: 30,
     }) else {
         panic!("the valve's bus is another one");
@@ -179,7 +179,7 @@ fn a_lease_opens_the_right_output_and_runs_out_by_itself() {
     bench.wait_until(SECOND);
     assert_eq!(
         bench.ask(Job::Lease {
-            zone: 1,
+            output: 1,
             seconds: 20
         }),
         Outcome::Lease(Ok(()))
@@ -199,7 +199,7 @@ fn a_lease_opens_the_right_output_and_runs_out_by_itself() {
     );
     assert!(after.pulses > status.pulses);
     assert_eq!(
-        bench.ask(Job::ClearFlags { zone: 1 }),
+        bench.ask(Job::ClearFlags { output: 1 }),
         Outcome::Cleared(Ok(()))
     );
     assert!(!bench.status(1).lease_ran_out);
@@ -210,7 +210,7 @@ fn what_does_not_exist_is_answered_at_once() {
     let bench = Bench::new(&[]);
     for job in [
         Job::Lease {
-            zone: 9,
+            output: 9,
             seconds: 1,
         },
         Job::Read {
@@ -235,7 +235,7 @@ fn valves_go_first_and_the_queue_has_an_end() {
     let queue = Queue::new(3, 2);
     let read = |device| Job::Read { device, tick_ms: 0 };
     let lease = Job::Lease {
-        zone: 0,
+        output: 0,
         seconds: 30,
     };
     let pushed = |job| queue.push(job, busy(), 0).is_none();
@@ -251,7 +251,7 @@ fn valves_go_first_and_the_queue_has_an_end() {
     assert!(pushed(read(2)));
     // What closes a valve is done even after the end.
     let close = Job::Lease {
-        zone: 1,
+        output: 1,
         seconds: 0,
     };
     assert!(pushed(lease) && pushed(close));
@@ -271,7 +271,7 @@ fn a_bus_keeps_one_token_and_the_first_job_taken_gets_it() {
         (next.job, next.busy.is_some())
     };
     let read = |device| Job::Read { device, tick_ms: 0 };
-    let status = Job::Status { zone: 0 };
+    let status = Job::Status { output: 0 };
     push(read(0));
     push(read(1));
     // A valve overtakes the reading whose token woke the bus: the token must not stay behind, or
@@ -300,7 +300,7 @@ fn a_lease_that_waited_too_long_is_not_written() {
         queue
             .push(
                 Job::Lease {
-                    zone: 0,
+                    output: 0,
                     seconds: 30
                 },
                 busy,
@@ -320,7 +320,7 @@ fn a_lease_that_waited_too_long_is_not_written() {
         queue
             .push(
                 Job::Lease {
-                    zone: 0,
+                    output: 0,
                     seconds: 0
                 },
                 done.busy,
@@ -452,7 +452,7 @@ impl Bench {
     }
 
     fn status(&mut self, zone: usize) -> furrow_irrigation::OutputStatus {
-        let Outcome::Status(status) = self.ask(Job::Status { zone }) else {
+        let Outcome::Status(status) = self.ask(Job::Status { output: zone }) else {
             panic!("not a status");
         };
         status.unwrap()

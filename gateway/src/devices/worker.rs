@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use embedded_hal::delay::DelayNs as _;
 use furrow_drivers::tca9548a::OpenMux;
-use furrow_drivers::{BusFault, Cause, SensorError};
+use furrow_drivers::{BusFault, Cause, PulseCounter as _, SensorError};
 use tokio::sync::mpsc::Sender;
 
-use super::driver::{Driver, Shared, spread};
+use super::driver::{Driver, Meters, Shared, spread};
 use super::queue::{Queue, Queued};
 use super::reading::{self, ATTEMPTS, RETRY_MS, Turn, UnderWay};
 use super::surveying::{Surveying, Way};
@@ -28,6 +28,8 @@ pub(super) struct Worker {
     pub(super) answers: Sender<Done>,
     /// How often buses were clocked.
     pub(super) clears: Arc<AtomicU64>,
+    /// Of zones whose controller has none; other buses' workers have them, too.
+    pub(super) meters: Meters,
 }
 
 impl Worker {
@@ -78,6 +80,7 @@ struct Bench {
     /// When the bus was clocked last, in monotonic milliseconds.
     cleared_ms: Option<u64>,
     clears: Arc<AtomicU64>,
+    meters: Meters,
 }
 
 impl Bench {
@@ -87,6 +90,7 @@ impl Bench {
             bus,
             field,
             clears,
+            meters,
             ..
         } = worker;
         let delay = FieldDelay::new(field.clock().clone());
@@ -101,7 +105,8 @@ impl Bench {
                 BusKind::Pi
                 | BusKind::Linux { .. }
                 | BusKind::Simulated { .. }
-                | BusKind::OneWire { .. } => None,
+                | BusKind::OneWire { .. }
+                | BusKind::Guard { .. } => None,
             };
             let open = OpenMux::default();
             let shared = Shared {
@@ -111,12 +116,13 @@ impl Bench {
                 line: line.as_ref(),
                 open: &open,
                 delay: &delay,
+                meters,
             };
             for (index, device) in settings.devices().iter().enumerate() {
                 if device.bus != *bus {
                     continue;
                 }
-                match Driver::new(device, &shared) {
+                match Driver::new(index, device, &shared) {
                     Ok(driver) => {
                         drivers.insert(index, driver);
                     }
@@ -138,6 +144,7 @@ impl Bench {
             surveying: Surveying::new(*bus, way),
             cleared_ms: None,
             clears: Arc::clone(clears),
+            meters: meters.clone(),
         }
     }
 
@@ -166,7 +173,6 @@ impl Bench {
     fn attempt(&mut self, job: Job) -> Option<Outcome> {
         let clock = self.field.clock().clone();
         let mut delay = self.delay.clone();
-        let zones = self.settings.zones();
         match job {
             Job::Prepare { device } => {
                 let driver = self.drivers.get_mut(&device)?;
@@ -209,24 +215,27 @@ impl Bench {
                     now_ms,
                 )))
             }
-            Job::Lease { zone, seconds } => {
-                let zone = zones.get(zone)?;
-                let driver = self.drivers.get_mut(&zone.controller)?;
-                let set = |_: &mut FieldDelay| driver.set_lease(zone.output, seconds);
+            Job::Lease { output, seconds } => {
+                let place = self.settings.output(output)?;
+                let driver = self.drivers.get_mut(&place.controller)?;
+                let set = |_: &mut FieldDelay| driver.set_lease(place.output, seconds);
                 Some(Outcome::Lease(retry(&mut delay, set)))
             }
-            Job::Status { zone } => {
-                let zone = zones.get(zone)?;
-                let driver = self.drivers.get_mut(&zone.controller)?;
-                Some(Outcome::Status(retry(&mut delay, |_| {
-                    driver.output(zone.output)
-                })))
+            Job::Status { output } => {
+                let place = self.settings.output(output)?;
+                let driver = self.drivers.get_mut(&place.controller)?;
+                let mut status = retry(&mut delay, |_| driver.output(place.output));
+                let meter = place.meter.and_then(|meter| self.meters.get_mut(&meter));
+                if let (Ok(status), Some(meter)) = (&mut status, meter) {
+                    status.pulses = counted(meter.pulses());
+                }
+                Some(Outcome::Status(status))
             }
-            Job::ClearFlags { zone } => {
-                let driver = self.drivers.get_mut(&zones.get(zone)?.controller)?;
-                Some(Outcome::Cleared(retry(&mut delay, |_| {
-                    driver.clear_flags()
-                })))
+            Job::ClearFlags { output } => {
+                let place = self.settings.output(output)?;
+                let driver = self.drivers.get_mut(&place.controller)?;
+                let clear = |_: &mut FieldDelay| driver.clear_flags(place.output);
+                Some(Outcome::Cleared(retry(&mut delay, clear)))
             }
         }
     }
@@ -251,6 +260,15 @@ impl Bench {
     fn now_ms(&self) -> u64 {
         self.field.clock().now().mono_ms()
     }
+}
+
+/// A meter's count as a controller's would be: it wraps. What could not be read is absent.
+fn counted(pulses: Result<u64, &'static str>) -> Option<u32> {
+    let pulses = pulses.inspect_err(|why| tracing::warn!(why, "a zone's flow meter is not read"));
+    pulses.ok().map(|pulses| {
+        let [.., a, b, c, d] = pulses.to_be_bytes();
+        u32::from_be_bytes([a, b, c, d])
+    })
 }
 
 /// Whether a job found its bus stuck.
@@ -288,8 +306,8 @@ fn retry<T>(
 pub(super) fn failed(settings: &Settings, job: Job, fault: BusFault) -> Outcome {
     let device = match job {
         Job::Prepare { device } | Job::Read { device, .. } => Some(device),
-        Job::Lease { zone, .. } | Job::Status { zone } | Job::ClearFlags { zone } => {
-            settings.zones().get(zone).map(|zone| zone.controller)
+        Job::Lease { output, .. } | Job::Status { output } | Job::ClearFlags { output } => {
+            settings.output(output).map(|place| place.controller)
         }
         Job::Survey { .. } => None,
     };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use furrow_gateway_core::LinkMs;
-use furrow_irrigation::{Refusal, ZoneIndex};
+use furrow_irrigation::{Origin, Refusal, ZoneIndex};
 use furrow_wire::DeviceId;
 use tokio::sync::mpsc;
 
@@ -63,7 +63,9 @@ impl Gateway {
             },
             Ask::Stop { zone } => match self.zone_of(zone.as_str()) {
                 Some(zone) => {
-                    let was_running = self.watering.handle_stop(zone, self.field.now());
+                    let was_running =
+                        self.watering
+                            .handle_stop(zone, Origin::Tool, self.field.now());
                     Answer::Stopping { was_running }
                 }
                 None => Answer::Refused {
@@ -120,13 +122,14 @@ impl Gateway {
             since,
             ..
         } = wish;
-        let refusal = match self
-            .watering
-            .handle_manual(zone, Some(for_ms), self.field.now())
-        {
-            Ok(run) => return self.watch.add(zone, run, wish.reply),
-            Err(refusal) => refusal,
-        };
+        let refusal =
+            match self
+                .watering
+                .handle_manual(zone, Some(for_ms), Origin::Tool, self.field.now())
+            {
+                Ok(run) => return self.watch.add(zone, run, wish.reply),
+                Err(refusal) => refusal,
+            };
         let patient = self.delivery.now().since(since) < EARLY_WAIT_MS;
         if refusal == Refusal::NotReady && patient && self.early.len() < EARLY_MAX {
             return self.early.push(wish);

@@ -21,7 +21,7 @@ pub struct Dispatch {
     /// Readings and surveys that go on later; at most one a device, and one a bus.
     later: Vec<(u64, Job)>,
     bus_of_device: Vec<usize>,
-    controller_of_zone: Vec<usize>,
+    controller_of_output: Vec<Option<usize>>,
 }
 
 #[derive(Debug, Default)]
@@ -48,10 +48,9 @@ impl Dispatch {
             buses: settings.buses().iter().map(|_| Bus::default()).collect(),
             later: Vec::new(),
             bus_of_device: settings.devices().iter().map(|device| device.bus).collect(),
-            controller_of_zone: settings
-                .zones()
-                .iter()
-                .map(|zone| zone.controller)
+            controller_of_output: settings
+                .outputs()
+                .map(|place| place.map(|place| place.controller))
                 .collect(),
         }
     }
@@ -120,8 +119,8 @@ impl Dispatch {
     fn bus_of(&self, job: Job) -> Option<usize> {
         let device = match job {
             Job::Prepare { device } | Job::Read { device, .. } => device,
-            Job::Lease { zone, .. } | Job::Status { zone } | Job::ClearFlags { zone } => {
-                *self.controller_of_zone.get(zone)?
+            Job::Lease { output, .. } | Job::Status { output } | Job::ClearFlags { output } => {
+                (*self.controller_of_output.get(output)?)?
             }
             Job::Survey { bus, .. } => return Some(bus),
         };
@@ -139,7 +138,7 @@ mod tests {
             buses,
             later: Vec::new(),
             bus_of_device: vec![0, 0, 1],
-            controller_of_zone: vec![1, 2],
+            controller_of_output: vec![Some(1), Some(2)],
         }
     }
 
@@ -147,7 +146,7 @@ mod tests {
     fn a_bus_has_one_job_in_hand_and_valves_go_first() {
         let mut dispatch = dispatch();
         let read = |device| Job::Read { device, tick_ms: 0 };
-        let status = |zone| Job::Status { zone };
+        let status = |output| Job::Status { output };
         assert_eq!(dispatch.push(read(0), 0), Some(Turn::Submit(read(0))));
         assert_eq!(dispatch.push(read(1), 0), None);
         assert_eq!(dispatch.push(status(0), 0), None);
@@ -189,7 +188,7 @@ mod tests {
             device: 0,
             tick_ms: 0,
         };
-        let lease = |seconds| Job::Lease { zone: 0, seconds };
+        let lease = |seconds| Job::Lease { output: 0, seconds };
         dispatch.push(read, 0);
         assert_eq!(dispatch.push(lease(20), 0), None);
         assert_eq!(dispatch.push(lease(0), 0), None);

@@ -23,15 +23,12 @@ use super::sampling::Sampling;
 use super::store::Fill;
 use super::surveying::Surveying;
 use super::water_watch::WaterWatch;
-use super::watering::{Effect, Watering};
+use super::watering::Watering;
 use crate::bus::FieldClock;
 use crate::calibrations::Calibrations;
 use crate::config::Settings;
 use crate::devices::Devices;
 use crate::link::{Change, LinkEvent};
-
-/// Effects of the irrigation core that one turn executes: all of a full set of zones.
-const EFFECTS_A_TURN: usize = 64;
 
 /// See the module.
 #[derive(Debug)]
@@ -329,27 +326,6 @@ impl Gateway {
 
     pub(super) fn field_ms(&self) -> FieldMs {
         FieldMs(self.field.now().mono_ms())
-    }
-
-    fn execute_watering(&mut self) {
-        for _ in 0..EFFECTS_A_TURN {
-            match self.watering.poll_effect() {
-                Some(Effect::Persist(state)) => {
-                    self.records.persist(state);
-                }
-                Some(Effect::Job(job)) => self.submit(job),
-                Some(Effect::Event(event)) => {
-                    tracing::info!(zone = ?event.zone, what = ?event.what, "watering");
-                    self.watch.handle_event(&event.what);
-                    self.journal_event(event);
-                }
-                Some(Effect::Refused(zone, refusal)) => {
-                    tracing::warn!(zone = zone.0, %refusal, "a run did not start");
-                    self.watch.handle_refused(zone, &refusal.to_string());
-                }
-                None => return,
-            }
-        }
     }
 
     fn handle_ack(&mut self, ack: &Ack) {

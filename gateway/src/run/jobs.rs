@@ -68,10 +68,10 @@ impl Gateway {
             }
             (Job::Lease { .. } | Job::Status { .. } | Job::ClearFlags { .. }, _) => {
                 self.watering.handle_outcome(job, &outcome, now);
-                if let Job::Status { zone } = job
-                    && let Some(progress) = self.watering.progress(ZoneIndex(zone), now)
+                if let Job::Status { output } = job
+                    && let Some(progress) = self.watering.progress(ZoneIndex(output), now)
                 {
-                    self.watch.handle_progress(ZoneIndex(zone), &progress);
+                    self.watch.handle_progress(ZoneIndex(output), &progress);
                 }
             }
             (
@@ -155,7 +155,7 @@ impl Gateway {
 fn too_late() -> SensorError {
     let cause = Cause::Bus(BusFault::Stuck);
     SensorError {
-        chip: "drip-controller",
+        chip: "controller",
         address: None,
         register: "lease",
         cause,

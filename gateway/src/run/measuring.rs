@@ -174,7 +174,8 @@ pub fn can_be_hurried(kind: &DeviceKind) -> bool {
         | DeviceKind::Ezo { .. }
         | DeviceKind::Ds18b20 { .. }
         | DeviceKind::SoilProbe { .. }
-        | DeviceKind::DripController { .. } => true,
+        | DeviceKind::DripController { .. }
+        | DeviceKind::GuardedOutputs => true,
         // These measure at their own pace, or count since the last reading. A button's press is told
         // once; who asks beside the schedule would take it away.
         DeviceKind::Scd4x { .. }

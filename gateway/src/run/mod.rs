@@ -8,7 +8,8 @@
 //! | [`sampling`], [`latest`] | ticks to samples to batches; the last of each channel |
 //! | [`measuring`], [`calibrating`] | readings that people ask for; calibrations taken up while running |
 //! | [`dispatch`] | one job at a time for each bus |
-//! | [`watering`], [`water_watch`] | the irrigation core's commands, and who waits for a run |
+//! | [`watering`], [`waterworks`], [`told`] | the irrigation core's commands; what it tells, as it is journalled |
+//! | [`water_watch`] | who waits for a run |
 //! | [`records`] | records on their way into the journal |
 //! | [`store`], [`journal_thread`] | the journal, on its own thread |
 //! | [`quiet`] | failures that repeat are said at a bounded rate |
@@ -38,9 +39,11 @@ pub mod space;
 pub mod store;
 pub mod surveying;
 pub mod time;
+mod told;
 mod wall;
 pub mod water_watch;
 pub mod watering;
+mod waterworks;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -44,7 +44,8 @@ impl Gateway {
                     BusKind::Pi
                     | BusKind::Linux { .. }
                     | BusKind::Simulated { .. }
-                    | BusKind::OneWire { .. } => None,
+                    | BusKind::OneWire { .. }
+                    | BusKind::Guard { .. } => None,
                 },
             })
             .collect();

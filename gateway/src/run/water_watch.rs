@@ -67,7 +67,12 @@ impl WaterWatch {
             | EventKind::DeviceFault { .. }
             | EventKind::DeviceRecovered { .. }
             | EventKind::Lockout { .. }
-            | EventKind::Calibrated { .. } => {}
+            | EventKind::Calibrated { .. }
+            | EventKind::Decision(_)
+            | EventKind::Alarm { .. }
+            | EventKind::FlowLearnt { .. }
+            | EventKind::Held { .. }
+            | EventKind::Reset { .. } => {}
         }
     }
 

@@ -6,13 +6,16 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use furrow_gateway_core::FieldMs;
 use furrow_irrigation::{
-    Cause, Command, EndReason, EventKind as Watered, Irrigation, Now, OutputStatus, Refusal, State,
-    ZoneIndex, ZoneView,
+    Command, EventKind as Watered, InputIndex, Irrigation, Now, Origin, Output, OutputStatus,
+    Refusal, SiteView, State, ZoneIndex, ZoneView,
 };
-use furrow_wire::{self as wire, Event, EventKind, RunCause};
+use furrow_wire::{self as wire, Decimal, Event, Quality};
 use jiff::Timestamp;
 
+use super::latest::Latest;
+use super::told::what_of;
 use crate::bus::FieldTime;
 use crate::config::Settings;
 use crate::devices::{Job, Outcome};
@@ -26,8 +29,8 @@ pub enum Effect {
     Job(Job),
     /// Journal this at once.
     Event(Event),
-    /// A scheduled run did not start: for the log, and for who waits for it.
-    Refused(ZoneIndex, Refusal),
+    /// A run did not start, and why: for the journal, and for who waits for it.
+    Refused(ZoneIndex, String, Event),
 }
 
 /// See the module.
@@ -39,6 +42,8 @@ pub struct Watering {
     persisting: bool,
     /// Per zone the meter's latest count, and its count when the run began.
     meters: Vec<Meter>,
+    /// The tick of the last reading of each input that was taken.
+    taken: Vec<Option<FieldMs>>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -84,6 +89,7 @@ impl Watering {
             waiting: VecDeque::new(),
             persisting: false,
             meters: vec![Meter::default(); zones],
+            taken: vec![None; settings.irrigation().inputs.len()],
         }
     }
 
@@ -95,14 +101,15 @@ impl Watering {
         &mut self,
         zone: ZoneIndex,
         run_ms: Option<u64>,
+        origin: Origin,
         now: FieldTime,
     ) -> Result<u64, Refusal> {
-        self.core.handle_manual(zone, run_ms, moment(now))
+        self.core.handle_manual(zone, run_ms, origin, moment(now))
     }
 
     /// A person wants no more water. Answers whether there was a run to stop.
-    pub fn handle_stop(&mut self, zone: ZoneIndex, now: FieldTime) -> bool {
-        self.core.handle_stop(zone, moment(now))
+    pub fn handle_stop(&mut self, zone: ZoneIndex, origin: Origin, now: FieldTime) -> bool {
+        self.core.handle_stop(zone, origin, moment(now))
     }
 
     /// The process is about to end: closes everything, starts nothing.
@@ -123,18 +130,24 @@ impl Watering {
     /// A controller answered, or failed to.
     pub fn handle_outcome(&mut self, job: Job, outcome: &Outcome, now: FieldTime) {
         match (job, outcome) {
-            (Job::Lease { zone, seconds }, Outcome::Lease(answer)) => {
+            (Job::Lease { output, seconds }, Outcome::Lease(answer)) => {
                 log_failure(job, answer);
+                let Some(output) = self.settings.output_at(output) else {
+                    return;
+                };
                 let taken = answer.is_ok();
-                self.core
-                    .handle_lease(ZoneIndex(zone), seconds, taken, moment(now));
+                self.core.handle_lease(output, seconds, taken, moment(now));
             }
-            (Job::Status { zone }, Outcome::Status(answer)) => {
+            (Job::Status { output }, Outcome::Status(answer)) => {
                 log_failure(job, answer);
+                let Some(output) = self.settings.output_at(output) else {
+                    return;
+                };
                 let status = answer.as_ref().ok().copied();
-                self.note_pulses(zone, status);
-                self.core
-                    .handle_status(ZoneIndex(zone), status, moment(now));
+                if let Output::Zone(zone) = output {
+                    self.note_pulses(zone.0, status);
+                }
+                self.core.handle_status(output, status, moment(now));
             }
             (Job::ClearFlags { .. }, Outcome::Cleared(answer)) => log_failure(job, answer),
             (
@@ -175,12 +188,16 @@ impl Watering {
                 let state = serde_json::to_value(state);
                 Effect::Persist(state.expect("numbers, texts and maps with text keys serialise"))
             }
-            Command::WriteLease { zone, seconds } => Effect::Job(Job::Lease {
-                zone: zone.0,
+            Command::WriteLease { output, seconds } => Effect::Job(Job::Lease {
+                output: self.settings.place_of(output),
                 seconds,
             }),
-            Command::ReadStatus { zone } => Effect::Job(Job::Status { zone: zone.0 }),
-            Command::ClearFlags { zone } => Effect::Job(Job::ClearFlags { zone: zone.0 }),
+            Command::ReadStatus { output } => Effect::Job(Job::Status {
+                output: self.settings.place_of(output),
+            }),
+            Command::ClearFlags { output } => Effect::Job(Job::ClearFlags {
+                output: self.settings.place_of(output),
+            }),
             Command::Emit(event) => self.event(event),
         };
         Some(effect)
@@ -214,9 +231,62 @@ impl Watering {
         })
     }
 
+    /// What all zones share, as people see it.
+    #[must_use]
+    pub fn site_view(&self, now: FieldTime) -> SiteView {
+        self.core.site_view(moment(now))
+    }
+
+    /// There may be new readings: those of good quality that rules or interlocks look at are taken.
+    pub fn handle_readings(&mut self, latest: &Latest, now: FieldTime) {
+        let settings = Arc::clone(&self.settings);
+        let inputs = settings.irrigation().inputs.iter().enumerate();
+        for ((place, input), taken) in inputs.zip(&mut self.taken) {
+            let Some(reading) = latest.of(input.channel) else {
+                continue;
+            };
+            let mantissa = reading.sample.mantissa;
+            let is_good = reading.sample.quality == Quality::Good;
+            let (Some(mantissa), true) = (mantissa, is_good && *taken != Some(reading.at)) else {
+                continue;
+            };
+            *taken = Some(reading.at);
+            let exponent = input.exponent;
+            let value = Decimal { mantissa, exponent }.to_f64();
+            self.core
+                .handle_reading(InputIndex(place), value, reading.at.0, moment(now));
+        }
+    }
+
+    /// A person wants no water at all for a while.
+    ///
+    /// # Errors
+    /// The cloud wants to shorten what was wanted on site.
+    pub fn handle_hold(
+        &mut self,
+        origin: Origin,
+        hold_ms: u64,
+        now: FieldTime,
+    ) -> Result<(), Refusal> {
+        self.core.handle_hold(origin, hold_ms, moment(now))
+    }
+
+    /// Water may flow again.
+    ///
+    /// # Errors
+    /// The cloud wants to end what was wanted on site.
+    pub fn handle_release(&mut self, origin: Origin, now: FieldTime) -> Result<(), Refusal> {
+        self.core.handle_release(origin, moment(now))
+    }
+
+    /// A person has looked at a fault. Answers how many locks went.
+    pub fn handle_reset(&mut self, origin: Origin, now: FieldTime) -> usize {
+        self.core.handle_reset(origin, moment(now))
+    }
+
     fn note_pulses(&mut self, zone: usize, status: Option<OutputStatus>) {
         if let (Some(meter), Some(status)) = (self.meters.get_mut(zone), status) {
-            meter.latest = Some(status.pulses);
+            meter.latest = status.pulses.or(meter.latest);
             if meter.at_start.is_none() {
                 meter.at_start = meter.latest;
             }
@@ -225,60 +295,38 @@ impl Watering {
 
     fn event(&mut self, event: furrow_irrigation::Event) -> Effect {
         let zone = event.zone;
-        let what = match event.kind {
-            Watered::RunStarted {
-                run,
-                cause,
-                planned_ms,
-            } => {
-                if let Some(meter) = self.meters.get_mut(zone.0) {
-                    meter.at_start = meter.latest;
-                }
-                EventKind::RunStarted {
-                    run,
-                    cause: cause_of(cause),
-                    planned_ms,
-                }
-            }
-            Watered::RunEnded {
-                run,
-                cause,
-                started_mono_ms,
-                of_this_boot,
-                open_ms,
-                litres_milli,
-                reason,
-            } => {
-                if !of_this_boot {
-                    tracing::info!(run, "a run of an earlier boot was interrupted");
-                }
-                EventKind::RunEnded {
-                    run,
-                    cause: cause_of(cause),
-                    started_mono_ms,
-                    open_ms,
-                    millilitres: litres_milli,
-                    end: end_of(reason),
-                }
-            }
-            Watered::NotStarted { refusal, .. } => return Effect::Refused(zone, refusal),
-            Watered::LockedOut { text } => EventKind::Lockout { text },
-            Watered::Recovered => match self.controller_of(zone) {
-                Some(device) => EventKind::DeviceRecovered { device },
-                None => return Effect::Refused(zone, Refusal::NoSuchZone),
-            },
+        if let (Watered::RunStarted { .. }, Some(zone)) = (&event.kind, zone)
+            && let Some(meter) = self.meters.get_mut(zone.0)
+        {
+            meter.at_start = meter.latest;
+        }
+        let refused = match &event.kind {
+            Watered::NotStarted { refusal, .. } => Some(refusal.to_string()),
+            Watered::RunStarted { .. }
+            | Watered::RunEnded { .. }
+            | Watered::LockedOut { .. }
+            | Watered::Recovered
+            | Watered::Reset { .. }
+            | Watered::Held { .. }
+            | Watered::Alarm { .. }
+            | Watered::FlowLearnt { .. }
+            | Watered::Decided(_) => None,
         };
-        let id = self
-            .settings
-            .zones()
-            .get(zone.0)
+        let controller = zone.and_then(|zone| self.controller_of(zone));
+        let zones = self.settings.zones();
+        let id = zone
+            .and_then(|zone| zones.get(zone.0))
             .map(|zone| zone.id.clone());
-        Effect::Event(Event {
+        let event = Event {
             at_mono_ms: event.at_mono_ms,
             zone: id,
             planting: None,
-            what,
-        })
+            what: what_of(event.kind, controller),
+        };
+        match (zone, refused) {
+            (Some(zone), Some(reason)) => Effect::Refused(zone, reason, event),
+            (_, _) => Effect::Event(event),
+        }
     }
 
     fn controller_of(&self, zone: ZoneIndex) -> Option<wire::DeviceId> {
@@ -297,23 +345,6 @@ fn moment(now: FieldTime) -> Now {
     Now {
         mono_ms: now.mono_ms(),
         wall,
-    }
-}
-
-fn cause_of(cause: Cause) -> RunCause {
-    match cause {
-        Cause::Schedule => RunCause::Schedule,
-        Cause::Manual => RunCause::Manual,
-    }
-}
-
-fn end_of(reason: EndReason) -> wire::EndReason {
-    match reason {
-        EndReason::Completed => wire::EndReason::Completed,
-        EndReason::Stopped => wire::EndReason::Stopped,
-        EndReason::Fault => wire::EndReason::Fault,
-        EndReason::Interrupted => wire::EndReason::Interrupted,
-        EndReason::LeaseLost => wire::EndReason::LeaseLost,
     }
 }
 

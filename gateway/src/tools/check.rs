@@ -72,6 +72,7 @@ fn describe(settings: &Settings, text: &mut String) -> std::fmt::Result {
             }
             BusKind::OneWire { root } => root.display().to_string(),
             BusKind::Rs485(line) => format!("Modbus at {}, {line}", line.device.display()),
+            BusKind::Guard { socket } => format!("the guard at {}", socket.display()),
         };
         let clear = bus.clear.map_or_else(String::new, |pins| {
             format!(", cleared over GPIO {} and {}", pins.scl, pins.sda)
@@ -105,6 +106,9 @@ fn describe(settings: &Settings, text: &mut String) -> std::fmt::Result {
             channels.join(", "),
         )?;
     }
+    if let Some(guard) = settings.guard() {
+        crate::guard::cli::describe(settings.buses(), guard, text)?;
+    }
     zones(settings, text)?;
     let derived: usize = settings
         .derived()
@@ -134,7 +138,7 @@ fn zones(settings: &Settings, text: &mut String) -> std::fmt::Result {
                 format!(
                     "{} for {} s",
                     entry.at.strftime("%H:%M"),
-                    entry.run_ms / 1_000
+                    entry.amount.run_ms / 1_000
                 )
             })
             .collect();
@@ -143,10 +147,12 @@ fn zones(settings: &Settings, text: &mut String) -> std::fmt::Result {
         } else {
             times.join(", ")
         };
+        let meter = zone.meter.and_then(|meter| settings.devices().get(meter));
+        let counted = meter.map_or_else(String::new, |meter| format!("; counted by {}", meter.id));
         writeln!(
             text,
             "zone      {} ({}): output {} of {controller}, at most {} min a run and {} min a day; \
-             {schedule}",
+             {schedule}{counted}",
             zone.id,
             zone.name,
             zone.output,

@@ -5,7 +5,7 @@ pub mod calibrate;
 pub mod check;
 pub mod init;
 pub mod journal;
-mod print;
+pub(crate) mod print;
 pub mod read;
 mod reader;
 pub mod report;

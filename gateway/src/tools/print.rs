@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::io::{self, Write as _};
 
 /// A line of the command's answer. A reader that has gone away (`| head`) is no failure.
-pub(super) fn line(text: impl Display) {
+pub(crate) fn line(text: impl Display) {
     let written = writeln!(io::stdout().lock(), "{text}");
     drop(written);
 }
@@ -17,13 +17,13 @@ pub(super) fn progress(text: &str) {
 }
 
 /// An error with all that caused it.
-pub(super) fn error(error: &dyn Error) {
+pub(crate) fn error(error: &dyn Error) {
     let written = writeln!(io::stderr().lock(), "error: {}", chain(error));
     drop(written);
 }
 
 /// `what: why: why that`.
-pub(super) fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(source) = cause {

@@ -1,7 +1,7 @@
 //! Watering runs, faults and starts as rows and as JSON.
 
 use furrow_wire::{
-    DeviceId, EndReason, Event, EventKind, GatewayId, GreenhouseId, RecordName, RunCause,
+    Decision, DeviceId, EndReason, Event, EventKind, GatewayId, GreenhouseId, RecordName, RunCause,
 };
 use rusqlite::{Connection, params};
 use serde_json::json;
@@ -13,7 +13,8 @@ use super::StoreError;
 pub struct EventRow {
     /// When, in Unix milliseconds.
     pub time_ms: i64,
-    /// `run_started`, `run_ended`, `gateway_started`, `device_fault`, `device_recovered` or `lockout`.
+    /// `run_started`, `run_ended`, `gateway_started`, `device_fault`, `device_recovered`, `lockout`,
+    /// `calibrated`, `decision`, `alarm`, `flow_learnt`, `held` or `reset`.
     pub kind: String,
     /// Where, if it concerns one zone.
     pub zone: Option<String>,
@@ -48,12 +49,15 @@ impl EventRow {
             EventKind::RunStarted {
                 run,
                 cause,
+                rule,
                 planned_ms,
+                planned_millilitres: _,
             } => EventRow {
                 kind: "run_started".to_owned(),
                 run: Some(run.cast_signed()),
                 cause: Some(cause_text(*cause).to_owned()),
                 open_ms: Some(signed(*planned_ms)),
+                text: rule.clone(),
                 ..row
             },
             EventKind::RunEnded {
@@ -63,6 +67,7 @@ impl EventRow {
                 open_ms,
                 millilitres,
                 end,
+                text,
             } => EventRow {
                 kind: "run_ended".to_owned(),
                 run: Some(run.cast_signed()),
@@ -70,6 +75,7 @@ impl EventRow {
                 open_ms: Some(signed(*open_ms)),
                 millilitres: millilitres.map(signed),
                 reason: Some(end_text(*end).to_owned()),
+                text: Some(text.clone()).filter(|text| !text.is_empty()),
                 ..row
             },
             EventKind::GatewayStarted {
@@ -103,6 +109,29 @@ impl EventRow {
             } => EventRow {
                 reason: Some(format!("{channel} version {version}")),
                 ..row.told("calibrated", Some(device), Some(text))
+            },
+            EventKind::Decision(decision) => EventRow {
+                open_ms: decision.wanted_ms.map(signed),
+                millilitres: decision.wanted_millilitres.map(signed),
+                cause: Some(decision.rule.clone()),
+                reason: Some(decision.verdict.clone()),
+                ..row.told("decision", None, Some(&seen_text(decision)))
+            },
+            EventKind::Alarm { text } => row.told("alarm", None, Some(text)),
+            EventKind::FlowLearnt {
+                millilitres_per_hour,
+            } => EventRow {
+                millilitres: Some(signed(*millilitres_per_hour)),
+                ..row.told("flow_learnt", None, None)
+            },
+            EventKind::Held { by, hold_ms } => EventRow {
+                cause: Some(by.clone()),
+                open_ms: hold_ms.map(signed),
+                ..row.told("held", None, None)
+            },
+            EventKind::Reset { by } => EventRow {
+                cause: Some(by.clone()),
+                ..row.told("reset", None, None)
             },
         }
     }
@@ -173,6 +202,20 @@ impl EventRow {
             "reason": self.reason,
             "text": self.text,
         })
+    }
+}
+
+/// What a decision looked at, and what forbids it.
+fn seen_text(decision: &Decision) -> String {
+    let value = match (decision.value, decision.age_ms) {
+        (Some(value), _) => format!("{} {}", decision.input, value.0),
+        (None, Some(age_ms)) => format!("{} unknown for {} s", decision.input, age_ms / 1_000),
+        (None, None) => format!("{} unknown", decision.input),
+    };
+    if decision.refusal.is_empty() {
+        value
+    } else {
+        format!("{value}; {}", decision.refusal)
     }
 }
 

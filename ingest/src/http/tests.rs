@@ -410,7 +410,9 @@ async fn events_newest_first() {
     let run = EventKind::RunStarted {
         run: 4,
         cause: RunCause::Manual,
+        rule: None,
         planned_ms: 600_000,
+        planned_millilitres: None,
     };
     let ended = EventKind::RunEnded {
         run: 4,
@@ -419,6 +421,7 @@ async fn events_newest_first() {
         open_ms: 500,
         millilitres: Some(1250),
         end: furrow_wire::EndReason::Stopped,
+        text: String::new(),
     };
     let events = Change::Events {
         gateway,

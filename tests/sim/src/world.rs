@@ -454,7 +454,9 @@ impl World {
                 EventKind::RunStarted {
                     run,
                     cause: RunCause::Schedule,
+                    rule: None,
                     planned_ms: 600_000,
+                    planned_millilitres: None,
                 },
             );
         }

@@ -19,6 +19,7 @@ mod scd4x;
 mod sht3x;
 mod sht4x;
 mod tca9548a;
+mod valve_bank;
 
 use embedded_hal_mock::eh1::delay::NoopDelay;
 use embedded_hal_mock::eh1::i2c::{Mock, Transaction};

@@ -1,9 +1,11 @@
 //! From the close to the proof that the water stopped.
 
 use super::{
-    ANSWER_MS, Effect, FINAL_TRIES, LOCKED_OUT_EVERY_MS, OutputStatus, RETRY_MS, Run, Stage,
+    ANSWER_MS, Effect, FINAL_TRIES, LOCKED_OUT_EVERY_MS, OutputStatus, Over, RETRY_MS, Run, Stage,
     TRAVEL_MS, Zone, describe,
 };
+use crate::budget::Use;
+use crate::interlock::Moment;
 use crate::{EndReason, EventKind};
 
 impl Zone {
@@ -82,20 +84,29 @@ impl Zone {
             return;
         }
         let open_ms = closed_ms.saturating_sub(run.opened_ms);
-        self.state.budget.settle(run.wish.planned_ms, open_ms);
-        self.state.open_run = None;
         let pulses = status
             .filter(|s| !s.was_reset && !run.reset)
-            .map(|s| s.pulses);
+            .and_then(|s| s.pulses);
+        let millilitres = self.plan.litres_between(run.baseline_pulses, pulses);
+        self.settle(run.wish.charge, open_ms, millilitres);
+        self.state.open_run = None;
+        self.state.last_end = Some(Moment {
+            boot: self.boot,
+            mono_ms: closed_ms,
+        });
         self.effects.push(Effect::Emit(EventKind::RunEnded {
             run: run.wish.run,
             cause: run.wish.cause,
             started_mono_ms: run.opened_ms,
             of_this_boot: true,
             open_ms,
-            litres_milli: pulses
-                .map(|p| self.plan.litres_milli(p.wrapping_sub(run.baseline_pulses))),
+            litres_milli: millilitres,
             reason,
+        }));
+        self.effects.push(Effect::Over(Over {
+            wish: run.wish,
+            reason,
+            millilitres,
         }));
         // Behind the event: a crash in between tells the end twice, by one number, never not at all.
         self.effects.push(Effect::Persist);
@@ -111,6 +122,24 @@ impl Zone {
                 now_ms,
             ),
         }
+    }
+
+    /// Where the meter counted nothing that can be trusted, water flowed as expected for as long as
+    /// the valve was open.
+    pub(super) fn settle(&mut self, charge: Use, open_ms: u64, millilitres: Option<u64>) {
+        let expected_ml = || {
+            let part = u128::from(charge.ml) * u128::from(open_ms) / u128::from(charge.ms.max(1));
+            u64::try_from(part).unwrap_or(u64::MAX)
+        };
+        let really = Use {
+            ms: open_ms,
+            ml: millilitres.unwrap_or_else(expected_ml),
+        };
+        self.state.budget.settle(charge, really);
+        self.effects.push(Effect::Settle {
+            planned: charge,
+            really,
+        });
     }
 
     pub(super) fn lock_out(&mut self, text: String, now_ms: u64) {

@@ -4,6 +4,8 @@ use super::{
     ANSWER_MS, CHECK_TRIES, Effect, FINAL_TRIES, OutputStatus, RETRY_MS, Run, Stage, TRAVEL_MS,
     Wish, Zone, clearing_pause_ms, describe,
 };
+use crate::budget::Use;
+use crate::interlock::Moment;
 use crate::{EndReason, EventKind, OpenRun, Refusal};
 
 impl Zone {
@@ -40,30 +42,36 @@ impl Zone {
             return;
         }
         let left_ms = self.state.budget.left_ms(self.plan.daily_limit_ms());
-        if left_ms < wish.planned_ms {
+        if left_ms < wish.charge.ms {
             self.stage = Stage::Idle;
             self.refuse(wish.cause, Refusal::BudgetSpent { left_ms });
             return;
         }
-        self.state.budget.charge(wish.planned_ms);
+        self.state.budget.charge(wish.charge);
+        self.effects.push(Effect::Charge(wish.charge));
+        let moment = Moment {
+            boot: self.boot,
+            mono_ms: now_ms,
+        };
+        self.state.note_start(moment);
         self.state.open_run = Some(OpenRun {
             run: wish.run,
             cause: wish.cause,
             boot: self.boot,
             opened_mono_ms: now_ms,
-            planned_ms: wish.planned_ms,
+            planned_ms: wish.charge.ms,
+            planned_ml: wish.charge.ml,
             baseline_pulses: status.pulses,
         });
         self.effects.push(Effect::Persist);
-        let Wish {
-            run,
-            cause,
-            planned_ms,
-        } = wish;
+        let rules = &self.plan.options().rules;
+        let rule = wish.rule.and_then(|rule| rules.get(rule));
         self.effects.push(Effect::Emit(EventKind::RunStarted {
-            run,
-            cause,
-            planned_ms,
+            run: wish.run,
+            cause: wish.cause,
+            rule: rule.map(|rule| rule.name.clone()),
+            planned_ms: wish.charge.ms,
+            planned_ml: wish.target_ml,
         }));
         let run = Run {
             wish,
@@ -75,6 +83,8 @@ impl Zone {
             confirmed: false,
             reset: false,
             baseline_pulses: status.pulses,
+            flowed_ml: None,
+            winding: None,
         };
         self.renew(run, now_ms);
     }
@@ -136,16 +146,24 @@ impl Zone {
         } else {
             open.planned_ms
         };
-        self.state.budget.settle(open.planned_ms, open_ms);
-        let pulses = status.filter(|s| !s.was_reset).map(|s| s.pulses);
+        let pulses = status.filter(|s| !s.was_reset).and_then(|s| s.pulses);
+        let millilitres = self.plan.litres_between(open.baseline_pulses, pulses);
+        let charge = Use {
+            ms: open.planned_ms,
+            ml: open.planned_ml,
+        };
+        self.settle(charge, open_ms, millilitres);
+        self.state.last_end = Some(Moment {
+            boot: self.boot,
+            mono_ms: now_ms,
+        });
         self.effects.push(Effect::Emit(EventKind::RunEnded {
             run: open.run,
             cause: open.cause,
             started_mono_ms: open.opened_mono_ms,
             of_this_boot,
             open_ms,
-            litres_milli: pulses
-                .map(|p| self.plan.litres_milli(p.wrapping_sub(open.baseline_pulses))),
+            litres_milli: millilitres,
             reason: EndReason::Interrupted,
         }));
         // Behind the event: a crash in between tells the end twice, by one number, never not at all.

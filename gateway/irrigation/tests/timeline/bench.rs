@@ -1,8 +1,8 @@
 //! The bench: an [`Irrigation`], a clock, and a model of the drip controller's promises.
 
 use furrow_irrigation::{
-    Command, Config, Event, EventKind, Irrigation, Now, OutputStatus, Refusal, ScheduleEntry,
-    State, ZoneIndex, ZonePlan,
+    Amount, Command, Config, Days, Event, EventKind, Irrigation, Now, Origin, Output as Place,
+    OutputStatus, Refusal, ScheduleEntry, SitePlan, State, ZoneIndex, ZonePlan,
 };
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -19,7 +19,8 @@ pub(crate) fn zone(key: &str, max_run: u64, daily: u64, schedule: &[(&str, u64)]
         .iter()
         .map(|(at, minutes)| ScheduleEntry {
             at: at.parse().unwrap(),
-            run_ms: minutes * MINUTE,
+            days: Days::ALL,
+            amount: Amount::time(minutes * MINUTE),
         })
         .collect();
     ZonePlan::new(key, max_run * MINUTE, daily * MINUTE, 60_000_000, schedule).unwrap()
@@ -149,7 +150,7 @@ impl Controller {
             fault: false,
             was_reset: self.was_reset,
             lease_ran_out: self.lease_ran_out,
-            pulses: u32::try_from(pulses).unwrap(),
+            pulses: Some(u32::try_from(pulses).unwrap()),
         })
     }
 
@@ -199,6 +200,13 @@ impl Controller {
     }
 }
 
+fn zone_of(output: Place) -> ZoneIndex {
+    match output {
+        Place::Zone(zone) => zone,
+        Place::MasterValve | Place::Pump | Place::Dosing => panic!("there is none"),
+    }
+}
+
 pub(crate) struct Bench {
     pub(crate) irrigation: Irrigation,
     pub(crate) controller: Controller,
@@ -239,6 +247,8 @@ impl Bench {
         let time_zone = TimeZone::get(time_zone).unwrap();
         let config = Config {
             zones,
+            inputs: Vec::new(),
+            site: SitePlan::default(),
             time_zone,
             lease_seconds: 30,
             max_open_zones: 1,
@@ -291,14 +301,15 @@ impl Bench {
             let now = self.now();
             match command {
                 Command::Persist(state) => self.persist(state),
-                Command::WriteLease { zone, seconds } => {
-                    self.log(zone, &format!("lease {seconds}"));
+                Command::WriteLease { output, seconds } => {
+                    let zone = zone_of(output);
+                    self.log(Some(zone), &format!("lease {seconds}"));
                     let taken = self.controller.set_lease(zone.0, seconds, self.now);
-                    self.irrigation.handle_lease(zone, seconds, taken, now);
+                    self.irrigation.handle_lease(output, seconds, taken, now);
                 }
-                Command::ReadStatus { zone } => {
-                    let status = self.controller.status(zone.0, self.now);
-                    self.irrigation.handle_status(zone, status, now);
+                Command::ReadStatus { output } => {
+                    let status = self.controller.status(zone_of(output).0, self.now);
+                    self.irrigation.handle_status(output, status, now);
                 }
                 Command::ClearFlags { .. } => {
                     self.controller.lease_ran_out = false;
@@ -336,8 +347,8 @@ impl Bench {
             .and_then(|zone| zone.open_run.clone())
     }
 
-    fn log(&mut self, zone: ZoneIndex, what: &str) {
-        let key = self.config.zones[zone.0].key();
+    fn log(&mut self, zone: Option<ZoneIndex>, what: &str) {
+        let key = zone.map_or("site", |zone| self.config.zones[zone.0].key());
         self.log.push(format!("{} {key} {what}", self.now / SECOND));
     }
 
@@ -348,6 +359,7 @@ impl Bench {
                 run,
                 cause,
                 planned_ms,
+                ..
             } => {
                 format!("started run {run} {cause:?} for {}", planned_ms / SECOND)
             }
@@ -368,6 +380,11 @@ impl Bench {
             EventKind::NotStarted { cause, refusal } => format!("not started {cause:?}: {refusal}"),
             EventKind::LockedOut { text } => format!("locked out: {text}"),
             EventKind::Recovered => "recovered".to_owned(),
+            kind @ (EventKind::Reset { .. }
+            | EventKind::Held { .. }
+            | EventKind::Alarm { .. }
+            | EventKind::FlowLearnt { .. }
+            | EventKind::Decided(_)) => format!("{kind:?}"),
         };
         self.log(event.zone, &text);
     }
@@ -380,13 +397,13 @@ impl Bench {
     pub(crate) fn manual(&mut self, zone: ZoneIndex, run_ms: u64) -> Result<u64, Refusal> {
         let answer = self
             .irrigation
-            .handle_manual(zone, Some(run_ms), self.now());
+            .handle_manual(zone, Some(run_ms), Origin::Tool, self.now());
         self.execute();
         answer
     }
 
     pub(crate) fn stop(&mut self, zone: ZoneIndex) -> bool {
-        let answer = self.irrigation.handle_stop(zone, self.now());
+        let answer = self.irrigation.handle_stop(zone, Origin::Tool, self.now());
         self.execute();
         answer
     }

@@ -1,6 +1,11 @@
 //! Timelines: what the irrigation does, second by second, against a small model of the controller.
 
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test helpers")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "test helpers"
+)]
 
 mod bench;
 mod random;

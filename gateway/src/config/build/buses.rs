@@ -1,5 +1,7 @@
 //! Buses.
 
+use furrow_wire::DeviceId;
+
 use super::devices::PIN_MAX;
 use super::section::Section;
 use crate::config::mistakes::Mistakes;
@@ -14,6 +16,8 @@ const ONE_WIRE_ROOT: &str = "/sys/bus/w1/devices";
 const BAUDS: [u32; 8] = [1_200, 2_400, 4_800, 9_600, 19_200, 38_400, 57_600, 115_200];
 /// What nearly all probes leave the factory with.
 const BAUD_DEFAULT: u32 = 9_600;
+/// Where the guard listens: in the runtime folder of its unit.
+const GUARD_SOCKET: &str = "/run/furrow-guard/guard.sock";
 
 pub(super) fn buses(raw: &[RawBus], found: &mut Mistakes) -> Option<Vec<BusSettings>> {
     if raw.is_empty() {
@@ -54,10 +58,10 @@ pub(super) fn buses(raw: &[RawBus], found: &mut Mistakes) -> Option<Vec<BusSetti
             let problem = format!("I2C bus {number} is already bus {:?}", other.id.as_str());
             section.mistake::<()>("i2c", problem, "use one [[bus]] for it");
         }
-        // 1-Wire and serial lines have no clock of their own.
+        // 1-Wire, serial lines and the guard have no clock of their own.
         let timed = |bus: &BusSettings| match bus.kind {
             BusKind::Pi | BusKind::Linux { .. } | BusKind::Simulated { .. } => true,
-            BusKind::OneWire { .. } | BusKind::Rs485(_) => false,
+            BusKind::OneWire { .. } | BusKind::Rs485(_) | BusKind::Guard { .. } => false,
         };
         let first = seen.iter().find(|other| timed(other));
         if let Some(other) = first.filter(|other| timed(bus) && clock(other) != clock(bus)) {
@@ -71,7 +75,8 @@ pub(super) fn buses(raw: &[RawBus], found: &mut Mistakes) -> Option<Vec<BusSetti
                 BusKind::Pi
                 | BusKind::Linux { .. }
                 | BusKind::Simulated { .. }
-                | BusKind::OneWire { .. } => false,
+                | BusKind::OneWire { .. }
+                | BusKind::Guard { .. } => false,
             };
             if let Some(other) = seen.iter().find(same) {
                 let port = line.device.display();
@@ -88,17 +93,24 @@ pub(super) fn buses(raw: &[RawBus], found: &mut Mistakes) -> Option<Vec<BusSetti
 fn clock(bus: &BusSettings) -> Option<&str> {
     match &bus.kind {
         BusKind::Simulated { address } => Some(address),
-        BusKind::Pi | BusKind::Linux { .. } | BusKind::OneWire { .. } | BusKind::Rs485(_) => None,
+        BusKind::Pi
+        | BusKind::Linux { .. }
+        | BusKind::OneWire { .. }
+        | BusKind::Rs485(_)
+        | BusKind::Guard { .. } => None,
     }
 }
 
 fn bus(index: usize, raw: &RawBus, found: &mut Mistakes) -> Option<BusSettings> {
     let mut section = Section::new(format!("bus[{index}]"), found);
     let known = "id, kind, i2c, address, root, gpio_chip, scl_pin, sda_pin, device, baud, parity, \
-                 timeout";
+                 timeout, socket";
     section.refuse_unknown(&raw.unknown, known);
     let id = section.parsed("id", raw.id.as_ref(), "main");
     let kind = section.text("kind", raw.kind.as_ref(), "pi");
+    if kind.as_deref() == Some("guard") {
+        return guard(raw, id, &mut section);
+    }
     refuse_foreign(raw, kind.as_deref(), &mut section);
     let is_i2c = !matches!(kind.as_deref(), Some("one-wire" | "rs485"));
     let is_linux = kind.as_deref() == Some("linux");
@@ -122,7 +134,8 @@ fn bus(index: usize, raw: &RawBus, found: &mut Mistakes) -> Option<BusSettings> 
         "simulated" => simulated(raw, &mut section),
         other => {
             let problem = format!("{other:?} is no kind of bus");
-            let remedy = "write \"pi\", \"linux\", \"one-wire\", \"rs485\" or \"simulated\"";
+            let remedy =
+                "write \"pi\", \"linux\", \"one-wire\", \"rs485\", \"guard\" or \"simulated\"";
             section.mistake("kind", problem, remedy)
         }
     };
@@ -136,6 +149,34 @@ fn bus(index: usize, raw: &RawBus, found: &mut Mistakes) -> Option<BusSettings> 
         kind: kind?,
         i2c: i2c?,
         clear: clear?,
+    })
+}
+
+/// The guard's socket and nothing else.
+fn guard(raw: &RawBus, id: Option<DeviceId>, section: &mut Section<'_>) -> Option<BusSettings> {
+    let others = [
+        ("i2c", &raw.i2c),
+        ("address", &raw.address),
+        ("root", &raw.root),
+        ("gpio_chip", &raw.gpio_chip),
+        ("scl_pin", &raw.scl_pin),
+        ("sda_pin", &raw.sda_pin),
+        ("device", &raw.device),
+        ("baud", &raw.baud),
+        ("parity", &raw.parity),
+        ("timeout", &raw.timeout),
+    ];
+    for (key, leaf) in others {
+        section.refuse(key, leaf.as_ref(), "the guard has a socket only");
+    }
+    let socket = section.text_or("socket", raw.socket.as_ref(), GUARD_SOCKET)?;
+    Some(BusSettings {
+        id: id?,
+        kind: BusKind::Guard {
+            socket: socket.into(),
+        },
+        i2c: None,
+        clear: None,
     })
 }
 
@@ -193,6 +234,12 @@ fn refuse_foreign(raw: &RawBus, kind: Option<&str>, section: &mut Section<'_>) {
         ("baud", &raw.baud, !line, only("speed")),
         ("parity", &raw.parity, !line, only("parity")),
         ("timeout", &raw.timeout, !line, only("time-out")),
+        (
+            "socket",
+            &raw.socket,
+            true,
+            "only a bus of kind guard has a socket".to_owned(),
+        ),
     ];
     for (key, leaf, refused, why) in foreign {
         section.refuse(key, leaf.as_ref().filter(|_| refused), &why);

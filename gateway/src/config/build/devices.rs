@@ -18,7 +18,7 @@ const DEVICES_MAX: usize = 256;
 /// GPIO lines of a Pi's header, by BCM number.
 pub(super) const PIN_MAX: i64 = 27;
 /// Lines of a GPIO chip of another board; larger chips exist, their first lines can be used.
-const LINE_MAX: i64 = 255;
+pub(super) const LINE_MAX: i64 = 255;
 
 pub(super) fn devices(
     raw: &RawConfig,
@@ -78,8 +78,7 @@ fn collisions(
                 section.mistake::<()>("pin", problem, "give each its own pin");
             }
         }
-        if device.address().is_none() && device.pins().is_empty() && device.place() == other.place()
-        {
+        if device.rom().is_some() && device.rom() == other.rom() {
             let problem = format!("{} is already device {id:?}", device.place());
             section.mistake::<()>("rom", problem, "name each sensor once");
         }
@@ -199,7 +198,15 @@ fn fits(raw: &RawConfig, bus: usize, kind: &Kind, section: &mut Section<'_>) {
     let of_bus = bus.and_then(|bus| plain(bus.kind.as_ref()));
     let of_bus = of_bus.as_deref().unwrap_or_default();
     let (problem, remedy) = match (kind.place, of_bus) {
-        (Place::OneWire, "one-wire") | (Place::Rs485, "rs485") => return,
+        (Place::OneWire, "one-wire") | (Place::Rs485, "rs485") | (Place::Guard, "guard") => return,
+        (Place::Guard, _) => (
+            format!("{name:?} is not the guard"),
+            "add a [[bus]] of kind \"guard\"".to_owned(),
+        ),
+        (_, "guard") => (
+            format!("{name:?} is the guard"),
+            format!("put a {} on another bus", kind.name),
+        ),
         (Place::OneWire, _) => (
             format!("{name:?} is no 1-Wire bus"),
             "add a [[bus]] of kind \"one-wire\"".to_owned(),
@@ -233,11 +240,11 @@ fn fits_linux(bus: &RawBus, name: &str, kind: &Kind, section: &mut Section<'_>) 
             let remedy = "add gpio_chip = \"/dev/gpiochip0\" to the bus";
             section.mistake::<()>("bus", problem, remedy);
         }
-        Place::I2c { .. } | Place::Gpio | Place::OneWire | Place::Rs485 => {}
+        Place::I2c { .. } | Place::Gpio | Place::OneWire | Place::Rs485 | Place::Guard => {}
     }
 }
 
-fn is_of_kind(bus: Option<&RawBus>, kind: &str) -> bool {
+pub(super) fn is_of_kind(bus: Option<&RawBus>, kind: &str) -> bool {
     bus.and_then(|bus| plain(bus.kind.as_ref())).as_deref() == Some(kind)
 }
 

@@ -35,7 +35,7 @@ pub(super) fn kind_of(
     let address = match kind.place {
         Place::I2c { addresses, default } => address(device, section, addresses, default),
         Place::Rs485 => slave(device, section),
-        Place::Gpio | Place::OneWire => Some(0),
+        Place::Gpio | Place::OneWire | Place::Guard => Some(0),
     };
     match kind.name {
         "sht4x" | "sht3x" | "bme280" => Some(climate_of(kind, address?, label)),
@@ -73,6 +73,10 @@ pub(super) fn kind_of(
             Some((DeviceKind::SoilProbe { address, profile }, channels))
         }
         "drip-controller" => drip_of(raw, device, label, address, section),
+        "guarded-outputs" => {
+            let open = channel("zones_open", "1", 0, label);
+            Some((DeviceKind::GuardedOutputs, vec![open]))
+        }
         other => {
             let problem = format!("{other:?} can't be configured yet");
             section.mistake("kind", problem, "leave it out")

@@ -4,10 +4,15 @@ mod buses;
 mod contacts;
 mod derived;
 mod devices;
+mod guard;
 mod inputs;
+mod irrigation;
 mod kind;
+mod looked_at;
 mod profile;
+mod rules;
 mod section;
+mod zone_options;
 mod zones;
 
 use std::io;
@@ -17,12 +22,12 @@ use furrow_gateway_core::outbox::{LIVE_PLACES, WINDOW};
 use furrow_wire::{CooperativeId, GatewayId};
 use jiff::tz::TimeZone;
 
+use self::looked_at::LookedAt;
 use self::section::Section;
+use super::guard::GuardPart;
 use super::mistakes::Mistakes;
-use super::raw::{RawConfig, RawGateway, RawIrrigation, RawJournal, RawMqtt};
-use super::settings::{
-    GatewaySettings, IrrigationSettings, JournalSettings, MqttSettings, Secret, Settings,
-};
+use super::raw::{RawConfig, RawGateway, RawJournal, RawMqtt};
+use super::settings::{GatewaySettings, JournalSettings, MqttSettings, Secret, Settings};
 
 pub(super) use self::profile::builtin as builtin_profiles;
 
@@ -38,7 +43,7 @@ impl Settings {
     /// Checks everything; all mistakes come together.
     pub(super) fn from_raw(raw: &RawConfig, read: ReadText<'_>) -> Result<Self, Mistakes> {
         let mut found = Mistakes::default();
-        let known = "gateway, mqtt, journal, irrigation, bus, device, derived, zone";
+        let known = "gateway, mqtt, journal, irrigation, guard, bus, device, derived, zone";
         Section::new("", &mut found).refuse_unknown(&raw.unknown, known);
         let gateway = gateway(raw.gateway.as_ref(), &mut found);
         let login = gateway
@@ -46,27 +51,37 @@ impl Settings {
             .map(|g| format!("{}/{}", g.cooperative, g.id));
         let mqtt = mqtt(raw.mqtt.as_ref(), login.as_deref(), read, &mut found);
         let journal = journal(raw.journal.as_ref(), &mut found);
-        let irrigation = irrigation(raw.irrigation.as_ref(), &mut found);
         let buses = buses::buses(&raw.bus, &mut found);
         let devices = devices::devices(raw, buses.as_deref(), read, &mut found);
         let derived = derived::derived(raw, devices.as_deref(), &mut found);
-        let zones = zones::zones(raw, &mut found);
+        let guard = guard::guard(raw, buses.as_deref(), devices.as_deref(), &mut found);
+        let commit_interval = journal.map(|journal| journal.commit_interval);
+        let mut looked_at = LookedAt::new(devices.as_deref(), derived.as_deref(), commit_interval);
+        let zones = zones::zones(raw, &mut looked_at, &mut found);
+        let none = (Vec::new(), Vec::new());
+        let (watered, meters) = zones.as_ref().unwrap_or(&none);
+        let irrigation = irrigation::irrigation(raw, (watered, meters), &mut looked_at, &mut found);
+        let inputs = looked_at.into_inputs();
         let parts = (
-            gateway, mqtt, journal, irrigation, buses, devices, derived, zones,
+            gateway, mqtt, journal, irrigation, buses, devices, derived, zones, guard,
         );
         let (
             Some(gateway),
             Some(mqtt),
             Some(journal),
-            Some(irrigation),
+            Some(mut irrigation),
             Some(buses),
             Some(devices),
             Some(derived),
-            Some(zones),
+            Some((zones, _)),
+            Some(guard),
         ) = parts
         else {
             return Err(found);
         };
+        irrigation.inputs = inputs;
+        let supply = &irrigation.supply;
+        guard::has_outputs(guard.as_ref(), &devices, &zones, supply, &mut found);
         if found.as_slice().is_empty() {
             Ok(Self {
                 gateway,
@@ -77,9 +92,28 @@ impl Settings {
                 devices,
                 derived,
                 zones,
+                guard,
             })
         } else {
             Err(found)
+        }
+    }
+}
+
+impl GuardPart {
+    pub(super) fn from_raw(raw: &RawConfig, read: ReadText<'_>) -> Result<Self, Mistakes> {
+        let mut found = Mistakes::default();
+        let buses = buses::buses(&raw.bus, &mut found);
+        // Mistakes of sensors are told where sensors are read; what they use counts all the same.
+        let devices = devices::devices(raw, buses.as_deref(), read, &mut Mistakes::default());
+        let guard = guard::guard(raw, buses.as_deref(), devices.as_deref(), &mut found);
+        if let Some(None) = guard {
+            let remedy = "add [[guard.output]], or do not start the guard";
+            found.add("guard", "there are no outputs to guard", remedy);
+        }
+        match (buses, guard.flatten()) {
+            (Some(buses), Some(guard)) if found.as_slice().is_empty() => Ok(Self { buses, guard }),
+            (Some(_) | None, Some(_) | None) => Err(found),
         }
     }
 }
@@ -278,21 +312,5 @@ fn journal(raw: Option<&RawJournal>, found: &mut Mistakes) -> Option<JournalSett
     Some(JournalSettings {
         commit_interval: commit_interval?,
         cap_bytes: cap_bytes?,
-    })
-}
-
-fn irrigation(raw: Option<&RawIrrigation>, found: &mut Mistakes) -> Option<IrrigationSettings> {
-    let default = RawIrrigation::default();
-    let raw = raw.unwrap_or(&default);
-    let mut section = Section::new("irrigation", found);
-    section.refuse_unknown(&raw.unknown, "lease, max_open_zones");
-    let lease = section.duration("lease", raw.lease.as_ref(), ("6s", "300s"), Some("30s"));
-    let open = match raw.max_open_zones.as_ref() {
-        None => Some(1),
-        leaf => section.whole("max_open_zones", leaf, &(1..=64), "1"),
-    };
-    Some(IrrigationSettings {
-        lease_seconds: u16::try_from(lease?.as_secs()).ok()?,
-        max_open_zones: usize::try_from(open?).ok()?,
     })
 }

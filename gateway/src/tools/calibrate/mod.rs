@@ -410,6 +410,7 @@ fn not_calibrated(kind: &DeviceKind) -> Option<&'static str> {
         DeviceKind::Mcp23017 { .. }
         | DeviceKind::Pcf8574 { .. }
         | DeviceKind::GpioInputs { .. } => Some("has contacts, which are open or closed"),
+        DeviceKind::GuardedOutputs => Some("has relays, which are on or off"),
         DeviceKind::Sht4x { .. }
         | DeviceKind::Sht3x { .. }
         | DeviceKind::Bme280 { .. }

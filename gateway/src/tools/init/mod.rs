@@ -236,10 +236,7 @@ impl Init {
         let buses = match (&kind, self.i2c.as_slice()) {
             (_, [_, ..]) => self.i2c.clone(),
             (BusKind::Simulated { .. }, []) => SIMULATED_BUSES.to_vec(),
-            (
-                BusKind::Pi | BusKind::Linux { .. } | BusKind::OneWire { .. } | BusKind::Rs485(_),
-                [],
-            ) => OWN_BUSES
+            (_, []) => OWN_BUSES
                 .filter(|number| Path::new(&format!("/dev/i2c-{number}")).exists())
                 .collect(),
         };

@@ -151,7 +151,7 @@ fn write_buses(plan: &Plan, text: &mut String) -> std::fmt::Result {
                     writeln!(text, "gpio_chip = {}", quoted(chip))?;
                 }
             }
-            BusKind::Pi | BusKind::OneWire { .. } | BusKind::Rs485(_) => {
+            BusKind::Pi | BusKind::OneWire { .. } | BusKind::Rs485(_) | BusKind::Guard { .. } => {
                 writeln!(text, "kind = \"pi\"")?
             }
         }

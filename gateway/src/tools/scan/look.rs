@@ -160,7 +160,8 @@ fn one(
             let told = |slave| print::progress(&format!("{}: address {slave}", bus.id));
             problem = serial_line(&line, walk, Some((settings, index)), told, &mut seen).err();
         }
-        BusKind::Pi | BusKind::Linux { .. } | BusKind::Simulated { .. } => {}
+        BusKind::Pi | BusKind::Linux { .. } | BusKind::Simulated { .. } | BusKind::Guard { .. } => {
+        }
     }
     BusSeen {
         bus: bus.id.to_string(),
