@@ -11,6 +11,7 @@ pub mod control;
 pub mod devices;
 pub mod guard;
 pub mod link;
+pub mod page;
 pub mod run;
 pub mod survey;
 pub mod tools;

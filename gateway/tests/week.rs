@@ -142,8 +142,10 @@ fn sow(seed: u64) -> Vec<Sown> {
     sown
 }
 
-/// Chips of the simulator, and the devices that they are in the configuration.
-const CHIPS: [(&str, &str); 20] = [
+/// Chips of the simulator, and the devices that they are in the configuration. Soil probes are there, but
+/// their faults are sown by `rs485.rs`: after one a line waits for late answers by the real clock, and a
+/// week in lock-step runs through hours meanwhile.
+const CHIPS: [(&str, &str); 18] = [
     ("sht-inside", "sht-inside"),
     ("scd41", "co2"),
     ("ads1115", "analog"),
@@ -161,12 +163,10 @@ const CHIPS: [(&str, &str); 20] = [
     ("sht-bed-2", "sht-bed-2"),
     ("ds18b20-1", "substrate-1"),
     ("ds18b20-2", "substrate-2"),
-    ("soil-sen0604", "soil-1"),
-    ("soil-s-soil", "soil-2"),
     ("drip", "drip"),
 ];
 /// Those whose answers carry a checksum, by device.
-const CHECKED: [&str; 10] = [
+const CHECKED: [&str; 9] = [
     "sht-inside",
     "co2",
     "sht31",
@@ -175,7 +175,6 @@ const CHECKED: [&str; 10] = [
     "sht-bed-2",
     "substrate-1",
     "substrate-2",
-    "soil-1",
     "drip",
 ];
 /// Those that stand still when they feel the same for ever, by device.

@@ -358,7 +358,8 @@ fn encode_decision(decision: &Decision) -> proto::event::Decision {
         input: cut(&decision.input),
         value: decision.value.map(|value| value.0),
         age_ms: decision.age_ms,
-        sum: decision.sum.0,
+        // Optional there: a field that is 0 and always present loses the sign of -0.
+        sum: Some(decision.sum.0),
         is_thirsty: decision.is_thirsty,
         minute: decision.minute.map(u32::from),
         since_run_ms: decision.since_run_ms,
@@ -379,7 +380,7 @@ fn decode_decision(raw: proto::event::Decision) -> Result<Decision, BodyError> {
         input: raw.input,
         value: raw.value.map(Exact),
         age_ms: raw.age_ms,
-        sum: Exact(raw.sum),
+        sum: Exact(raw.sum.unwrap_or(0.0)),
         is_thirsty: raw.is_thirsty,
         minute: raw.minute.map(minute).transpose()?,
         since_run_ms: raw.since_run_ms,

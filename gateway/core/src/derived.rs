@@ -13,6 +13,7 @@ use std::collections::VecDeque;
 
 use furrow_wire::{Decimal, Quality, Sample};
 
+use self::et0::Covered;
 use self::light::{Dose, Light};
 use crate::FieldMs;
 
@@ -29,6 +30,8 @@ pub enum Formula {
     Air,
     /// From one quantity of light: see [`LIGHT_OUTPUTS`].
     Light(Light),
+    /// From air temperature, relative humidity and global radiation: see [`WATER_OUTPUTS`].
+    Evapotranspiration(Covered),
 }
 
 /// One quantity that a formula yields.
@@ -66,6 +69,9 @@ pub const LIGHT_OUTPUTS: [Output; 2] = [
     output("radiation_sum", "MJ/m2", -3),
 ];
 
+/// What [`Formula::Evapotranspiration`] yields.
+pub const WATER_OUTPUTS: [Output; 1] = [output("et0", "mm/h", -3)];
+
 impl Formula {
     /// What it yields, in this order.
     #[must_use]
@@ -73,6 +79,7 @@ impl Formula {
         match self {
             Formula::Air => &AIR_OUTPUTS,
             Formula::Light(_) => &LIGHT_OUTPUTS,
+            Formula::Evapotranspiration(_) => &WATER_OUTPUTS,
         }
     }
 }
@@ -237,6 +244,11 @@ impl Entry {
                 let values = units(0).zip(units(1)).zip(surface);
                 let values = values.and_then(|((t, rh), surface)| air::of(t, rh, surface));
                 spread(values, quality, outputs)
+            }
+            Formula::Evapotranspiration(covered) => {
+                let values = units(0).zip(units(1)).zip(units(2));
+                let rate = values.and_then(|((t, rh), global)| covered.rate(t, rh, global));
+                spread(rate.map(|rate| [rate]), quality, outputs)
             }
             Formula::Light(light) => {
                 let value = units(0);

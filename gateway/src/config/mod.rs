@@ -27,8 +27,8 @@ pub use kinds::{KINDS, Kind, Place};
 pub use mistakes::{Mistake, Mistakes};
 pub use settings::{
     BusKind, BusSettings, ClearPins, DerivedSettings, GatewaySettings, InputSettings,
-    IrrigationSettings, JournalSettings, MqttSettings, OutputSettings, Parity, Secret,
-    SerialSettings, Settings, ZoneSettings,
+    IrrigationSettings, JournalSettings, MqttSettings, OutputSettings, PageSettings, Parity,
+    Secret, SerialSettings, Settings, ZoneSettings,
 };
 pub use units::{parse_duration, parse_size};
 

@@ -20,6 +20,7 @@ pub(super) struct RawConfig {
     pub(super) journal: Option<RawJournal>,
     pub(super) irrigation: Option<RawIrrigation>,
     pub(super) guard: Option<RawGuard>,
+    pub(super) page: Option<RawPage>,
     #[serde(default)]
     pub(super) bus: Vec<RawBus>,
     #[serde(default)]
@@ -270,6 +271,7 @@ pub(super) struct RawDerived {
     pub(super) photons: Option<Leaf>,
     pub(super) illuminance: Option<Leaf>,
     pub(super) transmission: Option<Leaf>,
+    pub(super) altitude_m: Option<Leaf>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }
@@ -310,6 +312,15 @@ pub(super) struct RawSchedule {
     #[serde(rename = "for")]
     pub(super) run: Option<Leaf>,
     pub(super) litres: Option<Leaf>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawPage {
+    pub(super) listen: Option<Leaf>,
+    pub(super) pin: Option<Leaf>,
+    pub(super) pin_file: Option<Leaf>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }

@@ -25,6 +25,7 @@ pub struct Settings {
     pub(super) derived: Vec<DerivedSettings>,
     pub(super) zones: Vec<ZoneSettings>,
     pub(super) guard: Option<GuardSettings>,
+    pub(super) page: Option<PageSettings>,
 }
 
 impl Settings {
@@ -75,6 +76,12 @@ impl Settings {
     #[must_use]
     pub fn zones(&self) -> &[ZoneSettings] {
         &self.zones
+    }
+
+    /// The page on the gateway, if there is one.
+    #[must_use]
+    pub fn page(&self) -> Option<&PageSettings> {
+        self.page.as_ref()
     }
 
     /// The outputs that the guard owns, if there are any.
@@ -241,6 +248,15 @@ pub struct InputSettings {
     pub exponent: i8,
 }
 
+/// The page on the gateway.
+#[derive(Debug, Clone)]
+pub struct PageSettings {
+    /// Where it listens.
+    pub listen: std::net::SocketAddr,
+    /// Whoever knows it may water and stop.
+    pub pin: Secret,
+}
+
 /// What is calculated from measured channels.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DerivedSettings {
@@ -263,6 +279,7 @@ impl DerivedSettings {
         match self.plan.formula {
             Formula::Air => "air",
             Formula::Light(_) => "light",
+            Formula::Evapotranspiration(_) => "et0",
         }
     }
 }

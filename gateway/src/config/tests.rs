@@ -2,6 +2,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
+mod watering;
+
 use super::raw::RawConfig;
 use super::{BusKind, ConfigError, Settings, load_from};
 

@@ -41,6 +41,17 @@ pub enum Ask {
         /// Which.
         zone: ZoneId,
     },
+    /// Stop all watering, and let none begin for a while.
+    Hold {
+        /// How long, in milliseconds.
+        for_ms: u64,
+    },
+    /// Let watering begin again.
+    Release,
+    /// Unlock what a fault has locked.
+    Reset,
+    /// What was lately watered, decided and found wrong.
+    Recent,
     /// The latest sample of every channel, and everything at a glance.
     Watch,
     /// Read a device now, beside its schedule; a sensor that can't be hurried gives what its schedule
@@ -76,6 +87,16 @@ pub enum Answer {
     Accepted {
         /// Its number.
         run: u64,
+    },
+    /// It was done.
+    Done {
+        /// What, for people.
+        text: String,
+    },
+    /// The answer to [`Ask::Recent`]: the latest events, oldest first.
+    Recent {
+        /// As in the journal.
+        events: Vec<serde_json::Value>,
     },
     /// The valve is open.
     Opened,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use furrow_irrigation::Origin;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc};
@@ -28,6 +29,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 pub struct Question {
     /// What is asked.
     pub ask: Ask,
+    /// From where.
+    pub origin: Origin,
     /// Where the answer goes.
     pub reply: mpsc::Sender<Answer>,
 }
@@ -37,6 +40,7 @@ pub struct Question {
 pub struct Control {
     /// What people ask.
     pub questions: mpsc::Receiver<Question>,
+    asker: mpsc::Sender<Question>,
     path: PathBuf,
     task: JoinHandle<()>,
 }
@@ -55,12 +59,19 @@ impl Control {
         let listener = UnixListener::bind(path)?;
         owner_only(path)?;
         let (sender, questions) = mpsc::channel(QUESTIONS);
-        let task = tokio::spawn(accept(listener, sender));
+        let task = tokio::spawn(accept(listener, sender.clone()));
         Ok(Control {
             questions,
+            asker: sender,
             path: path.to_owned(),
             task,
         })
+    }
+
+    /// Where others may ask, too: the page.
+    #[must_use]
+    pub fn asker(&self) -> mpsc::Sender<Question> {
+        self.asker.clone()
     }
 }
 
@@ -116,7 +127,9 @@ async fn serve(stream: UnixStream, questions: mpsc::Sender<Question>) -> io::Res
         }
     };
     let (reply, mut answers) = mpsc::channel(LINES);
-    if questions.send(Question { ask, reply }).await.is_err() {
+    let origin = Origin::Tool;
+    let question = Question { ask, origin, reply };
+    if questions.send(question).await.is_err() {
         let reason = "the gateway is stopping".to_owned();
         return write(&mut writer, &Answer::Refused { reason }).await;
     }

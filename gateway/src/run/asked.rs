@@ -22,6 +22,7 @@ const EARLY_MAX: usize = 8;
 pub struct Wish {
     zone: ZoneIndex,
     for_ms: u64,
+    origin: Origin,
     reply: mpsc::Sender<Answer>,
     since: LinkMs,
 }
@@ -29,7 +30,7 @@ pub struct Wish {
 impl Gateway {
     /// A person asked something.
     pub fn handle_question(&mut self, question: Question) {
-        let Question { ask, reply } = question;
+        let Question { ask, origin, reply } = question;
         let answer = match ask {
             Ask::Watch => return self.tell_samples(&reply),
             Ask::Read { device, readings } => match self.measure(&device, readings, &reply) {
@@ -53,6 +54,7 @@ impl Gateway {
                     return self.water(Wish {
                         zone,
                         for_ms,
+                        origin,
                         reply,
                         since,
                     });
@@ -61,11 +63,31 @@ impl Gateway {
                     reason: format!("there is no zone {zone}"),
                 },
             },
+            Ask::Hold { for_ms } => {
+                let now = self.field.now();
+                let done = self.watering.handle_hold(origin, for_ms, now);
+                done_or_refused(
+                    done,
+                    "all valves close, and none opens before the hold ends",
+                )
+            }
+            Ask::Recent => Answer::Recent {
+                events: self.recent(),
+            },
+            Ask::Release => {
+                let now = self.field.now();
+                let done = self.watering.handle_release(origin, now);
+                done_or_refused(done, "watering may begin again")
+            }
+            Ask::Reset => {
+                let locks = self.watering.handle_reset(origin, self.field.now());
+                Answer::Done {
+                    text: format!("{locks} locks were removed"),
+                }
+            }
             Ask::Stop { zone } => match self.zone_of(zone.as_str()) {
                 Some(zone) => {
-                    let was_running =
-                        self.watering
-                            .handle_stop(zone, Origin::Tool, self.field.now());
+                    let was_running = self.watering.handle_stop(zone, origin, self.field.now());
                     Answer::Stopping { was_running }
                 }
                 None => Answer::Refused {
@@ -119,13 +141,14 @@ impl Gateway {
         let Wish {
             zone,
             for_ms,
+            origin,
             since,
             ..
         } = wish;
         let refusal =
             match self
                 .watering
-                .handle_manual(zone, Some(for_ms), Origin::Tool, self.field.now())
+                .handle_manual(zone, Some(for_ms), origin, self.field.now())
             {
                 Ok(run) => return self.watch.add(zone, run, wish.reply),
                 Err(refusal) => refusal,
@@ -147,5 +170,16 @@ impl Gateway {
             .iter()
             .position(|zone| zone.id.as_str() == id)?;
         Some(ZoneIndex(place))
+    }
+}
+
+fn done_or_refused(done: Result<(), Refusal>, text: &str) -> Answer {
+    match done {
+        Ok(()) => Answer::Done {
+            text: text.to_owned(),
+        },
+        Err(refusal) => Answer::Refused {
+            reason: refusal.to_string(),
+        },
     }
 }

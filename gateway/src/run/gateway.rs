@@ -1,7 +1,7 @@
 //! All parts together: each input is handed to the part that it concerns, and what follows from it
 //! to the next. Reads no clock: the event loop hands in the time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use furrow_gateway_core::FieldMs;
@@ -62,6 +62,8 @@ pub struct Gateway {
     pub(super) cap_bytes: u64,
     /// What was asked for while the process is stopping.
     pub(super) stopping: bool,
+    /// The latest of watering, oldest first.
+    pub(super) recent: VecDeque<Event>,
 }
 
 /// What [`Gateway::new`] puts together.
@@ -124,6 +126,7 @@ impl Gateway {
             born_at: None,
             told_waiting: 0,
             watch: WaterWatch::default(),
+            recent: VecDeque::new(),
             early: Vec::new(),
             held_boots: parts.held_boots,
             space: Space::default(),

@@ -72,6 +72,7 @@ use crate::config::Settings;
 use crate::control::server::Control;
 use crate::devices::Devices;
 use crate::link::{Link, Target};
+use crate::page::Page;
 
 /// Largest segment of the journal, in bytes. A start holds one in memory, and when the cap is
 /// reached one goes at once.
@@ -97,6 +98,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let wait = FieldWait::new(&clock);
     let control = Control::listen(&settings.gateway().control_socket())
         .context("listen at the control socket")?;
+    let page = open_page(&settings, &control).await;
     let (devices, results) = Devices::start(&settings, &field)?;
     let now = clock.now();
     let at = FieldMs(now.mono_ms());
@@ -153,9 +155,27 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     tracing::info!(%stream, boot = %boot, "gateway is running");
     let event_loop =
         EventLoop::new(gateway, results, control, clock, wait).context("take over the signals")?;
-    match event_loop.run().await {
+    let end = event_loop.run().await;
+    drop(page);
+    match end {
         End::Asked | End::Finished => Ok(()),
         End::FieldLost(why) => bail!("the field is lost: {why}"),
+    }
+}
+
+/// Water and readings go on without it.
+async fn open_page(settings: &Settings, control: &Control) -> Option<Page> {
+    let wanted = settings.page()?;
+    match Page::listen(wanted, control.asker()).await {
+        Ok(page) => {
+            tracing::info!(address = %page.address(), "the page on the gateway is open");
+            Some(page)
+        }
+        Err(error) => {
+            let (error, listen) = (&error as &dyn std::error::Error, wanted.listen);
+            tracing::error!(error, %listen, "there is no page: the address can't be listened at");
+            None
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use furrow_gateway_core::FieldMs;
 use furrow_gateway_core::lateness::Lateness;
 use furrow_gateway_core::outbox::Held;
-use furrow_irrigation::{Phase, ZoneIndex};
+use furrow_irrigation::{Interlock, Phase, ZoneIndex};
 use furrow_wire::ack::MAX_STREAMS;
 use furrow_wire::state::Birth;
 use furrow_wire::{
@@ -168,6 +168,11 @@ pub fn status(gateway: &Gateway, now: FieldTime) -> Value {
             "left_ms": view.as_ref().and_then(|view| view.left_ms),
             "used_today_ms": view.as_ref().map(|view| view.used_today_ms),
             "daily_limit_ms": view.as_ref().map(|view| view.daily_limit_ms),
+            "used_today_ml": view.as_ref().map(|view| view.used_today_ml),
+            "is_waiting": view.as_ref().is_some_and(|view| view.is_waiting),
+            "held_ms": view.as_ref().and_then(|view| view.held_ms),
+            "lock": view.as_ref().and_then(|view| view.lock),
+            "lock_text": view.as_ref().and_then(|view| view.lock).map(Interlock::text),
             "next_start": view.and_then(|view| view.next_start).map(|at| at.to_string()),
         })
     });
@@ -175,6 +180,7 @@ pub fn status(gateway: &Gateway, now: FieldTime) -> Value {
         "cooperative": settings.gateway().cooperative,
         "gateway": settings.gateway().id,
         "greenhouse": settings.gateway().greenhouse,
+        "greenhouse_name": settings.gateway().greenhouse_name,
         "software": env!("CARGO_PKG_VERSION"),
         "boot": gateway.clock.boot(),
         "mono_ms": now.mono_ms(),
@@ -194,7 +200,21 @@ pub fn status(gateway: &Gateway, now: FieldTime) -> Value {
         "malformed_messages": gateway.delivery.malformed(),
         "unencodable_records": gateway.records.unencodable(),
         "zones": zones.collect::<Vec<_>>(),
+        "irrigation": site(gateway, now),
         "journal": journal(gateway),
+    })
+}
+
+/// What all zones share.
+fn site(gateway: &Gateway, now: FieldTime) -> Value {
+    let view = gateway.watering.site_view(now);
+    json!({
+        "held_ms": view.held_ms,
+        "lock": view.lock,
+        "lock_text": view.lock.map(Interlock::text),
+        "forbids": view.forbids,
+        "forbids_text": view.forbids.map(Interlock::text),
+        "is_dosing": view.is_dosing,
     })
 }
 

@@ -59,8 +59,9 @@ impl std::str::FromStr for Name {
     }
 }
 
+/// Why the journal is not shown.
 #[derive(Debug, thiserror::Error)]
-enum Error {
+pub(super) enum Error {
     #[error("open {path}")]
     Open {
         path: String,
@@ -230,7 +231,7 @@ fn decoded(
 }
 
 /// Every record that can be read.
-fn each_record(
+pub(super) fn each_record(
     reader: &JournalReader<FileDisk>,
     mut act: impl FnMut(Stored<'_>),
 ) -> Result<(), Error> {
@@ -245,7 +246,7 @@ fn each_record(
     Ok(())
 }
 
-fn reader(settings: &Settings) -> Result<JournalReader<FileDisk>, Error> {
+pub(super) fn reader(settings: &Settings) -> Result<JournalReader<FileDisk>, Error> {
     let folder = settings.gateway().journal_dir();
     let open = |source| Error::Open {
         path: folder.display().to_string(),

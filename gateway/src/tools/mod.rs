@@ -3,6 +3,8 @@
 
 pub mod calibrate;
 pub mod check;
+pub mod explain;
+pub mod hold;
 pub mod init;
 pub mod journal;
 pub(crate) mod print;

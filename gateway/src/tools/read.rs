@@ -164,6 +164,8 @@ fn latest(settings: &Settings) -> Result<Vec<ChannelNow>, ReadError> {
             Answer::Samples { samples } => found.extend(samples),
             Answer::Refused { reason } => return Err(ReadError::Refused(reason)),
             Answer::Report { .. }
+            | Answer::Done { .. }
+            | Answer::Recent { .. }
             | Answer::Accepted { .. }
             | Answer::Opened
             | Answer::Progress { .. }
@@ -189,6 +191,8 @@ fn fresh(settings: &Settings, device: &DeviceSettings) -> Result<Vec<RawReading>
             Answer::Readings { readings } => found.extend(readings),
             Answer::Refused { reason } => return Err(ReadError::Refused(reason)),
             Answer::Report { .. }
+            | Answer::Done { .. }
+            | Answer::Recent { .. }
             | Answer::Accepted { .. }
             | Answer::Opened
             | Answer::Progress { .. }

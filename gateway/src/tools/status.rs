@@ -50,6 +50,8 @@ pub(super) fn report(socket: &Path, question: &Ask) -> Result<Value, AskError> {
             Answer::Refused { reason } => return Err(std::io::Error::other(reason).into()),
             Answer::Accepted { .. }
             | Answer::Opened
+            | Answer::Done { .. }
+            | Answer::Recent { .. }
             | Answer::Progress { .. }
             | Answer::Closed { .. }
             | Answer::Stopping { .. }

@@ -161,6 +161,8 @@ impl ValveTest {
                     return Ok(seen);
                 }
                 Answer::Report { .. }
+                | Answer::Done { .. }
+                | Answer::Recent { .. }
                 | Answer::Accepted { .. }
                 | Answer::Progress { .. }
                 | Answer::Stopping { .. }
@@ -217,6 +219,8 @@ fn looks(settings: &Settings, zone: &ZoneSettings, count: u32) -> Result<Vec<Loo
             Answer::Report { .. }
             | Answer::Accepted { .. }
             | Answer::Opened
+            | Answer::Done { .. }
+            | Answer::Recent { .. }
             | Answer::Progress { .. }
             | Answer::Closed { .. }
             | Answer::Stopping { .. }

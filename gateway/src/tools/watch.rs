@@ -200,6 +200,8 @@ fn look_at_gateway(settings: &Settings) -> Result<View, WatchError> {
             Answer::Refused { reason } => return Err(WatchError::Refused(reason)),
             Answer::Accepted { .. }
             | Answer::Opened
+            | Answer::Done { .. }
+            | Answer::Recent { .. }
             | Answer::Progress { .. }
             | Answer::Closed { .. }
             | Answer::Stopping { .. }

@@ -82,6 +82,8 @@ fn is_success(answer: &Answer) -> bool {
         Answer::Report { .. }
         | Answer::Accepted { .. }
         | Answer::Opened
+        | Answer::Done { .. }
+        | Answer::Recent { .. }
         | Answer::Progress { .. }
         | Answer::Samples { .. }
         | Answer::Readings { .. }
@@ -133,6 +135,8 @@ fn text(zone: &ZoneId, answer: &Answer) -> Option<String> {
         Answer::Stopping { was_running: false } => format!("{zone}: nothing to stop"),
         Answer::Refused { reason } => format!("{zone}: refused: {reason}"),
         Answer::Report { .. }
+        | Answer::Done { .. }
+        | Answer::Recent { .. }
         | Answer::Samples { .. }
         | Answer::Readings { .. }
         | Answer::Survey { .. }

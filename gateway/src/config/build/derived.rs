@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use furrow_gateway_core::derived::et0::Covered;
 use furrow_gateway_core::derived::light::{Light, Source};
 use furrow_gateway_core::derived::{Formula, Input, Plan};
 use furrow_wire::DeviceId;
@@ -17,7 +18,7 @@ use crate::config::settings::DerivedSettings;
 /// Most sets of derived channels: one for each zone of a full gateway, and some.
 const DERIVED_MAX: usize = 64;
 const KNOWN: &str = "id, name, kind, temperature, humidity, surface, radiation, photons, \
-                     illuminance, transmission";
+                     illuminance, transmission, altitude_m";
 
 pub(super) fn derived(
     raw: &RawConfig,
@@ -84,9 +85,10 @@ fn one(
             (Some(Formula::Air), inputs)
         }
         "light" => light(raw, devices, section)?,
+        "et0" => water(raw, devices, section),
         other => {
             let problem = format!("{other:?} is nothing that is calculated");
-            return section.mistake("kind", problem, "write air or light");
+            return section.mistake("kind", problem, "write air, light or et0");
         }
     };
     let inputs: Option<Vec<(Input, Duration)>> = inputs.into_iter().collect();
@@ -143,16 +145,64 @@ fn light(
     Some((formula, vec![input]))
 }
 
+/// What evaporates under a cover.
+fn water(
+    raw: &RawDerived,
+    devices: Option<&[DeviceSettings]>,
+    section: &mut Section<'_>,
+) -> (Option<Formula>, Inputs) {
+    let mut find =
+        |key, leaf, unit: &str, example| input(key, leaf, unit, example, devices, section);
+    let inputs = vec![
+        find(
+            "temperature",
+            &raw.temperature,
+            "Cel",
+            "sht-inside/air_temperature",
+        ),
+        find(
+            "humidity",
+            &raw.humidity,
+            "%RH",
+            "sht-inside/relative_humidity",
+        ),
+        find(
+            "radiation",
+            &raw.radiation,
+            "W/m2",
+            "analog/global_radiation",
+        ),
+    ];
+    let transmission = match raw.transmission.as_ref() {
+        None => Some(1.0),
+        leaf => section.number("transmission", leaf, &(0.01..=1.0), "0.6"),
+    };
+    let altitude_m = match raw.altitude_m.as_ref() {
+        None => Some(0.0),
+        leaf => section.number("altitude_m", leaf, &(-400.0..=4_000.0), "1500"),
+    };
+    let formula = transmission
+        .zip(altitude_m)
+        .map(|(transmission, altitude_m)| {
+            Formula::Evapotranspiration(Covered {
+                transmission,
+                altitude_m,
+            })
+        });
+    (formula, inputs)
+}
+
 fn refuse_foreign(kind: &str, raw: &RawDerived, section: &mut Section<'_>) {
-    let (air, light) = (kind == "air", kind == "light");
+    let (air, light, water) = (kind == "air", kind == "light", kind == "et0");
     for (key, leaf, foreign) in [
         ("temperature", &raw.temperature, light),
         ("humidity", &raw.humidity, light),
-        ("surface", &raw.surface, light),
+        ("surface", &raw.surface, light || water),
         ("radiation", &raw.radiation, air),
-        ("photons", &raw.photons, air),
-        ("illuminance", &raw.illuminance, air),
+        ("photons", &raw.photons, air || water),
+        ("illuminance", &raw.illuminance, air || water),
         ("transmission", &raw.transmission, air),
+        ("altitude_m", &raw.altitude_m, air || light),
     ] {
         let leaf = leaf.as_ref().filter(|_| foreign);
         section.refuse(key, leaf, &format!("means nothing for {kind}"));

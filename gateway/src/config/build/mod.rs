@@ -9,6 +9,7 @@ mod inputs;
 mod irrigation;
 mod kind;
 mod looked_at;
+mod page;
 mod profile;
 mod rules;
 mod section;
@@ -43,7 +44,7 @@ impl Settings {
     /// Checks everything; all mistakes come together.
     pub(super) fn from_raw(raw: &RawConfig, read: ReadText<'_>) -> Result<Self, Mistakes> {
         let mut found = Mistakes::default();
-        let known = "gateway, mqtt, journal, irrigation, guard, bus, device, derived, zone";
+        let known = "gateway, mqtt, journal, irrigation, guard, page, bus, device, derived, zone";
         Section::new("", &mut found).refuse_unknown(&raw.unknown, known);
         let gateway = gateway(raw.gateway.as_ref(), &mut found);
         let login = gateway
@@ -62,8 +63,9 @@ impl Settings {
         let (watered, meters) = zones.as_ref().unwrap_or(&none);
         let irrigation = irrigation::irrigation(raw, (watered, meters), &mut looked_at, &mut found);
         let inputs = looked_at.into_inputs();
+        let page = page::page(raw.page.as_ref(), read, &mut found);
         let parts = (
-            gateway, mqtt, journal, irrigation, buses, devices, derived, zones, guard,
+            gateway, mqtt, journal, irrigation, buses, devices, derived, zones, guard, page,
         );
         let (
             Some(gateway),
@@ -75,6 +77,7 @@ impl Settings {
             Some(derived),
             Some((zones, _)),
             Some(guard),
+            Some(page),
         ) = parts
         else {
             return Err(found);
@@ -93,6 +96,7 @@ impl Settings {
                 derived,
                 zones,
                 guard,
+                page,
             })
         } else {
             Err(found)

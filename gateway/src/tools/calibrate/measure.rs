@@ -79,6 +79,8 @@ fn by_gateway(what: &Measurement<'_>) -> Result<Vec<RawReading>, MeasureError> {
             Answer::Report { .. }
             | Answer::Accepted { .. }
             | Answer::Opened
+            | Answer::Done { .. }
+            | Answer::Recent { .. }
             | Answer::Progress { .. }
             | Answer::Closed { .. }
             | Answer::Stopping { .. }

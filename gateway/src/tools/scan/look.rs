@@ -75,6 +75,8 @@ pub(in crate::tools) fn at_gateway(
             Answer::Survey { line } => take(line, &mut buses, &mut left),
             Answer::Refused { reason } => return Err(LookError::Refused(reason)),
             Answer::Report { .. }
+            | Answer::Done { .. }
+            | Answer::Recent { .. }
             | Answer::Accepted { .. }
             | Answer::Opened
             | Answer::Progress { .. }

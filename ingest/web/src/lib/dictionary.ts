@@ -248,6 +248,7 @@ const vi = {
     vapour_pressure_slope: 'Độ dốc áp suất hơi bão hòa',
     dli: 'Ánh sáng trong ngày (DLI)',
     radiation_sum: 'Tổng bức xạ trong ngày',
+    et0: 'Bốc thoát hơi nước tham chiếu',
   },
   device: {
     'sht-inside': 'Trong nhà lưới',
@@ -505,6 +506,7 @@ const en: Dictionary = {
     vapour_pressure_slope: 'Slope of saturation pressure',
     dli: 'Daily light integral (DLI)',
     radiation_sum: 'Radiation of the day',
+    et0: 'Reference evapotranspiration',
   },
   device: {
     'sht-inside': 'Inside',
