@@ -17,6 +17,7 @@ pub(crate) mod scd30;
 pub(crate) mod scd4x;
 pub(crate) mod sht3x;
 pub(crate) mod sht4x;
+pub(crate) mod soil_probe;
 pub(crate) mod tca9548a;
 
 use crate::physics::air::Air;

@@ -97,6 +97,9 @@ struct Common {
     /// Shows the 1-Wire sensors as files below this folder, as the kernel does
     #[arg(long, value_name = "FOLDER")]
     one_wire: Option<PathBuf>,
+    /// Serves the RS-485 line with its soil probes as a serial port, linked at this path
+    #[arg(long, value_name = "PATH")]
+    serial: Option<PathBuf>,
     /// Faults from the beginning: a JSON object a line, as on the control port
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,

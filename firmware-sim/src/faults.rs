@@ -111,6 +111,20 @@ pub enum Fault {
         #[arg(long, default_value_t = 5)]
         clocks: u8,
     },
+    /// A probe on the RS-485 line answers late
+    Slow {
+        /// Device, for example soil-npk
+        device: String,
+        /// Real milliseconds, at most 5000; 0 ends it
+        #[arg(long, default_value_t = 1_000)]
+        ms: u64,
+    },
+    /// The RS-485 line loses bytes and makes up others
+    LineNoise {
+        /// Share of answers, 0 to 1; 0 ends it
+        #[arg(long, default_value_t = 0.1)]
+        rate: f64,
+    },
     /// The mains fail
     MainsOff,
     /// The mains are back
@@ -224,6 +238,11 @@ impl Fault {
             Self::TankEmpty => Some(Self::TankRefill),
             Self::Leak { .. } => Some(Self::Leak { litres_min: 0 }),
             Self::JamMeter => Some(Self::FreeMeter),
+            Self::Slow { device, .. } => Some(Self::Slow {
+                device: device.clone(),
+                ms: 0,
+            }),
+            Self::LineNoise { .. } => Some(Self::LineNoise { rate: 0.0 }),
             Self::MainsOff => Some(Self::MainsOn),
             Self::PressButton => Some(Self::ReleaseButton),
             Self::WallUnknown => Some(Self::WallKnown),

@@ -201,6 +201,13 @@ impl Greenhouse {
             global_w_m2,
             tank_m: self.water.tank_m(),
             substrate_c: self.climate.substrate_c,
+            soil_water: self.felt.soil_water,
+            // Of the whole soil: its water's, by the share of water.
+            soil_ds_m: self
+                .climate
+                .soil
+                .first()
+                .map_or(0.0, |soil| soil.conductivity() * self.felt.soil_water),
         })
     }
 

@@ -11,6 +11,7 @@ use crate::chips::scd4x::Scd4x;
 use crate::chips::scd30::Scd30;
 use crate::chips::sht3x::Sht3x;
 use crate::chips::sht4x::Sht4x;
+use crate::chips::soil_probe::{Make, SoilProbe};
 use crate::chips::tca9548a::Tca9548a;
 use crate::chips::{Chip, Place};
 use crate::site::{self, Rail};
@@ -35,6 +36,8 @@ pub(crate) const SCL_PIN: u8 = 3;
 pub(crate) const SDA_PIN: u8 = 2;
 /// Where sockets of the 1-Wire bus are noted: no I2C bus has this number.
 pub(crate) const ONE_WIRE_BUS: u8 = u8::MAX;
+/// Where sockets of the RS-485 line are noted: the last bus that can be stuck.
+pub(crate) const RS485_BUS: u8 = 31;
 /// Serial numbers of the 1-Wire sensors, by the address of their socket.
 pub(crate) const ONE_WIRE_IDS: [(u8, &str); 2] = [(0, "28-0316a2795bff"), (1, "28-0416b0c4d1ff")];
 /// Pins of the header that can be driven or read (BCM numbers).
@@ -138,7 +141,7 @@ fn relay_boards() -> [Socket; 2] {
     ]
 }
 
-/// One of each other part, on I2C 2 and on the 1-Wire bus.
+/// One of each other part, on I2C 2, on the 1-Wire bus and on the RS-485 line.
 fn one_of_each() -> Vec<Socket> {
     let at = |name, address, chip: Box<dyn Chip + Send>| Socket {
         name,
@@ -154,6 +157,10 @@ fn one_of_each() -> Vec<Socket> {
     let wire = |address, name| Socket {
         bus: ONE_WIRE_BUS,
         ..at(name, address, Box::new(Ds18b20::new()))
+    };
+    let line = |address, name, make| Socket {
+        bus: RS485_BUS,
+        ..at(name, address, Box::new(SoilProbe::new(address, make)))
     };
     vec![
         at(
@@ -175,6 +182,9 @@ fn one_of_each() -> Vec<Socket> {
         behind(1, "sht-bed-2", 0x0F46_0005),
         wire(0, "ds18b20-1"),
         wire(1, "ds18b20-2"),
+        line(1, "soil-sen0604", Make::Sen0604),
+        line(2, "soil-s-soil", Make::SSoil),
+        line(3, "soil-npk", Make::Es107),
     ]
 }
 

@@ -19,6 +19,7 @@ mod machine;
 mod one_wire;
 mod pace;
 mod physics;
+mod serial;
 mod server;
 mod site;
 pub mod trace;

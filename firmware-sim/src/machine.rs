@@ -10,7 +10,7 @@ use furrow_sim_bus::protocol::{Failure, Request, Response, TimeState};
 
 use crate::one_wire::OneWire;
 use crate::pace::{ClientId, Mode, Next, Pace};
-use crate::world::{Refused, World, WorldStatus};
+use crate::world::{Answer, REQUEST_BYTES, Refused, World, WorldStatus};
 
 /// Most programs that keep their time here: a greenhouse has a handful.
 const CLIENTS_MAX: usize = 64;
@@ -220,6 +220,17 @@ impl Machine {
         // What they hold after power-on was read by nobody.
         drop(self.world.one_wire());
         self.show_one_wire();
+    }
+
+    /// A request on the serial line.
+    pub(crate) fn handle_serial(
+        &mut self,
+        request: &[u8; REQUEST_BYTES],
+        real: Real,
+    ) -> Option<Answer> {
+        self.requests += 1;
+        self.follow_real_clock(real);
+        self.world.serial(request)
     }
 
     pub(crate) fn has_ended(&self) -> bool {

@@ -16,6 +16,7 @@ use crate::faults::FaultOrder;
 use crate::machine::{End, Machine, Outbox, Real};
 use crate::one_wire::OneWire;
 use crate::pace::{Mode, Pace};
+use crate::serial::Serial;
 use crate::trace::Trace;
 use crate::world::{Setup, World};
 
@@ -168,6 +169,24 @@ impl Simulator {
     pub fn serve_one_wire(&self, root: &std::path::Path) -> io::Result<()> {
         let files = OneWire::new(root.to_owned())?;
         self.shared.lock().machine.serve_one_wire(files);
+        Ok(())
+    }
+
+    /// Serves the RS-485 line as a serial port, linked at a path.
+    ///
+    /// # Errors
+    /// The system gives no terminal or no thread, or the link can't be made.
+    pub fn serve_serial(&self, path: &std::path::Path) -> io::Result<()> {
+        let mut serial = Serial::open(path)?;
+        let shared = Arc::clone(&self.shared);
+        let serve = move || {
+            while !shared.lock().stopped {
+                serial.turn(|request| shared.lock().machine.handle_serial(request, real()));
+            }
+        };
+        thread::Builder::new()
+            .name("serial".to_owned())
+            .spawn(serve)?;
         Ok(())
     }
 

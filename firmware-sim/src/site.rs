@@ -66,6 +66,10 @@ pub(crate) struct Site {
     pub(crate) presses: u64,
     /// Temperature of the substrate, °C.
     pub(crate) substrate_c: f64,
+    /// Water in the soil, m³/m³.
+    pub(crate) soil_water: f64,
+    /// Conductivity of the soil as a probe in it sees it, dS/m.
+    pub(crate) soil_ds_m: f64,
     /// Tips of the rain gauge.
     pub(crate) tips: u64,
 }
@@ -77,6 +81,8 @@ pub(crate) struct Now {
     pub(crate) global_w_m2: f64,
     pub(crate) tank_m: f64,
     pub(crate) substrate_c: f64,
+    pub(crate) soil_water: f64,
+    pub(crate) soil_ds_m: f64,
 }
 
 /// What the site remembers.
@@ -132,6 +138,8 @@ impl Memory {
             contacts,
             presses: self.presses,
             substrate_c: now.substrate_c,
+            soil_water: now.soil_water,
+            soil_ds_m: now.soil_ds_m,
             tips: tips(self.rain_mm),
         }
     }
@@ -171,6 +179,8 @@ mod tests {
             global_w_m2: 500.0,
             tank_m: 2.0,
             substrate_c: 25.0,
+            soil_water: 0.3,
+            soil_ds_m: 1.0,
         }
     }
 

@@ -4,6 +4,7 @@
 mod faulting;
 mod lines;
 mod relays;
+mod serial;
 mod slot;
 mod status;
 
@@ -20,6 +21,7 @@ use crate::physics::noise::Purpose;
 use crate::trace::Trace;
 
 use relays::Relays;
+pub(crate) use serial::{Answer, REQUEST_BYTES};
 use slot::{Condition, Slot};
 use status::ValveChange;
 pub(crate) use status::WorldStatus;
@@ -59,6 +61,10 @@ pub(crate) struct World {
     stuck_busses: u32,
     /// Clocks until a chip lets go of the data line of I2C 1.
     held_clocks: u8,
+    /// Share of the answers on the serial line that are disturbed.
+    line_noise: f64,
+    /// Answers given on it, for the draw of noise.
+    serial_answers: i64,
     outputs: BTreeMap<u8, bool>,
     orders: BTreeMap<(u64, u64), Fault>,
     next_order: u64,
@@ -105,6 +111,8 @@ impl World {
             relays: Relays::default(),
             stuck_busses: 0,
             held_clocks: 0,
+            line_noise: 0.0,
+            serial_answers: 0,
             outputs: BTreeMap::new(),
             orders: BTreeMap::new(),
             next_order: 0,

@@ -217,7 +217,7 @@ fn faults_that_can_not_be_are_refused() {
             Fault::Unplug { device: "x".into() },
             "there is no device \"x\"; there are sht-inside, sht-outside, scd41, ads1115, drip, \
              sht31, bh1750, bme280, scd30, ina219-mains, ina219-battery, ezo-ph, ezo-ec, mcp23017, \
-             pcf8574, tca9548a, sht-bed-1, sht-bed-2, ds18b20-1, ds18b20-2, \
+             pcf8574, tca9548a, sht-bed-1, sht-bed-2, ds18b20-1, ds18b20-2, soil-sen0604, soil-s-soil, soil-npk, \
              relays-mcp23017, relays-pcf8574",
         ),
         (

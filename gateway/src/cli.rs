@@ -28,7 +28,7 @@ pub struct Arguments {
 #[derive(Debug, Subcommand)]
 #[allow(missing_docs, reason = "the arguments describe themselves")]
 pub enum Command {
-    Init(tools::init::Init),
+    Init(Box<tools::init::Init>),
     Run(tools::run::Run),
     Check(tools::check::Check),
     Scan(tools::scan::Scan),
@@ -53,6 +53,9 @@ pub enum Command {
 #[must_use]
 pub fn dispatch(arguments: &Arguments) -> ExitCode {
     let config = &arguments.config;
+    if !matches!(arguments.command, Command::Run(_)) {
+        warn_of_troubles();
+    }
     match &arguments.command {
         Command::Init(init) => init.run(config),
         Command::Run(run) => run.run(config),
@@ -74,4 +77,18 @@ pub fn dispatch(arguments: &Arguments) -> ExitCode {
         Command::Completions(completions) => completions.run(Arguments::command()),
         Command::Man(man) => man.run(Arguments::command()),
     }
+}
+
+/// A bus that does not open, and the like: on standard error, beside a command's answer.
+fn warn_of_troubles() {
+    let filter = tracing_subscriber::EnvFilter::builder()
+        .with_default_directive(tracing::Level::WARN.into())
+        .from_env_lossy();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_target(false)
+        .without_time()
+        .init();
 }

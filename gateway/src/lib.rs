@@ -13,4 +13,5 @@ pub mod guard;
 pub mod link;
 pub mod page;
 pub mod run;
+pub mod survey;
 pub mod tools;

@@ -12,20 +12,14 @@
     reason = "a test that prints its figures"
 )]
 
-use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
+mod kit;
 
-use furrow_gateway::bus::{Busy, Field, FieldClock};
-use furrow_gateway::calibrations::{Calibrations, Scales};
-use furrow_gateway::config::Settings;
-use furrow_gateway::devices::{Devices, Done, Job, Outcome, Results};
-use furrow_gateway::run::dispatch::{Dispatch, Turn};
-use furrow_gateway::run::sampling::Sampling;
-use furrow_gateway_core::FieldMs;
+use std::collections::BTreeMap;
+
 use furrow_sim::faults::{Fault, FaultOrder};
 use furrow_sim::{Mode, Options, Setup, Simulator};
 use furrow_wire::{Quality, Sample};
+use kit::{Book, Loop, START_UNIX_MS};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -42,8 +36,6 @@ const WARM_UP: u64 = 4 * MINUTE;
 const SETTLE: u64 = MINUTE + 3 * INTERVAL;
 /// Faults follow each other at this distance, so that each can be told by itself.
 const APART: u64 = 25 * MINUTE;
-/// Monday, 20 April 2026, midnight in Vietnam.
-const START_UNIX_MS: i64 = 1_776_618_000_000;
 
 /// What a fault must look like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,9 +56,6 @@ struct Sown {
     devices: Vec<&'static str>,
     seen: Seen,
 }
-
-/// Samples by channel and tick.
-type Book = BTreeMap<String, BTreeMap<u64, Sample>>;
 
 #[test]
 fn every_fault_is_seen_where_it_is_and_nowhere_else() {
@@ -153,7 +142,9 @@ fn sow(seed: u64) -> Vec<Sown> {
     sown
 }
 
-/// Chips of the simulator, and the devices that they are in the configuration.
+/// Chips of the simulator, and the devices that they are in the configuration. Soil probes are there, but
+/// their faults are sown by `rs485.rs`: after one a line waits for late answers by the real clock, and a
+/// week in lock-step runs through hours meanwhile.
 const CHIPS: [(&str, &str); 18] = [
     ("sht-inside", "sht-inside"),
     ("scd41", "co2"),
@@ -427,9 +418,12 @@ fn run(seed: u64, sown: &[Sown]) -> (Book, u64, u64) {
     let folder = tempfile::tempdir().unwrap();
     let wire = folder.path().join("w1");
     simulator.serve_one_wire(&wire).unwrap();
+    let line = folder.path().join("rs485");
+    simulator.serve_serial(&line).unwrap();
     let text = settings_text()
         .replace("tcp:127.0.0.1:7000", &simulator.bus.to_string())
-        .replace("./furrow-state/w1", wire.to_str().unwrap());
+        .replace("./furrow-state/w1", wire.to_str().unwrap())
+        .replace("./furrow-state/rs485", line.to_str().unwrap());
     let path = folder.path().join("gateway.toml");
     std::fs::write(&path, text).unwrap();
     let mut loop_ = Loop::new(&path);
@@ -440,143 +434,4 @@ fn run(seed: u64, sown: &[Sown]) -> (Book, u64, u64) {
     let clears = loop_.devices.bus_clears();
     assert_eq!((loop_.sampling.missed(), loop_.sampling.late()), (0, 0));
     (book, clears, loop_.lag_ms)
-}
-
-/// The gateway's event loop without journal and link.
-struct Loop {
-    channels: Vec<String>,
-    clock: FieldClock,
-    dispatch: Dispatch,
-    sampling: Sampling,
-    devices: Devices,
-    results: Results,
-    /// Jobs in the workers' hands.
-    out: usize,
-    token: Option<Busy>,
-    /// The longest time from a tick to its answer.
-    lag_ms: u64,
-}
-
-impl Loop {
-    fn new(config: &Path) -> Self {
-        let settings = Arc::new(Settings::load(config).unwrap());
-        let field = Field::open(&settings, "week").unwrap();
-        let clock = field.clock().clone();
-        let token = Some(clock.busy());
-        let (devices, results) = Devices::start(&settings, &field).unwrap();
-        let measured = settings
-            .channels()
-            .map(|(_, device, channel)| format!("{}/{}", device.id, channel.name));
-        let derived = settings.derived().iter().flat_map(|one| {
-            let id = one.id.clone();
-            one.channels.iter().map(move |c| format!("{id}/{}", c.name))
-        });
-        let scales = Scales::new(&settings, &Calibrations::default());
-        let mut this = Self {
-            channels: measured.chain(derived).collect(),
-            dispatch: Dispatch::new(&settings),
-            sampling: Sampling::new(
-                &settings,
-                Some(scales),
-                FieldMs(0),
-                Some(START_UNIX_MS),
-                None,
-                0,
-            ),
-            clock,
-            devices,
-            results,
-            out: 0,
-            token,
-            lag_ms: 0,
-        };
-        for device in 0..settings.devices().len() {
-            let turn = this.dispatch.push(Job::Prepare { device }, 0);
-            this.take(turn);
-        }
-        this
-    }
-
-    fn now(&self) -> u64 {
-        self.clock.now().mono_ms()
-    }
-
-    /// What is due, then one wait.
-    fn turn(&mut self, book: &mut Book) {
-        let now = FieldMs(self.now());
-        while let Some(job) = self.dispatch.poll_later(now.0) {
-            let turn = self.dispatch.push(job, now.0);
-            self.take(turn);
-        }
-        while let Some(tick) = self.sampling.poll_tick(now) {
-            let job = Job::Read {
-                device: tick.device,
-                tick_ms: tick.at.0,
-            };
-            let turn = self.dispatch.push(job, now.0);
-            self.take(turn);
-        }
-        while let Some(cut) = self.sampling.poll_cut(now, Some(START_UNIX_MS)) {
-            for axis in cut.axes {
-                for column in axis.columns {
-                    let channel = &self.channels[usize::from(column.channel)];
-                    let samples = axis.times.iter().copied().zip(column.samples);
-                    let of_channel = book.entry(channel.clone()).or_default();
-                    for (at, sample) in samples {
-                        let before = of_channel.insert(at, sample);
-                        assert_eq!(before, None, "{channel} twice at {at}");
-                    }
-                }
-            }
-        }
-        self.wait();
-    }
-
-    fn wait(&mut self) {
-        if self.out > 0 {
-            drop(self.token.take());
-            let done = self.results.blocking_recv().unwrap();
-            self.out -= 1;
-            self.done(done);
-            return;
-        }
-        let later = self.dispatch.poll_timeout().unwrap_or(u64::MAX);
-        let until = self.sampling.poll_timeout().0.min(later);
-        let token = self.token.take().unwrap_or_else(|| self.clock.busy());
-        self.token = Some(self.clock.wait_until(until * 1_000_000, token));
-    }
-
-    fn done(&mut self, done: Done) {
-        let now = self.now();
-        let turn = self.dispatch.done(done.job, now);
-        match (done.job, done.outcome) {
-            (Job::Prepare { device }, Outcome::Prepared(ready)) => {
-                let ready = ready.unwrap().unwrap_or(now).max(now);
-                self.sampling.handle_prepared(device, FieldMs(ready));
-            }
-            (Job::Read { .. }, Outcome::Later { until_ms }) => {
-                self.dispatch.later(done.job, until_ms);
-            }
-            (Job::Read { device, tick_ms }, Outcome::Readings(readings)) => {
-                let at = FieldMs(tick_ms);
-                self.lag_ms = self.lag_ms.max(now.saturating_sub(tick_ms));
-                drop(self.sampling.handle_readings(device, at, &readings));
-            }
-            (job, outcome) => panic!("{job:?} gave {outcome:?}"),
-        }
-        self.take(turn);
-        self.token = Some(done.busy);
-    }
-
-    fn take(&mut self, turn: Option<Turn>) {
-        match turn {
-            Some(Turn::Submit(job)) => {
-                let refused = self.devices.submit(job, self.clock.busy());
-                assert!(refused.is_none(), "{job:?} was refused");
-                self.out += 1;
-            }
-            Some(Turn::TooLate(job)) => panic!("{job:?} waters nothing here"),
-            None => {}
-        }
-    }
 }

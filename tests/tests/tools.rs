@@ -1,5 +1,11 @@
 //! The tools on site, as a technician uses them: real programs against the simulated greenhouse.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test helpers")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "test helpers"
+)]
 
 use std::fs;
 use std::path::Path;
@@ -138,10 +144,14 @@ fn events(ingest: &Ingest, kind: &str) -> Vec<Value> {
 
 /// `init` as a new user types it.
 fn init(folder: &Path, bus: &str, port: u16, more: &[&str]) -> Done {
+    init_in(folder, bus, port, &folder.join("state"), more)
+}
+
+fn init_in(folder: &Path, bus: &str, port: u16, state: &Path, more: &[&str]) -> Done {
     fs::create_dir_all(folder).unwrap();
     let password = folder.join("mqtt-password");
     fs::write(&password, format!("{PASSWORD}\n")).unwrap();
-    let (state, port) = (folder.join("state"), port.to_string());
+    let port = port.to_string();
     let words = [
         "init",
         "--yes",
@@ -577,6 +587,214 @@ fn a_report_holds_everything_but_secrets() {
     assert!(text.contains("login failed with (removed)"), "{text}");
     assert!(text.contains("password = \"(removed)\""), "{text}");
     site.stop_gateway().unwrap();
+}
+
+/// One of each device, with a gateway that runs; a slow interval for the device that is calibrated.
+fn every_sensor(folder: &Path, ingest: &Ingest) -> (Site, Process) {
+    let binaries = Binaries::beside_test().unwrap();
+    let (wire, line) = (folder.join("w1"), folder.join("rs485"));
+    let (wire, line) = (wire.to_str().unwrap(), line.to_str().unwrap());
+    let arguments = [
+        "greenhouse",
+        "--seed",
+        "7",
+        "--start",
+        "-1d",
+        "--speed",
+        SPEED,
+        "--one-wire",
+        wire,
+        "--serial",
+        line,
+    ];
+    let simulator = folder.join("simulator");
+    let site = Site::open(&binaries, &simulator, config(), &arguments, ingest.mqtt()).unwrap();
+    let shipped = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../deploy/gateway-every-sensor.toml"
+    );
+    let text = fs::read_to_string(shipped).unwrap();
+    let text = text
+        .replace("tcp:127.0.0.1:7000", site.bus())
+        .replace("./furrow-state/w1", wire)
+        .replace("./furrow-state/rs485", line)
+        .replace(
+            "./furrow-state/gw-02",
+            folder.join("state").to_str().unwrap(),
+        )
+        .replace("gw-02", "gw-01")
+        .replace("nha-luoi-2", "nha-luoi-1")
+        .replace("demo-only", PASSWORD)
+        .replace("port = 1883", &format!("port = {}", ingest.mqtt().port()))
+        .replace("every = \"60s\"", "every = \"10s\"");
+    let (before, after) = text.split_once("id = \"sht31\"").unwrap();
+    let after = after.replacen("every = \"10s\"", "every = \"2min\"", 1);
+    let text = format!("{before}id = \"sht31\"{after}");
+    // The sum of a day that began without it stays suspect until the next one.
+    let (before, day_light) = text.split_once("[[derived]]\nid = \"day-light\"").unwrap();
+    let after = day_light.split_once("\n[[").map_or("", |(_, rest)| rest);
+    let after = format!("[[{after}");
+    let after = if after == "[[" { "" } else { after.as_str() };
+    fs::write(folder.join("gateway.toml"), format!("{before}{after}")).unwrap();
+    let process = start(folder);
+    (site, process)
+}
+
+/// Scan, read, calibrate, report and init of a gateway that goes on: no reading is missed, and none is
+/// worse for it.
+#[test]
+fn all_tools_work_beside_a_running_gateway() {
+    let folder = tempfile::tempdir().unwrap();
+    let ingest = ingest(folder.path());
+    let at = folder.path();
+    let (site, mut process) = every_sensor(at, &ingest);
+    let bad = || {
+        let look = look(at);
+        let samples = look["samples"].as_array().unwrap().clone();
+        let bad = samples.iter().filter(|one| one["quality"] != "good");
+        bad.map(|one| format!("{}/{}: {}", one["device"], one["channel"], one["reason"]))
+            .collect::<Vec<_>>()
+    };
+    until(PATIENCE, || Ok(bad().is_empty().then_some(())))
+        .unwrap_or_else(|error| panic!("{error}: {:?}", bad()));
+    let before = look(at)["status"].clone();
+
+    scan_beside(at);
+    read_beside(at);
+    calibrate_beside(at);
+    init_beside(at, &site, &ingest);
+    report_beside(at);
+
+    let after = look(at)["status"].clone();
+    for key in ["missed_ticks", "late_samples"] {
+        assert_eq!(before[key], after[key], "{key} in {after}");
+    }
+    assert_eq!(after["faulty_devices"], Value::Array(Vec::new()), "{after}");
+    println!("lateness: {}", after["lateness"]);
+    assert!(bad().is_empty(), "{:?}", bad());
+    assert!(process.stop(PATIENCE).unwrap().success());
+}
+
+fn scan_beside(at: &Path) {
+    let scanned = gateway(at, &["scan"]);
+    assert_eq!(scanned.code, 0, "{scanned:?}");
+    for known in [
+        "SHT4x, serial 0f440001",
+        "ADS1115, by its thresholds",
+        "SHT3x, serial 0a310003",
+        "SCD30, firmware 3.66",
+        "EZO-pH, firmware 2.10",
+        "EZO-EC, firmware 2.10",
+        "BME280, id 0x60",
+        "0x70/1 0x46",
+        "SHT4x, serial 0f460005",
+        "drip controller, version 1",
+        "28-0316a2795bff",
+        "address 2        soil-2 (soil-probe)",
+    ] {
+        assert!(scanned.out.contains(known), "{known} in {}", scanned.out);
+    }
+    for wrong in ["does not answer", "another part", "gives no answers"] {
+        assert!(!scanned.out.contains(wrong), "{}", scanned.out);
+    }
+}
+
+fn read_beside(at: &Path) {
+    let read = gateway(at, &["read", "--json"]);
+    assert_eq!(read.code, 0, "{read:?}");
+    let rows: Vec<Value> = serde_json::from_str(&read.out).unwrap();
+    assert!(rows.len() > 40, "{}", read.out);
+    for row in &rows {
+        assert!(
+            row["value"].is_number() && row["quality"] == "good",
+            "{row}"
+        );
+        assert!(row["age_ms"].as_u64() < Some(150_000), "{row}");
+    }
+    // Afresh, also of those that take their time, behind a multiplexer and on a serial line.
+    let fresh = ["sht31", "light", "box", "feed-ph", "sht-bed-1", "soil-1"];
+    let read = gateway(at, &[&["read", "--json"], &fresh[..]].concat());
+    assert_eq!(read.code, 0, "{read:?}");
+    let rows: Vec<Value> = serde_json::from_str(&read.out).unwrap();
+    assert_eq!(rows.len(), 2 + 1 + 3 + 1 + 2 + 4, "{}", read.out);
+    for row in &rows {
+        assert!(row["value"].is_number(), "{row}");
+        assert_eq!((&row["age_ms"], &row["quality"]), (&0.into(), &Value::Null));
+    }
+    assert_eq!(gateway(at, &["read", "nobody"]).code, 1);
+}
+
+fn calibrate_beside(at: &Path) {
+    // Ten readings of a sensor that is read every other minute: twenty minutes, if they were its own.
+    let mono_ms = || look(at)["status"]["mono_ms"].as_u64().unwrap();
+    let began_ms = mono_ms();
+    let series = "sht31/air_temperature";
+    let offset = [
+        "calibrate",
+        "offset",
+        series,
+        "--value",
+        "20",
+        "--max-spread",
+        "2",
+    ];
+    let done = gateway(at, &offset);
+    assert_eq!(done.code, 0, "{done:?}");
+    let took_ms = mono_ms() - began_ms;
+    assert!(took_ms < 120_000, "{took_ms} ms of the field");
+}
+
+fn init_beside(at: &Path, site: &Site, ingest: &Ingest) {
+    // A second configuration, beside the first one: the gateway that has the buses looks at them.
+    let second = at.join("second");
+    let line = at.join("rs485");
+    let state_dir = at.join("state");
+    let more = [
+        "--serial",
+        line.to_str().unwrap(),
+        "--probe",
+        "1=sen0604",
+        "--device",
+        "0x20=mcp23017",
+        "--contact",
+        "0x20:1=door",
+    ];
+    let made = init_in(&second, site.bus(), ingest.mqtt().port(), &state_dir, &more);
+    assert_eq!(made.code, 0, "{made:?}");
+    assert!(made.err.contains("a gateway is running"), "{}", made.err);
+    for known in [
+        "sht4x-44",
+        "sht4x-2-70-1-46",
+        "scd30-61",
+        "ezo-ph-63",
+        "drip-2c",
+        "mcp23017-20",
+        "soil-1",
+        "as s-soil it reads",
+    ] {
+        assert!(made.out.contains(known), "{known} in {}", made.out);
+    }
+    assert_eq!(gateway(&second, &["check"]).code, 0);
+}
+
+fn report_beside(at: &Path) {
+    let report = at.join("report.tar.gz");
+    let done = gateway(at, &["report", "--output", report.to_str().unwrap()]);
+    assert_eq!(done.code, 0, "{done:?}");
+    let shown = run(
+        Path::new("tar"),
+        &[
+            "-xzOf",
+            report.to_str().unwrap(),
+            "--wildcards",
+            "*scan.txt",
+        ],
+    );
+    assert!(
+        shown.out.contains("SHT4x, serial 0f440001"),
+        "{}",
+        shown.out
+    );
 }
 
 #[test]

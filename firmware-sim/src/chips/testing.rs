@@ -30,6 +30,8 @@ impl Default for Fake {
                 global_w_m2: 0.0,
                 tank_m: 1.0,
                 substrate_c: 25.0,
+                soil_water: 0.3,
+                soil_ds_m: 1.0,
             }),
         }
     }

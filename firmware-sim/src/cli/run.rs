@@ -164,6 +164,11 @@ fn start(
             .serve_one_wire(root)
             .with_context(|| format!("1-Wire files below {}", root.display()))?;
     }
+    if let Some(path) = &common.serial {
+        simulator
+            .serve_serial(path)
+            .with_context(|| format!("serial port at {}", path.display()))?;
+    }
     super::print(&format!(
         "listening bus={} control={}",
         simulator.bus, simulator.control

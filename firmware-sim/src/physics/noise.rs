@@ -35,6 +35,8 @@ pub(crate) enum Purpose {
     Flip(u8),
     /// The boot id.
     Boot,
+    /// Noise on the RS-485 line.
+    Line,
 }
 
 /// A seed.
@@ -56,6 +58,7 @@ impl Purpose {
             Self::Shower => 8,
             Self::Valve => 9,
             Self::Boot => 10,
+            Self::Line => 11,
             Self::Chip(place) => 0x100 + u64::from(place),
             Self::Flip(place) => 0x200 + u64::from(place),
         }

@@ -13,6 +13,9 @@ const ORDERS_MAX: usize = 1_000;
 /// Highest number of a bus that can be stuck: one bit each.
 const BUS_LAST: u8 = 31;
 
+/// The slowest probe, in milliseconds.
+const SLOW_MAX_MS: u64 = 5_000;
+
 /// What a fault does to a chip's supply.
 enum Power {
     Stays,
@@ -67,6 +70,11 @@ impl World {
                 slot.condition.flip_rate = *rate;
                 Power::Stays
             }),
+            Fault::Slow { device, ms } => self.with_slot(device, |slot| {
+                slot.condition.slow_ms = *ms;
+                Power::Stays
+            }),
+            Fault::LineNoise { rate } => self.line_noise = *rate,
             Fault::BusStuck { bus } => self.stuck_busses |= 1 << bus,
             Fault::BusFree { bus } => self.stuck_busses &= !(1 << bus),
             Fault::Heat { kelvin } => self.greenhouse.set_heat(*kelvin),
@@ -169,6 +177,19 @@ impl World {
                 in_range(*rate, 0.0..=1.0, "rate", "0 to 1")?;
                 self.find(device).map(drop)
             }
+            Fault::Slow { device, ms } => {
+                in_range(*ms, 0..=SLOW_MAX_MS, "ms", "0 to 5000")?;
+                let place = self.find(device)?;
+                let bus = self.slots.get(place).map(|slot| slot.bus);
+                if bus == Some(layout::RS485_BUS) {
+                    return Ok(());
+                }
+                Err(FaultError::NotPossible {
+                    device: device.clone(),
+                    what: "be slow: it is not on the RS-485 line",
+                })
+            }
+            Fault::LineNoise { rate } => in_range(*rate, 0.0..=1.0, "rate", "0 to 1"),
             Fault::BusStuck { bus } | Fault::BusFree { bus } => {
                 in_range(*bus, 0..=BUS_LAST, "bus", "0 to 31")
             }

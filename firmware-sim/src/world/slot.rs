@@ -24,6 +24,8 @@ pub(super) struct Condition {
     pub(super) frozen: Option<Frozen>,
     pub(super) nacks: u32,
     pub(super) flip_rate: f64,
+    /// A probe on the serial line answers so much later, in real milliseconds.
+    pub(super) slow_ms: u64,
     /// Answers given, for the draw of flips.
     answers: i64,
     pub(super) transactions: u64,

@@ -93,7 +93,8 @@ pub fn limits_of(channel: &str) -> Limits {
         ),
         "co2" => limits(Some((300.0, 5_000.0)), Some(600.0), Some(HOUR_MS), None),
         "soil_moisture_index" => limits(Some((0.0, 100.0)), None, Some(24 * HOUR_MS), None),
-        "soil_moisture" => limits(Some((0.0, 0.65)), None, Some(24 * HOUR_MS), None),
+        // Volumetric, in percent: field soil ends at 50, rockwool and peat hold 80 and more.
+        "soil_moisture" => limits(Some((0.0, 100.0)), None, Some(24 * HOUR_MS), None),
         // Beyond the solar constant with cloud-edge gain; an amplifier may rest a little below 0.
         "global_radiation" => limits(Some((-10.0, 1_600.0)), None, None, None),
         "water_flow" | "water_volume" | "tank_level" => {

@@ -234,6 +234,13 @@ mod tests {
         // 125 µV a count over 100 Ω: 800 counts a milliampere.
         check(TANK, 3_200, -3, "0.000");
         check(TANK, 9_600, -3, "1.250");
+        // 12 mA of a probe of 5 m.
+        let probe = Conversion::CurrentLoop {
+            shunt_ohms: 100.0,
+            at_4_ma: 0.0,
+            at_20_ma: 5.0,
+        };
+        check(probe, 9_600, -3, "2.500");
         check(TANK, 16_000, -3, "2.500");
         check(TANK, 16_400, -3, "2.578");
         check(TANK, 3_040, -3, "-0.031");

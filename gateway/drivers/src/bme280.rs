@@ -266,3 +266,22 @@ impl<I2C: I2c> Bme280<I2C> {
         read.map_err(|error| self.chip.bus(name, &error))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The longest measurement by oversampling of temperature, pressure and humidity, in microseconds
+    /// (datasheet, appendix B).
+    fn longest_us(temperature: u64, pressure: u64, humidity: u64) -> u64 {
+        1_250 + 2_300 * temperature + (2_300 * pressure + 575) + (2_300 * humidity + 575)
+    }
+
+    #[test]
+    fn a_measurement_is_waited_for_as_long_as_it_can_take() {
+        assert_eq!(longest_us(2, 16, 1), 46_100);
+        let each_once = longest_us(1, 1, 1);
+        assert_eq!(each_once, 9_300);
+        assert!(1_000 * CONVERSION_MS >= each_once);
+    }
+}

@@ -42,6 +42,24 @@ pub enum Cause {
         /// Unit of all three.
         unit: &'static str,
     },
+    /// A register holds what the probe can't measure.
+    #[error("register {register} reads {value:.2}, outside {min} to {max}")]
+    Beyond {
+        /// Its number.
+        register: u16,
+        /// What it says, in the channel's unit.
+        value: f64,
+        /// Least value the probe can give.
+        min: f64,
+        /// Greatest value the probe can give.
+        max: f64,
+    },
+    /// Nothing came back on a serial line, also when asked again.
+    #[error("no answer in {waited_ms} ms")]
+    NoAnswer {
+        /// How long was waited in all.
+        waited_ms: u32,
+    },
     /// The chip lost its settings during the measurement: its supply is bad.
     #[error(
         "the chip was reset during the measurement (register reads {found:#06x}, not {expected:#06x})"
@@ -141,6 +159,9 @@ impl SensorError {
             Cause::Bus(_) | Cause::Checksum | Cause::Reset { .. } | Cause::NotTaken { .. } => true,
             Cause::NotReady
             | Cause::OutOfRange { .. }
+            | Cause::Beyond { .. }
+            // The line has asked again by itself.
+            | Cause::NoAnswer { .. }
             | Cause::Late { .. }
             | Cause::Identity { .. }
             | Cause::BrokenWire { .. }

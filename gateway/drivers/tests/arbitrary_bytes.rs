@@ -13,8 +13,9 @@ use furrow_drivers::scd4x::{Scd4xSettings, Step};
 use furrow_drivers::scd30::Scd30Settings;
 use furrow_drivers::tca9548a::{OpenMux, Route};
 use furrow_drivers::{
-    Ads1115, Bh1750, Bme280, BusFault, DripController, Ds18b20, Ezo, Ina219, Mcp23017, Pcf8574,
-    PulseCounter, RainGauge, Scd4x, Scd30, Segment, SensorError, Sht3x, Sht4x,
+    Ads1115, Bh1750, Bme280, BusFault, DripController, Ds18b20, Ezo, FlowMeter, Ina219, Mcp23017,
+    Pcf8574, PulseCounter, PulseFactor, RainGauge, Scd4x, Scd30, Segment, SensorError, Sht3x,
+    Sht4x,
 };
 use proptest::prelude::*;
 
@@ -327,6 +328,19 @@ proptest! {
                 prop_assert!(rain.amount.mantissa >= 0);
                 if let Ok(rate) = rain.rate {
                     prop_assert!((0..=250_000).contains(&rate.mantissa));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn flow(counts in prop::collection::vec(prop_oneof![any::<u64>(), 0_u64..50], 1..30)) {
+        let mut meter = FlowMeter::new(Counts(counts), PulseFactor::per_litre(450.0).unwrap());
+        for second in 0..32 {
+            if let Ok(reading) = meter.read(second * 1_000) {
+                prop_assert!(reading.volume.mantissa >= 0);
+                if let Ok(flow) = reading.flow {
+                    prop_assert!((0..=100_000).contains(&flow.mantissa));
                 }
             }
         }

@@ -21,6 +21,7 @@ use linux_embedded_hal::i2cdev::core::{I2CDevice as _, I2CMessage as _, I2CTrans
 use linux_embedded_hal::i2cdev::linux::{LinuxI2CDevice, LinuxI2CMessage};
 
 use super::fault_codes;
+use super::trouble::{self, Trouble};
 
 /// Longest message of an I2C transaction, in bytes: the kernel's own limit.
 const MESSAGE_MAX_BYTES: usize = 8_192;
@@ -44,6 +45,7 @@ pub(super) struct LinuxI2c {
     open: Option<I2cdev>,
     /// The address that the open device was set to.
     address: Option<u8>,
+    trouble: Trouble,
 }
 
 impl std::fmt::Debug for LinuxI2c {
@@ -64,6 +66,7 @@ impl LinuxI2c {
             path,
             open: None,
             address: None,
+            trouble: Trouble::default(),
         }
     }
 
@@ -92,7 +95,11 @@ impl LinuxI2c {
 
     /// An address without data: the kernel has a call of its own for it. On a handle of its own, so
     /// that the other one's address stays known.
-    fn knock(&self, address: u8) -> Result<(), ErrorKind> {
+    fn knock(&mut self, address: u8) -> Result<(), ErrorKind> {
+        if self.open.is_none() {
+            // So that a bus that does not open is told here, too.
+            self.open()?;
+        }
         let knocked = LinuxI2CDevice::new(&self.path, u16::from(address))
             .and_then(|mut device| device.smbus_write_quick(false));
         knocked.map_err(|error| self.failed(address, &error.into()))
@@ -101,15 +108,7 @@ impl LinuxI2c {
     /// The bus, set to an address. The kernel refuses one that a driver of its own uses.
     fn bus(&mut self, address: u8) -> Result<&mut I2cdev, ErrorKind> {
         if self.open.is_none() {
-            match I2cdev::new(&self.path) {
-                Ok(bus) => self.open = Some(bus),
-                Err(error) => {
-                    // Most often the interface is off or the user is not in the group i2c.
-                    tracing::debug!(bus = %self.path.display(), %error, "I2C bus does not open");
-                    return Err(ErrorKind::Other);
-                }
-            }
-            self.address = None;
+            self.open()?;
         }
         let bus = self.open.as_mut().ok_or(ErrorKind::Other)?;
         if self.address != Some(address) {
@@ -123,6 +122,22 @@ impl LinuxI2c {
             self.address = Some(address);
         }
         Ok(bus)
+    }
+
+    fn open(&mut self) -> Result<(), ErrorKind> {
+        let path = self.path.display();
+        match I2cdev::new(&self.path) {
+            Ok(bus) => {
+                self.trouble.handle_opened(&path);
+                self.open = Some(bus);
+                self.address = None;
+                Ok(())
+            }
+            Err(error) => {
+                self.trouble.handle_failed(&path, &error, trouble::I2C);
+                Err(ErrorKind::Other)
+            }
+        }
     }
 
     fn failed(&self, address: u8, error: &io::Error) -> ErrorKind {
@@ -204,6 +219,7 @@ struct Line {
     chip: String,
     offset: u32,
     debounce: Duration,
+    trouble: Trouble,
 }
 
 impl Line {
@@ -224,11 +240,15 @@ impl Line {
         builder.request()
     }
 
-    fn open(&self, edges: Option<EdgeDetection>) -> Option<Request> {
+    fn open(&mut self, edges: Option<EdgeDetection>) -> Option<Request> {
+        let what = format!("line {} of {}", self.offset, self.chip);
         match self.request(edges) {
-            Ok(request) => Some(request),
+            Ok(request) => {
+                self.trouble.handle_opened(&what);
+                Some(request)
+            }
             Err(error) => {
-                tracing::debug!(chip = self.chip, line = self.offset, %error, "GPIO line does not open");
+                self.trouble.handle_failed(&what, &error, trouble::GPIO);
                 None
             }
         }
@@ -262,10 +282,11 @@ pub(super) struct LinuxPulses {
 impl LinuxPulses {
     /// `chip` is a path, a name or a label. Edges closer together than `debounce` are one.
     pub(super) fn new(chip: &str, line: u8, debounce: Duration) -> Self {
-        let line = Line {
+        let mut line = Line {
             chip: chip.to_owned(),
             offset: u32::from(line),
             debounce,
+            trouble: Trouble::default(),
         };
         // Counting starts now; a failure shows at the first reading.
         let open = line.open(Some(EdgeDetection::RisingEdge));
@@ -351,6 +372,7 @@ impl LinuxInput {
             chip: chip.to_owned(),
             offset: u32::from(line),
             debounce,
+            trouble: Trouble::default(),
         };
         Self { line, open: None }
     }

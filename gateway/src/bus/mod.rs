@@ -11,8 +11,10 @@ mod fault_codes;
 mod linux;
 mod one_wire;
 mod pi;
+mod rs485;
 mod shared;
 mod simulated;
+mod trouble;
 
 use std::time::Duration;
 
@@ -26,6 +28,7 @@ use crate::config::{BusKind, ClearPins, Settings};
 pub use clock::{Busy, FieldClock, FieldEnd, FieldTime};
 pub use delay::FieldDelay;
 pub use one_wire::{OneWireFile, one_wire_ids};
+pub use rs485::Rs485;
 pub use shared::{SharedI2c, SharedPulses};
 
 /// All buses of this gateway and their clock. Clones share them.
@@ -89,6 +92,7 @@ impl Field {
                 BusKind::Pi
                 | BusKind::Linux { .. }
                 | BusKind::OneWire { .. }
+                | BusKind::Rs485(_)
                 | BusKind::Guard { .. },
             )
             | None => {

@@ -16,6 +16,7 @@ use rppal::gpio::{Event, Gpio, InputPin, IoPin, Mode, OutputPin, Pin, Trigger};
 use rppal::i2c::{Error, I2c};
 
 use super::fault_codes;
+use super::trouble::{self, Trouble};
 use crate::bus::FieldDelay;
 use crate::config::ClearPins;
 
@@ -28,11 +29,16 @@ const TIMEOUT_MS: u32 = 100;
 pub(super) struct PiI2c {
     number: u8,
     open: Option<I2c>,
+    trouble: Trouble,
 }
 
 impl PiI2c {
     pub(super) fn new(number: u8) -> Self {
-        Self { number, open: None }
+        Self {
+            number,
+            open: None,
+            trouble: Trouble::default(),
+        }
     }
 
     /// As `embedded_hal::i2c::I2c::transaction`, for the shapes that drivers use: writes, a read, or
@@ -55,13 +61,16 @@ impl PiI2c {
 
     fn bus(&mut self) -> Result<&mut I2c, ErrorKind> {
         if self.open.is_none() {
+            let what = format!("/dev/i2c-{}", self.number);
             let opened = I2c::with_bus(self.number)
                 .and_then(|bus| bus.set_timeout(TIMEOUT_MS).map(|()| bus));
             match opened {
-                Ok(bus) => self.open = Some(bus),
+                Ok(bus) => {
+                    self.trouble.handle_opened(&what);
+                    self.open = Some(bus);
+                }
                 Err(error) => {
-                    // Most often the interface is off or the user is not in the group i2c.
-                    tracing::debug!(bus = self.number, error = %error, "I2C bus does not open");
+                    self.trouble.handle_failed(&what, &error, trouble::I2C);
                     return Err(ErrorKind::Other);
                 }
             }
@@ -126,6 +135,7 @@ pub(super) struct PiPulses {
     count: Arc<AtomicU64>,
     /// Kept for its interrupt; dropped with it.
     open: Option<InputPin>,
+    trouble: Trouble,
 }
 
 impl PiPulses {
@@ -135,6 +145,7 @@ impl PiPulses {
             debounce,
             count: Arc::default(),
             open: None,
+            trouble: Trouble::default(),
         };
         // Counting starts now; a failure shows at the first reading.
         counter.open();
@@ -164,13 +175,15 @@ impl PiPulses {
             pin.set_async_interrupt(Trigger::RisingEdge, Some(self.debounce), counted)?;
             Ok(pin)
         });
+        let what = format!("GPIO {}", self.pin);
         match opened {
             Ok(pin) => {
+                self.trouble.handle_opened(&what);
                 self.open = Some(pin);
                 true
             }
             Err(error) => {
-                tracing::debug!(pin = self.pin, error = %error, "GPIO pin does not open");
+                self.trouble.handle_failed(&what, &error, trouble::GPIO);
                 false
             }
         }
@@ -182,20 +195,29 @@ impl PiPulses {
 pub(super) struct PiInput {
     pin: u8,
     open: Option<InputPin>,
+    trouble: Trouble,
 }
 
 impl PiInput {
     pub(super) fn new(pin: u8) -> Self {
-        Self { pin, open: None }
+        Self {
+            pin,
+            open: None,
+            trouble: Trouble::default(),
+        }
     }
 
     /// `None` when the pin does not open.
     pub(super) fn is_high(&mut self) -> Option<bool> {
         if self.open.is_none() {
+            let what = format!("GPIO {}", self.pin);
             match Gpio::new().and_then(|gpio| gpio.get(self.pin)) {
-                Ok(pin) => self.open = Some(pin.into_input_pullup()),
+                Ok(pin) => {
+                    self.trouble.handle_opened(&what);
+                    self.open = Some(pin.into_input_pullup());
+                }
                 Err(error) => {
-                    tracing::debug!(pin = self.pin, error = %error, "GPIO pin does not open");
+                    self.trouble.handle_failed(&what, &error, trouble::GPIO);
                 }
             }
         }

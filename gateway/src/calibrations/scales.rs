@@ -102,6 +102,7 @@ pub(super) fn conversion_of(kind: &DeviceKind, place: usize) -> Option<Conversio
         | DeviceKind::FlowMeter { .. }
         | DeviceKind::RainGauge { .. }
         | DeviceKind::Ds18b20 { .. }
+        | DeviceKind::SoilProbe { .. }
         | DeviceKind::DripController { .. }
         | DeviceKind::GuardedOutputs => None,
     }

@@ -6,6 +6,7 @@ use furrow_drivers::PulseFactor;
 use furrow_drivers::ads1115::Input;
 use furrow_drivers::analog::Conversion;
 use furrow_drivers::ezo::Probe;
+use furrow_drivers::registers::Profile;
 use furrow_drivers::scd4x::Scd4xSettings;
 use furrow_drivers::scd30::Scd30Settings;
 use furrow_drivers::tca9548a::Route;
@@ -31,7 +32,7 @@ pub struct DeviceSettings {
 }
 
 impl DeviceSettings {
-    /// The I2C address, for devices that have one.
+    /// The address on its I2C bus or serial line, for devices that have one.
     #[must_use]
     pub fn address(&self) -> Option<u8> {
         match &self.kind {
@@ -44,6 +45,7 @@ impl DeviceSettings {
             | DeviceKind::Ezo { address, .. }
             | DeviceKind::Mcp23017 { address, .. }
             | DeviceKind::Pcf8574 { address, .. }
+            | DeviceKind::SoilProbe { address, .. }
             | DeviceKind::DripController { address, .. } => Some(*address),
             DeviceKind::Scd4x { .. } => Some(furrow_drivers::scd4x::ADDRESS),
             DeviceKind::Scd30 { .. } => Some(furrow_drivers::scd30::ADDRESS),
@@ -73,6 +75,7 @@ impl DeviceSettings {
             | DeviceKind::Mcp23017 { .. }
             | DeviceKind::Pcf8574 { .. }
             | DeviceKind::Ds18b20 { .. }
+            | DeviceKind::SoilProbe { .. }
             | DeviceKind::DripController { .. }
             | DeviceKind::GuardedOutputs => Vec::new(),
         }
@@ -88,7 +91,7 @@ impl DeviceSettings {
         }
     }
 
-    /// Where it is, for people: `0x44`, `0x46 behind 0x70/1`, `GPIO 17`, the id of a 1-Wire sensor.
+    /// Where it is, for people: `0x44`, `0x46 behind 0x70/1`, `GPIO 17`, the id of a 1-Wire sensor, `address 1`.
     #[must_use]
     pub fn place(&self) -> String {
         let pins: Vec<String> = self
@@ -97,6 +100,7 @@ impl DeviceSettings {
             .map(|pin| format!("GPIO {pin}"))
             .collect();
         match (&self.kind, self.address(), self.route) {
+            (DeviceKind::SoilProbe { address, .. }, _, _) => format!("address {address}"),
             (_, Some(address), None) => format!("{address:#04x}"),
             (_, Some(address), Some(Route { mux, channel })) => {
                 format!("{address:#04x} behind {mux:#04x}/{channel}")
@@ -202,6 +206,13 @@ pub enum DeviceKind {
         /// As the kernel writes it: `28-` and twelve digits.
         rom: String,
     },
+    /// A probe with Modbus registers.
+    SoilProbe {
+        /// 1 to 247.
+        address: u8,
+        /// What is in which register; one channel each, in the same order.
+        profile: Profile,
+    },
     /// Valves and a flow meter.
     DripController {
         /// 0x2C to 0x2F.
@@ -233,6 +244,7 @@ impl DeviceKind {
             DeviceKind::FlowMeter { .. } => "flow-meter",
             DeviceKind::RainGauge { .. } => "rain-gauge",
             DeviceKind::Ds18b20 { .. } => "ds18b20",
+            DeviceKind::SoilProbe { .. } => "soil-probe",
             DeviceKind::DripController { .. } => "drip-controller",
             DeviceKind::GuardedOutputs => "guarded-outputs",
         }

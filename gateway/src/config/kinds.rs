@@ -34,6 +34,8 @@ pub enum Place {
     Gpio,
     /// On the kernel's 1-Wire bus.
     OneWire,
+    /// On a serial line, at a Modbus address.
+    Rs485,
     /// At the guard.
     Guard,
 }
@@ -68,7 +70,7 @@ const fn kind(
 }
 
 /// All of them, in the order in which the page of devices has them.
-pub const KINDS: [Kind; 18] = [
+pub const KINDS: [Kind; 19] = [
     kind(
         "sht4x",
         "SHT4x temperature and humidity",
@@ -161,6 +163,12 @@ pub const KINDS: [Kind; 18] = [
         ..kind("ds18b20", "DS18B20 temperature", Place::OneWire, &["rom"])
     },
     kind(
+        "soil-probe",
+        "Modbus soil probe",
+        Place::Rs485,
+        &["profile", "profile_file"],
+    ),
+    kind(
         "drip-controller",
         "drip controller",
         i2c(&[0x2C..=0x2F]),
@@ -191,6 +199,7 @@ impl Kind {
     pub fn has_key(&self, key: &str) -> bool {
         let of_place: &[&str] = match self.place {
             Place::I2c { .. } => &["address", "mux", "mux_channel"],
+            Place::Rs485 => &["address"],
             Place::Gpio | Place::OneWire | Place::Guard => &[],
         };
         of_place.contains(&key) || self.keys.contains(&key)
@@ -205,7 +214,7 @@ impl Kind {
                 ..
             } => default == address,
             Place::I2c { addresses, .. } => addresses.iter().any(|range| range.contains(&address)),
-            Place::Gpio | Place::OneWire | Place::Guard => false,
+            Place::Gpio | Place::OneWire | Place::Rs485 | Place::Guard => false,
         }
     }
 }

@@ -17,6 +17,8 @@ mod units;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use furrow_drivers::registers::Profile;
+
 use crate::config::raw::RawConfig;
 
 pub use device::{AnalogInput, ChannelSettings, Contact, DeviceKind, DeviceSettings, Level};
@@ -25,8 +27,8 @@ pub use kinds::{KINDS, Kind, Place};
 pub use mistakes::{Mistake, Mistakes};
 pub use settings::{
     BusKind, BusSettings, ClearPins, DerivedSettings, GatewaySettings, InputSettings,
-    IrrigationSettings, JournalSettings, MqttSettings, OutputSettings, PageSettings, Secret,
-    Settings, ZoneSettings,
+    IrrigationSettings, JournalSettings, MqttSettings, OutputSettings, PageSettings, Parity,
+    Secret, SerialSettings, Settings, ZoneSettings,
 };
 pub use units::{parse_duration, parse_size};
 
@@ -54,6 +56,12 @@ pub enum ConfigError {
     },
 }
 
+/// What probes of well-known makes have in which register, with the channels that come of it.
+#[must_use]
+pub fn builtin_profiles() -> Vec<(&'static str, Profile, Vec<ChannelSettings>)> {
+    build::builtin_profiles()
+}
+
 impl Settings {
     /// Reads the file, then the environment over it, and checks everything.
     ///
@@ -71,7 +79,8 @@ impl GuardPart {
     /// # Errors
     /// A file that can't be read, or the mistakes of buses, devices and outputs.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        Self::from_raw(&raw_from(path, environment())?).map_err(|mistakes| ConfigError::Mistakes {
+        let raw = raw_from(path, environment())?;
+        Self::from_raw(&raw, &read_text).map_err(|mistakes| ConfigError::Mistakes {
             path: path.to_owned(),
             mistakes,
         })

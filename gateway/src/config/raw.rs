@@ -177,6 +177,10 @@ pub(super) struct RawBus {
     pub(super) gpio_chip: Option<Leaf>,
     pub(super) scl_pin: Option<Leaf>,
     pub(super) sda_pin: Option<Leaf>,
+    pub(super) device: Option<Leaf>,
+    pub(super) baud: Option<Leaf>,
+    pub(super) parity: Option<Leaf>,
+    pub(super) timeout: Option<Leaf>,
     pub(super) socket: Option<Leaf>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
@@ -194,6 +198,8 @@ pub(super) struct RawDevice {
     pub(super) mux_channel: Option<Leaf>,
     pub(super) pin: Option<Leaf>,
     pub(super) rom: Option<Leaf>,
+    pub(super) profile: Option<Leaf>,
+    pub(super) profile_file: Option<Leaf>,
     pub(super) measurement_time: Option<Leaf>,
     pub(super) shunt_ohms: Option<Leaf>,
     pub(super) mm_per_tip: Option<Leaf>,
@@ -203,6 +209,31 @@ pub(super) struct RawDevice {
     pub(super) litres_per_pulse: Option<Leaf>,
     #[serde(default)]
     pub(super) input: Vec<RawInput>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+/// A file of its own: what a probe has in which register.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawProfile {
+    pub(super) function: Option<Leaf>,
+    #[serde(default)]
+    pub(super) register: Vec<RawRegister>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawRegister {
+    pub(super) register: Option<Leaf>,
+    pub(super) channel: Option<Leaf>,
+    pub(super) unit: Option<Leaf>,
+    pub(super) scale: Option<Leaf>,
+    pub(super) signed: Option<Leaf>,
+    pub(super) decimals: Option<Leaf>,
+    pub(super) min: Option<Leaf>,
+    pub(super) max: Option<Leaf>,
+    pub(super) name: Option<Leaf>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }

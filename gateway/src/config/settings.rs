@@ -54,7 +54,7 @@ impl Settings {
     }
 
     /// At least one. Either all I2C buses are the machine's own, or all are simulated, at one address:
-    /// the field has one clock.
+    /// the field has one clock. 1-Wire and RS-485 have none and stand beside either.
     #[must_use]
     pub fn buses(&self) -> &[BusSettings] {
         &self.buses
@@ -284,14 +284,14 @@ impl DerivedSettings {
     }
 }
 
-/// One bus: an I2C bus with the GPIO pins beside it, or the kernel's 1-Wire bus.
+/// One bus: an I2C bus with the GPIO pins beside it, the kernel's 1-Wire bus, or a serial line.
 #[derive(Debug, Clone)]
 pub struct BusSettings {
     /// Its name.
     pub id: DeviceId,
     /// What is behind it.
     pub kind: BusKind,
-    /// Number of the I2C bus, as in `/dev/i2c-N`; a 1-Wire bus has none, lines alone have none.
+    /// Number of the I2C bus, as in `/dev/i2c-N`; other buses have none, lines alone have none.
     pub i2c: Option<u8>,
     /// Its lines as pins, where it may be cleared by clocks.
     pub clear: Option<ClearPins>,
@@ -326,11 +326,49 @@ pub enum BusKind {
         /// The folder with a folder for each sensor.
         root: PathBuf,
     },
+    /// Modbus RTU over a serial port.
+    Rs485(SerialSettings),
     /// The guard, a process of its own that owns outputs without a lease of their own.
     Guard {
         /// Where it listens.
         socket: PathBuf,
     },
+}
+
+/// A serial line with its probes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SerialSettings {
+    /// The port, as in `/dev/ttyUSB0`.
+    pub device: PathBuf,
+    /// Bits per second.
+    pub baud: u32,
+    /// The parity bit; there is one stop bit.
+    pub parity: Parity,
+    /// From the end of a request to the beginning of its answer, at most.
+    pub timeout: Duration,
+}
+
+impl fmt::Display for SerialSettings {
+    /// As people write it: `9600 8N1`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parity = match self.parity {
+            Parity::None => 'N',
+            Parity::Even => 'E',
+            Parity::Odd => 'O',
+        };
+        write!(f, "{} 8{parity}1", self.baud)
+    }
+}
+
+/// The parity bit of a serial line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Parity {
+    /// Without: 8N1, what nearly all probes leave the factory with.
+    None,
+    /// Even: 8E1, what the Modbus specification asks for.
+    Even,
+    /// Odd: 8O1.
+    Odd,
 }
 
 /// One zone.

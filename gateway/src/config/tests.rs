@@ -196,6 +196,55 @@ fn behind_a_multiplexer_addresses_may_repeat_and_still_collide() {
 }
 
 #[test]
+fn a_serial_line_and_its_probes() {
+    let soil = "[[bus]]\nid = \"soil\"\nkind = \"rs485\"\ndevice = \"/dev/ttyUSB0\"\n";
+    let probe = "[[device]]\nid = \"p\"\nkind = \"soil-probe\"\nbus = \"soil\"\naddress = 7\n";
+    let one = format!("{BASE}{soil}baud = 19200\nparity = \"even\"\n{probe}profile = \"s-soil\"\n");
+    let settings = parse(&one).unwrap();
+    let BusKind::Rs485(line) = &settings.buses()[1].kind else {
+        panic!("no serial line");
+    };
+    assert_eq!(
+        (line.to_string(), line.timeout.as_millis()),
+        ("19200 8E1".to_owned(), 300)
+    );
+    assert_eq!(settings.devices()[0].place(), "address 7");
+    assert!(line.device.ends_with("ttyUSB0"));
+    check(
+        &format!(
+            "{BASE}{soil}i2c = 1\nbaud = 9601\nparity = \"some\"\ntimeout = \"1ms\"\n{probe}profile = \"x\"\n\
+             {probe}profile = \"sen0604\"\nprofile_file = \"y\"\nrom = \"z\"\n"
+        ),
+        &[
+            "bus[1].i2c: a serial line has no I2C number; remove it",
+            "bus[1].baud: 9601 is no speed of a serial port; \
+             write one of 1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200",
+            "bus[1].parity: \"some\" is no parity; write \"none\", \"even\" or \"odd\"",
+            "bus[1].timeout: \"1ms\" is out of range; write 50ms to 2s, for example \"300ms\"",
+            "device[0].profile: \"x\" is no profile; \
+             write sen0604 or s-soil, or profile_file with one of your own",
+            "device[1].rom: means nothing for soil-probe; remove it",
+            "device[1].profile: stands beside profile_file; keep only one of them",
+        ],
+    );
+    let again = soil.replace("\"soil\"", "\"soil-2\"");
+    let twice = probe
+        .replace("\"p\"", "\"q\"")
+        .replace("soil\"\naddress", "main\"\naddress");
+    let profile = "profile = \"sen0604\"\n";
+    let same = probe.replace("\"p\"", "\"r\"");
+    check(
+        &format!("{BASE}{soil}{again}baud = 1200\n{probe}{profile}{twice}{profile}{same}{profile}"),
+        &[
+            "bus[2].device: /dev/ttyUSB0 is already bus \"soil\"; use one [[bus]] for it",
+            "device[1].bus: \"main\" is no serial line; add a [[bus]] of kind \"rs485\"",
+            "device[2].address: 7 is already used by device \"p\" on this bus; \
+             give each device on a bus its own address, or use another bus",
+        ],
+    );
+}
+
+#[test]
 fn every_kind_refuses_what_it_does_not_know() {
     check(
         &format!(
@@ -262,7 +311,7 @@ bus = "main"
              write a number from 0.0001 to 10, for example 0.1",
             "device[5].kind: \"sht5x\" is no kind of device; write sht4x, sht3x, bme280, scd4x, \
              scd30, bh1750, ads1115, ina219, ezo-ph, ezo-ec, mcp23017, pcf8574, gpio-inputs, \
-             flow-meter, rain-gauge, ds18b20, drip-controller or guarded-outputs",
+             flow-meter, rain-gauge, ds18b20, soil-probe, drip-controller or guarded-outputs",
         ],
     );
 }
@@ -416,7 +465,7 @@ max_run = "5h"
             "mqtt.send_interval: 10 has no unit; write it with its unit, for example \"60s\"",
             "journal.commit_interval: \"30\" has no unit; write 1s to 10min, for example \"30s\"",
             "journal.cap: \"512\" has no unit; write 1 MiB to 64 GiB, for example \"512 MiB\"",
-            "bus[0].kind: \"spi\" is no kind of bus; write \"pi\", \"linux\", \"one-wire\", \"guard\" or \"simulated\"",
+            "bus[0].kind: \"spi\" is no kind of bus; write \"pi\", \"linux\", \"one-wire\", \"rs485\", \"guard\" or \"simulated\"",
             "device[0].bus: there is no bus \"mian\"; name one of: main",
             "device[0].address: 0x48 is not an address of this kind of device; write 0x44 to 0x46",
             "zone[0].id: zone id \"-\" must start and end with a letter or digit; \
@@ -597,15 +646,15 @@ gpio_chip = 0
         ),
         &[
             "bus[0].gpio_chip: only a bus of kind linux names a GPIO chip; remove it",
-            "bus[1].i2c: is missing; add it, for example i2c = 1",
-            "bus[1].root: only a 1-Wire bus has a folder; remove it",
             "bus[1].address: a bus of this machine has no address; remove it",
+            "bus[1].root: only a 1-Wire bus has a folder; remove it",
+            "bus[1].i2c: is missing; add it, for example i2c = 1",
+            "bus[2].scl_pin: here the kernel itself clears a bus, \
+             where its device tree names the lines; remove it",
             "bus[2].i2c: 256 is out of range; \
              write a whole number from 0 to 255, for example 1",
             "bus[2].gpio_chip: \"dev/gpiochip0\" is no GPIO chip; \
              write /dev/gpiochipN, or the label that gpiodetect shows",
-            "bus[2].scl_pin: here the kernel itself clears a bus, \
-             where its device tree names the lines; remove it",
             "bus[4].gpio_chip: 0 is not a text; write a text such as \"/dev/gpiochip0\"",
             "bus[3].i2c: I2C bus 1 is already bus \"main\"; use one [[bus]] for it",
         ],

@@ -21,6 +21,14 @@ pub enum AskError {
         /// Why not.
         source: io::Error,
     },
+    /// Somebody listens, but not to this user.
+    #[error("the gateway at {path} does not listen to this user: run this as root or as its user")]
+    NotAllowed {
+        /// The socket.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
     /// The connection broke.
     #[error("talk to the gateway")]
     Io(#[from] io::Error),
@@ -38,9 +46,14 @@ pub fn ask(
     question: &Ask,
 ) -> Result<impl Iterator<Item = Result<Answer, AskError>> + use<>, AskError> {
     let connected = UnixStream::connect(path);
-    let mut stream = connected.map_err(|source| AskError::NotRunning {
-        path: path.display().to_string(),
-        source,
+    let mut stream = connected.map_err(|source| {
+        let path = path.display().to_string();
+        // A command that takes it for stopped would go to the buses beside it.
+        if source.kind() == io::ErrorKind::PermissionDenied {
+            AskError::NotAllowed { path, source }
+        } else {
+            AskError::NotRunning { path, source }
+        }
     })?;
     stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     let mut line = serde_json::to_vec(question)?;

@@ -6,10 +6,13 @@
 pub mod client;
 pub mod server;
 
+use std::path::PathBuf;
+
 use furrow_wire::{ChannelName, DeviceId, Quality, ZoneId};
 use serde::{Deserialize, Serialize};
 
 use crate::calibrations::Entry;
+use crate::survey::{Addresses, Seen};
 
 /// Longest line in either direction, in bytes.
 pub const MAX_LINE_BYTES: usize = 64 * 1024;
@@ -58,6 +61,11 @@ pub enum Ask {
         device: DeviceId,
         /// How often, 1 to [`READINGS_MAX`].
         readings: u32,
+    },
+    /// Look at every address of every bus, between the readings.
+    Scan {
+        /// Of serial lines.
+        addresses: Addresses,
     },
     /// A calibration was written to the file: take it up.
     Calibrate {
@@ -123,6 +131,11 @@ pub enum Answer {
         /// All channels of the device, in order.
         readings: Vec<RawReading>,
     },
+    /// A line of the answer to [`Ask::Scan`].
+    Survey {
+        /// See there.
+        line: SurveyLine,
+    },
     /// The answer to [`Ask::Calibrate`].
     Calibrated {
         /// Version of the device's calibrations from now on.
@@ -132,6 +145,49 @@ pub enum Answer {
     Refused {
         /// Why, for people.
         reason: String,
+    },
+}
+
+/// A bus that is looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BusAt {
+    /// Its id.
+    pub id: String,
+    /// Its number, where it is I2C.
+    pub i2c: Option<u8>,
+    /// Its port, where it is a serial line.
+    pub port: Option<PathBuf>,
+}
+
+/// What is on the buses, as it is found.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "snake_case")]
+pub enum SurveyLine {
+    /// The first line.
+    Scanning {
+        /// All that are looked at.
+        buses: Vec<BusAt>,
+    },
+    /// Some of what answers.
+    Seen {
+        /// On which bus, by its id.
+        bus: String,
+        /// At most one for each address that one step asks.
+        seen: Vec<Seen>,
+    },
+    /// A long search of a serial line goes on.
+    Looking {
+        /// Which, by its id.
+        bus: String,
+        /// The address that it has come to.
+        slave: u8,
+    },
+    /// All was asked on a bus; so often as [`SurveyLine::Scanning`] said.
+    Scanned {
+        /// Which, by its id.
+        bus: String,
+        /// Why it gave no answers, for people.
+        problem: Option<String>,
     },
 }
 

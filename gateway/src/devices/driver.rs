@@ -6,16 +6,16 @@ use std::time::Duration;
 use furrow_drivers::tca9548a::OpenMux;
 use furrow_drivers::{
     Ads1115, Bh1750, Bme280, Cause, DripController, Ds18b20, Ezo, FlowMeter, GpioContacts, Ina219,
-    Mcp23017, Pcf8574, PulseFactor, RainGauge, Scd4x, Scd30, Segment, SensorError, Sht3x, Sht4x,
-    Step,
+    Mcp23017, Pcf8574, PulseFactor, RainGauge, RegisterProbe, Scd4x, Scd30, Segment, SensorError,
+    Sht3x, Sht4x, Step,
 };
 use furrow_irrigation::OutputStatus;
 use furrow_wire::Decimal;
 
 use super::contacts::Contacts;
 use crate::bus::{
-    Field, FieldClock, FieldDelay, FieldI2c, FieldInput, FieldPulses, OneWireFile, SharedI2c,
-    SharedPulses,
+    Field, FieldClock, FieldDelay, FieldI2c, FieldInput, FieldPulses, OneWireFile, Rs485,
+    SharedI2c, SharedPulses,
 };
 use crate::config::{
     AnalogInput, BusKind, BusSettings, Contact, DeviceKind, DeviceSettings, Settings,
@@ -53,6 +53,8 @@ pub(super) struct Shared<'a> {
     pub(super) bus: &'a BusSettings,
     /// `None` on a bus without I2C.
     pub(super) i2c: Option<&'a SharedI2c<FieldI2c>>,
+    /// The serial line; `None` on other buses.
+    pub(super) line: Option<&'a Rs485>,
     pub(super) open: &'a OpenMux,
     pub(super) delay: &'a FieldDelay,
     pub(super) meters: &'a Meters,
@@ -103,6 +105,7 @@ pub(super) enum Driver {
     FlowMeter(FlowMeter<SharedPulses>),
     RainGauge(RainGauge<FieldPulses>),
     Ds18b20(Ds18b20<OneWireFile>),
+    SoilProbe(RegisterProbe<Rs485>),
     Drip {
         controller: DripController<Bus>,
         factor: PulseFactor,
@@ -123,8 +126,7 @@ impl Driver {
             Ok::<_, SensorError>(Segment::new(i2c, device.route, on.open.clone()))
         };
         let delay = || on.delay.clone();
-        let contacts =
-            |reader, contacts: &[Contact]| Self::Contacts(Contacts::new(reader, contacts, false));
+        let contacts = |reader, of: &[Contact]| Self::Contacts(Contacts::new(reader, of, false));
         Ok(match &device.kind {
             DeviceKind::Sht4x { address } => Self::Sht4x(Sht4x::new(bus()?, delay(), *address)?),
             DeviceKind::Sht3x { address } => Self::Sht3x(Sht3x::new(bus()?, *address)?),
@@ -153,12 +155,7 @@ impl Driver {
                 contacts: of,
             } => contacts(Box::new(Pcf8574::new(bus()?, *address)?), of),
             DeviceKind::GpioInputs { contacts } => {
-                let line = |contact: &Contact| {
-                    let debounce = Duration::from_millis(contact.debounce_ms);
-                    on.field.input(&on.bus.kind, contact.line, debounce)
-                };
-                let lines: Vec<FieldInput> = contacts.iter().map(line).collect();
-                let reader = Box::new(GpioContacts::new(lines));
+                let reader = Box::new(GpioContacts::new(lines(on, contacts)));
                 Self::Contacts(Contacts::new(reader, contacts, true))
             }
             DeviceKind::FlowMeter { pin, factor } => {
@@ -170,6 +167,10 @@ impl Driver {
             }
             DeviceKind::Ds18b20 { rom } => Self::one_wire(on, rom).ok_or_else(wired)?,
             DeviceKind::GuardedOutputs => Self::guard(on).ok_or_else(wired)?,
+            DeviceKind::SoilProbe { address, profile } => {
+                let line = on.line.ok_or_else(wired)?.clone();
+                Self::SoilProbe(RegisterProbe::new(line, *address, profile.clone())?)
+            }
             DeviceKind::DripController { address, factor } => Self::Drip {
                 controller: DripController::new(bus()?, *address)?,
                 factor: *factor,
@@ -186,6 +187,7 @@ impl Driver {
             BusKind::Pi
             | BusKind::Linux { .. }
             | BusKind::Simulated { .. }
+            | BusKind::Rs485(_)
             | BusKind::Guard { .. } => None,
         }
     }
@@ -200,6 +202,7 @@ impl Driver {
             BusKind::Pi
             | BusKind::Linux { .. }
             | BusKind::Simulated { .. }
+            | BusKind::Rs485(_)
             | BusKind::OneWire { .. } => None,
         }
     }
@@ -234,7 +237,8 @@ impl Driver {
             | Self::Ads1115 { .. }
             | Self::Ezo(_)
             | Self::Contacts(_)
-            | Self::Ds18b20(_) => Ok(None),
+            | Self::Ds18b20(_)
+            | Self::SoilProbe(_) => Ok(None),
         }
     }
 
@@ -280,6 +284,7 @@ impl Driver {
                 Err(error) => vec![Err(error.clone()), Err(error)],
             }),
             Self::Ds18b20(sensor) => done(sensor.read().map(|value| vec![value]), 1),
+            Self::SoilProbe(probe) => Progress::Done(probe.read()),
             Self::Drip { controller, factor } => {
                 let status = controller.status().map(|status| {
                     let open = Decimal {
@@ -350,9 +355,18 @@ impl Driver {
             | Self::FlowMeter(_)
             | Self::RainGauge(_)
             | Self::Ds18b20(_)
+            | Self::SoilProbe(_)
             | Self::Guard(_) => Err(refused("output", "the device has no outputs")),
         }
     }
+}
+
+fn lines(on: &Shared<'_>, contacts: &[Contact]) -> Vec<FieldInput> {
+    let line = |contact: &Contact| {
+        let debounce = Duration::from_millis(contact.debounce_ms);
+        on.field.input(&on.bus.kind, contact.line, debounce)
+    };
+    contacts.iter().map(line).collect()
 }
 
 /// One outcome for all channels of a device.

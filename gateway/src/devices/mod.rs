@@ -15,6 +15,7 @@ mod contacts;
 mod driver;
 mod queue;
 mod reading;
+mod surveying;
 mod worker;
 
 use std::io;
@@ -27,6 +28,7 @@ use furrow_wire::Decimal;
 
 use crate::bus::{Busy, Field, FieldClock};
 use crate::config::Settings;
+use crate::survey::{Addresses, Next, Seen};
 
 use self::queue::Queue;
 use self::worker::Worker;
@@ -68,6 +70,15 @@ pub enum Job {
         /// The output.
         output: usize,
     },
+    /// Look at some addresses of a bus, some milliseconds long.
+    Survey {
+        /// The bus.
+        bus: usize,
+        /// Counts from 0, which begins anew.
+        part: u32,
+        /// Of a serial line.
+        addresses: Addresses,
+    },
 }
 
 /// What became of a job.
@@ -91,6 +102,19 @@ pub enum Outcome {
     Status(Result<OutputStatus, SensorError>),
     /// Of [`Job::ClearFlags`].
     Cleared(Result<(), SensorError>),
+    /// Of [`Job::Survey`].
+    Surveyed(Part),
+}
+
+/// What a part of a survey brought.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Part {
+    /// What answered.
+    pub seen: Vec<Seen>,
+    /// When the next part is due, or why there is none, for people.
+    pub next: Result<Next, String>,
+    /// The address of a serial line that a long search has come to.
+    pub slave: Option<u8>,
 }
 
 /// An answered job.
@@ -155,7 +179,8 @@ impl Devices {
     /// # Errors
     /// The system gives no thread.
     pub fn start(settings: &Arc<Settings>, field: &Field) -> Result<(Self, Results), StartError> {
-        let normal_max = settings.devices().len().saturating_mul(2);
+        // Two of each device, and a survey.
+        let normal_max = settings.devices().len().saturating_mul(2).saturating_add(1);
         let buses = settings.buses().len();
         // Room for every job that can be queued or in hand: a worker never waits for the loop.
         let answers = normal_max
@@ -256,6 +281,7 @@ fn bus_of(settings: &Settings, job: Job) -> Option<usize> {
         Job::Lease { output, .. } | Job::Status { output } | Job::ClearFlags { output } => {
             settings.output(output)?.controller
         }
+        Job::Survey { bus, .. } => return Some(bus),
     };
     settings.devices().get(device).map(|device| device.bus)
 }

@@ -68,6 +68,7 @@ impl Queue {
             Job::Prepare { device } | Job::Read { device, .. } => {
                 state.normal.len() >= self.normal_max || state.reading.contains(&device)
             }
+            Job::Survey { .. } => state.normal.len() >= self.normal_max,
         };
         if full || state.closed {
             return Some((job, busy));
@@ -81,6 +82,7 @@ impl Queue {
                 state.reading.insert(device);
                 state.normal.push_back(waiting);
             }
+            Job::Survey { .. } => state.normal.push_back(waiting),
         }
         let spare = if state.active || state.token.is_some() {
             Some(busy)

@@ -45,6 +45,11 @@ pub(super) enum Turn {
 }
 
 impl UnderWay {
+    /// Whether a device is in the middle of a reading.
+    pub(super) fn has(&self, device: usize) -> bool {
+        self.0.contains_key(&device)
+    }
+
     /// Begins the reading of a tick, or goes on with it. `clock` tells monotonic milliseconds.
     pub(super) fn step(
         &mut self,

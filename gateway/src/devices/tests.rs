@@ -39,7 +39,7 @@ fn every_channel_of_one_of_each_device_is_read() {
     let readings = bench.read_all();
     let failed: Vec<&String> = readings.iter().filter(|r| r.contains('!')).collect();
     assert_eq!(failed, [""; 0]);
-    assert_eq!(readings.len(), 42);
+    assert_eq!(readings.len(), 49);
 }
 
 #[test]
@@ -386,9 +386,12 @@ impl Bench {
         let address = simulator.bus.to_string();
         let wire = dir.path().join("w1");
         simulator.serve_one_wire(&wire).unwrap();
+        let line = dir.path().join("rs485");
+        simulator.serve_serial(&line).unwrap();
         let text = text
             .replace("tcp:127.0.0.1:7000", &address)
-            .replace("./furrow-state/w1", wire.to_str().unwrap());
+            .replace("./furrow-state/w1", wire.to_str().unwrap())
+            .replace("./furrow-state/rs485", line.to_str().unwrap());
         std::fs::write(&path, text).unwrap();
         let settings = Arc::new(Settings::load(&path).unwrap());
         let field = Field::open(&settings, "test").unwrap();

@@ -12,9 +12,10 @@ use tokio::sync::mpsc::Sender;
 use super::driver::{Driver, Meters, Shared, spread};
 use super::queue::{Queue, Queued};
 use super::reading::{self, ATTEMPTS, RETRY_MS, Turn, UnderWay};
-use super::{Done, Job, OPEN_LATE_MS, Outcome};
-use crate::bus::{Busy, Field, FieldDelay, SharedI2c};
-use crate::config::Settings;
+use super::surveying::{Surveying, Way};
+use super::{Done, Job, OPEN_LATE_MS, Outcome, Part};
+use crate::bus::{Busy, Field, FieldDelay, Rs485, SharedI2c};
+use crate::config::{BusKind, Settings};
 
 /// A stuck bus is clocked this often at most, in milliseconds: a short circuit stays.
 const CLEAR_EVERY_MS: u64 = 10_000;
@@ -75,6 +76,7 @@ struct Bench {
     delay: FieldDelay,
     drivers: BTreeMap<usize, Driver>,
     under_way: UnderWay,
+    surveying: Surveying,
     /// When the bus was clocked last, in monotonic milliseconds.
     cleared_ms: Option<u64>,
     clears: Arc<AtomicU64>,
@@ -93,15 +95,25 @@ impl Bench {
         } = worker;
         let delay = FieldDelay::new(field.clock().clone());
         let mut drivers = BTreeMap::new();
+        let mut way = Way::Nothing;
         if let Some(of_bus) = settings.buses().get(*bus) {
             let i2c = of_bus
                 .i2c
                 .map(|number| SharedI2c::new(field.i2c(&of_bus.kind, number)));
+            let line = match &of_bus.kind {
+                BusKind::Rs485(settings) => Some(Rs485::new(settings)),
+                BusKind::Pi
+                | BusKind::Linux { .. }
+                | BusKind::Simulated { .. }
+                | BusKind::OneWire { .. }
+                | BusKind::Guard { .. } => None,
+            };
             let open = OpenMux::default();
             let shared = Shared {
                 field,
                 bus: of_bus,
                 i2c: i2c.as_ref(),
+                line: line.as_ref(),
                 open: &open,
                 delay: &delay,
                 meters,
@@ -120,6 +132,7 @@ impl Bench {
                     }
                 }
             }
+            way = Way::new(of_bus, i2c, line);
         }
         Self {
             settings: Arc::clone(settings),
@@ -128,6 +141,7 @@ impl Bench {
             delay,
             drivers,
             under_way: UnderWay::default(),
+            surveying: Surveying::new(*bus, way),
             cleared_ms: None,
             clears: Arc::clone(clears),
             meters: meters.clone(),
@@ -167,8 +181,12 @@ impl Bench {
             }
             Job::Read { device, tick_ms } => {
                 let driver = self.drivers.get_mut(&device)?;
-                let channels = self.settings.devices().get(device)?.channels.len();
+                let of_device = self.settings.devices().get(device)?;
+                let channels = of_device.channels.len();
                 let now_ms = || clock.now().mono_ms();
+                if let Some(until_ms) = self.surveying.holds(of_device, now_ms()) {
+                    return Some(Outcome::Later { until_ms });
+                }
                 let turn = self
                     .under_way
                     .step(device, tick_ms, driver, channels, now_ms);
@@ -183,6 +201,19 @@ impl Bench {
                     }
                     Turn::Readings(readings) => Outcome::Readings(readings),
                 })
+            }
+            Job::Survey {
+                part, addresses, ..
+            } => {
+                let settings = Arc::clone(&self.settings);
+                let now_ms = || clock.now().mono_ms();
+                Some(Outcome::Surveyed(self.surveying.step(
+                    &settings,
+                    (part, addresses),
+                    &self.under_way,
+                    &mut delay,
+                    now_ms,
+                )))
             }
             Job::Lease { output, seconds } => {
                 let place = self.settings.output(output)?;
@@ -244,7 +275,7 @@ fn counted(pulses: Result<u64, &'static str>) -> Option<u32> {
 fn is_stuck(outcome: &Outcome) -> bool {
     let stuck = |error: &SensorError| error.cause == Cause::Bus(BusFault::Stuck);
     match outcome {
-        Outcome::Later { .. } => false,
+        Outcome::Later { .. } | Outcome::Surveyed(_) => false,
         Outcome::Prepared(outcome) => outcome.as_ref().is_err_and(stuck),
         Outcome::Readings(readings) => reading::is_stuck(readings),
         Outcome::Lease(outcome) | Outcome::Cleared(outcome) => outcome.as_ref().is_err_and(stuck),
@@ -278,6 +309,7 @@ pub(super) fn failed(settings: &Settings, job: Job, fault: BusFault) -> Outcome 
         Job::Lease { output, .. } | Job::Status { output } | Job::ClearFlags { output } => {
             settings.output(output).map(|place| place.controller)
         }
+        Job::Survey { .. } => None,
     };
     let device = device.and_then(|device| settings.devices().get(device));
     let error = SensorError {
@@ -295,5 +327,10 @@ pub(super) fn failed(settings: &Settings, job: Job, fault: BusFault) -> Outcome 
         Job::Lease { .. } => Outcome::Lease(Err(error)),
         Job::Status { .. } => Outcome::Status(Err(error)),
         Job::ClearFlags { .. } => Outcome::Cleared(Err(error)),
+        Job::Survey { .. } => Outcome::Surveyed(Part {
+            seen: Vec::new(),
+            next: Err("the bus hangs".to_owned()),
+            slave: None,
+        }),
     }
 }

@@ -192,6 +192,7 @@ async fn now(State(site): State<Site>, headers: HeaderMap) -> Response {
                 | Answer::Closed { .. }
                 | Answer::Stopping { .. }
                 | Answer::Readings { .. }
+                | Answer::Survey { .. }
                 | Answer::Calibrated { .. }
                 | Answer::Refused { .. } => {}
             }

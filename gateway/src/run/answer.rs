@@ -20,13 +20,14 @@ pub fn reading_of(reading: &Result<Decimal, SensorError>, channel: &ChannelSetti
             // A saturated input says volts, a loop beyond its ends milliamperes: no number of this
             // channel.
             Cause::OutOfRange { unit, .. } if *unit != channel.unit => Reading::Failed,
-            Cause::OutOfRange { value, .. } => {
+            Cause::OutOfRange { value, .. } | Cause::Beyond { value, .. } => {
                 Decimal::mantissa_of(*value, exponent).map_or(Reading::Failed, Reading::OutOfRange)
             }
             Cause::Bus(_)
             | Cause::Checksum
             | Cause::Reset { .. }
             | Cause::Late { .. }
+            | Cause::NoAnswer { .. }
             | Cause::Identity { .. }
             | Cause::BrokenWire { .. }
             | Cause::ShortCircuit { .. }

@@ -37,6 +37,10 @@ impl Gateway {
                 Ok(()) => return,
                 Err(reason) => Answer::Refused { reason },
             },
+            Ask::Scan { addresses } => match self.survey(addresses, &reply) {
+                Ok(()) => return,
+                Err(reason) => Answer::Refused { reason },
+            },
             Ask::Calibrate { entry } => self.take_calibration(*entry),
             Ask::Status => Answer::Report {
                 report: report::status(self, self.field.now()),

@@ -32,13 +32,12 @@ impl Gateway {
 
     pub(super) fn take_calibration(&mut self, entry: Entry) -> Answer {
         let refused = |reason: String| Answer::Refused { reason };
-        let known = self
-            .settings
-            .channels()
-            .any(|(_, device, channel)| device.id == entry.device && channel.name == entry.channel);
-        if !known {
+        let place = self.settings.channels().position(|(_, device, channel)| {
+            device.id == entry.device && channel.name == entry.channel
+        });
+        let Some(place) = place else {
             return refused(format!("there is no channel {}", entry.series()));
-        }
+        };
         let Some(calibrations) = self.calibrations.as_mut() else {
             let why = "the calibrations could not be read at its start: mend them and restart it";
             return refused(why.to_owned());
@@ -48,7 +47,8 @@ impl Gateway {
         }
         let scales = Scales::new(&self.settings, calibrations);
         let now_ms = self.field.now().mono_ms();
-        self.sampling.handle_calibrated(FieldMs(now_ms), scales);
+        self.sampling
+            .handle_calibrated(FieldMs(now_ms), place, scales);
         let version = entry.version;
         let text = entry.text();
         tracing::info!(series = entry.series(), version, text, "calibrated");

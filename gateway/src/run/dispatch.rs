@@ -18,7 +18,7 @@ const URGENT_MAX: usize = 64;
 #[derive(Debug)]
 pub struct Dispatch {
     buses: Vec<Bus>,
-    /// Readings that go on later; at most one a device.
+    /// Readings and surveys that go on later; at most one a device, and one a bus.
     later: Vec<(u64, Job)>,
     bus_of_device: Vec<usize>,
     controller_of_output: Vec<Option<usize>>,
@@ -55,7 +55,8 @@ impl Dispatch {
         }
     }
 
-    /// A job is wanted. Readings are at most one a device, so their queue needs no other bound.
+    /// A job is wanted. Readings are at most one a device, surveys one a bus, so their queue needs no
+    /// other bound.
     pub fn push(&mut self, job: Job, now_ms: u64) -> Option<Turn> {
         let index = self.bus_of(job)?;
         let bus = self.buses.get_mut(index)?;
@@ -66,7 +67,9 @@ impl Dispatch {
                 }
                 bus.urgent.push_back((job, now_ms));
             }
-            Job::Prepare { .. } | Job::Read { .. } => bus.normal.push_back(job),
+            Job::Prepare { .. } | Job::Read { .. } | Job::Survey { .. } => {
+                bus.normal.push_back(job);
+            }
         }
         self.next(index, now_ms)
     }
@@ -119,6 +122,7 @@ impl Dispatch {
             Job::Lease { output, .. } | Job::Status { output } | Job::ClearFlags { output } => {
                 (*self.controller_of_output.get(output)?)?
             }
+            Job::Survey { bus, .. } => return Some(bus),
         };
         self.bus_of_device.get(device).copied()
     }

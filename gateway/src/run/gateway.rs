@@ -4,31 +4,30 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use furrow_drivers::{BusFault, Cause, SensorError};
 use furrow_gateway_core::FieldMs;
 use furrow_gateway_core::clock::Clock;
 use furrow_gateway_core::evict;
 use furrow_gateway_core::recovery::HeldBoot;
 use furrow_gateway_core::space::Space;
-use furrow_irrigation::ZoneIndex;
 use furrow_wire::{Ack, BootId, CatalogHash, Event, EventKind, TopicKind};
 
 use super::asked::Wish;
 use super::calibrating::catalog_json;
 use super::delivery::{Delivery, Offers, Unreadable};
-use super::dispatch::{Dispatch, Turn};
+use super::dispatch::Dispatch;
 use super::journal_thread::{Answer as JournalAnswer, JournalThread};
-use super::measuring::{EXTRA_TICK_MS, Measuring};
+use super::measuring::Measuring;
 use super::records::{Done as Written, Records};
 use super::report;
 use super::sampling::Sampling;
 use super::store::Fill;
+use super::surveying::Surveying;
 use super::water_watch::WaterWatch;
 use super::watering::Watering;
-use crate::bus::{Busy, FieldClock};
+use crate::bus::FieldClock;
 use crate::calibrations::Calibrations;
 use crate::config::Settings;
-use crate::devices::{Devices, Done, Job, Outcome};
+use crate::devices::Devices;
 use crate::link::{Change, LinkEvent};
 
 /// See the module.
@@ -42,7 +41,7 @@ pub struct Gateway {
     pub(super) delivery: Delivery,
     pub(super) fill: Fill,
     offers: Offers,
-    dispatch: Dispatch,
+    pub(super) dispatch: Dispatch,
     pub(super) devices: Devices,
     pub(super) journal: JournalThread,
     pub(super) field: FieldClock,
@@ -52,6 +51,7 @@ pub struct Gateway {
     /// `None` when the file could not be read.
     pub(super) calibrations: Option<Calibrations>,
     pub(super) measuring: Measuring,
+    pub(super) surveying: Surveying,
     pub(super) born_at: Option<furrow_gateway_core::LinkMs>,
     pub(super) told_waiting: u64,
     pub(super) watch: WaterWatch,
@@ -61,7 +61,7 @@ pub struct Gateway {
     pub(super) segment_bytes: u32,
     pub(super) cap_bytes: u64,
     /// What was asked for while the process is stopping.
-    stopping: bool,
+    pub(super) stopping: bool,
     /// The latest of watering, oldest first.
     pub(super) recent: VecDeque<Event>,
 }
@@ -110,6 +110,7 @@ impl Gateway {
             catalog_told: false,
             calibrations: parts.calibrations,
             measuring: Measuring::default(),
+            surveying: Surveying::default(),
             dispatch: Dispatch::new(&parts.settings),
             settings: parts.settings,
             clock: parts.clock,
@@ -148,70 +149,6 @@ impl Gateway {
         });
         gateway.prepare_devices();
         gateway
-    }
-
-    /// A device answered. Gives the token of its job, to be kept until what follows has begun.
-    pub fn handle_done(&mut self, done: Done) -> Busy {
-        let turn = self.dispatch.done(done.job, self.field.now().mono_ms());
-        let busy = self.take_outcome(done);
-        self.take_turn(turn);
-        busy
-    }
-
-    fn take_outcome(&mut self, done: Done) -> Busy {
-        let Done {
-            job,
-            outcome,
-            at_mono_ms,
-            busy,
-        } = done;
-        let now = self.field.now();
-        match (job, &outcome) {
-            (Job::Prepare { device }, Outcome::Prepared(ready)) => {
-                let ready = match ready {
-                    Ok(ready) => ready.unwrap_or(at_mono_ms),
-                    Err(error) => {
-                        tracing::warn!(%error, cause = %error.cause, "a device can't be prepared");
-                        at_mono_ms
-                    }
-                };
-                let ready = FieldMs(ready.max(now.mono_ms()));
-                self.sampling.handle_prepared(device, ready);
-            }
-            (Job::Read { .. }, Outcome::Later { until_ms }) => {
-                self.dispatch.later(job, *until_ms);
-            }
-            (Job::Read { device, tick_ms }, Outcome::Readings(readings)) => {
-                self.tell_measured(device, readings, now.mono_ms());
-                if tick_ms == EXTRA_TICK_MS {
-                    return busy;
-                }
-                let told = self
-                    .sampling
-                    .handle_readings(device, FieldMs(tick_ms), readings);
-                if let Some(what) = told {
-                    tracing::info!(?what, "a device changed");
-                    self.journal_event(Event {
-                        at_mono_ms,
-                        zone: None,
-                        planting: None,
-                        what,
-                    });
-                }
-            }
-            (Job::Lease { .. } | Job::Status { .. } | Job::ClearFlags { .. }, _) => {
-                self.watering.handle_outcome(job, &outcome, now);
-                if let Job::Status { output } = job
-                    && let Some(progress) = self.watering.progress(ZoneIndex(output), now)
-                {
-                    self.watch.handle_progress(ZoneIndex(output), &progress);
-                }
-            }
-            (Job::Prepare { .. } | Job::Read { .. }, _) => {
-                tracing::error!(?job, "a device's answer does not fit its job");
-            }
-        }
-        busy
     }
 
     /// The journal thread answered.
@@ -282,16 +219,7 @@ impl Gateway {
             self.submit(job);
         }
         if !self.stopping {
-            while let Some(tick) = self.sampling.poll_tick(at) {
-                let job = Job::Read {
-                    device: tick.device,
-                    tick_ms: tick.at.0,
-                };
-                self.submit(job);
-            }
-            while let Some(job) = self.measuring.poll_job(now.mono_ms()) {
-                self.submit(job);
-            }
+            self.begin_readings(at);
             self.cut_batches(now);
             self.renew_catalog_if_due();
             while let Some(what) = self.sampling.poll_told() {
@@ -399,45 +327,8 @@ impl Gateway {
         self.devices.stop();
     }
 
-    fn field_ms(&self) -> FieldMs {
+    pub(super) fn field_ms(&self) -> FieldMs {
         FieldMs(self.field.now().mono_ms())
-    }
-
-    fn prepare_devices(&mut self) {
-        for device in 0..self.settings.devices().len() {
-            self.submit(Job::Prepare { device });
-        }
-    }
-
-    /// Gives a job to its bus, in its turn.
-    pub(super) fn submit(&mut self, job: Job) {
-        let turn = self.dispatch.push(job, self.field.now().mono_ms());
-        self.take_turn(turn);
-    }
-
-    /// Jobs that can't be done are answered at once, which gives the next one its turn.
-    fn take_turn(&mut self, mut turn: Option<Turn>) {
-        while let Some(next) = turn {
-            let done = match next {
-                Turn::Submit(job) => {
-                    self.sampling.handle_submitted(job, self.field_ms());
-                    self.devices.submit(job, self.field.busy())
-                }
-                Turn::TooLate(job) => {
-                    let outcome = Outcome::Lease(Err(too_late()));
-                    let at_mono_ms = self.field.now().mono_ms();
-                    Some(Done {
-                        job,
-                        outcome,
-                        at_mono_ms,
-                        busy: self.field.busy(),
-                    })
-                }
-            };
-            let Some(done) = done else { return };
-            turn = self.dispatch.done(done.job, self.field.now().mono_ms());
-            drop(self.take_outcome(done));
-        }
     }
 
     fn handle_ack(&mut self, ack: &Ack) {
@@ -464,16 +355,5 @@ impl Gateway {
 
     pub(super) fn journal_event(&mut self, event: Event) {
         self.records.events(vec![event], &mut self.clock);
-    }
-}
-
-/// A lease that has waited too long for its bus.
-fn too_late() -> SensorError {
-    let cause = Cause::Bus(BusFault::Stuck);
-    SensorError {
-        chip: "controller",
-        address: None,
-        register: "lease",
-        cause,
     }
 }

@@ -1,5 +1,7 @@
 //! What the gateway tells of itself: the birth for ingest, status and journal for people.
 
+use std::collections::BTreeSet;
+
 use furrow_gateway_core::FieldMs;
 use furrow_gateway_core::lateness::Lateness;
 use furrow_gateway_core::outbox::Held;
@@ -7,7 +9,8 @@ use furrow_irrigation::{Interlock, Phase, ZoneIndex};
 use furrow_wire::ack::MAX_STREAMS;
 use furrow_wire::state::Birth;
 use furrow_wire::{
-    Catalog, CatalogChannel, CatalogDevice, CatalogZone, Decimal, GatewayState, HeldStream,
+    Catalog, CatalogChannel, CatalogDevice, CatalogZone, Decimal, DeviceId, GatewayState,
+    HeldStream,
 };
 use serde_json::{Value, json};
 
@@ -15,7 +18,7 @@ use super::gateway::Gateway;
 use super::latest::Now;
 use crate::bus::FieldTime;
 use crate::calibrations::Calibrations;
-use crate::config::Settings;
+use crate::config::{DerivedSettings, Settings};
 use crate::control::ChannelNow;
 
 /// What the columns of batches mean.
@@ -38,8 +41,7 @@ pub fn catalog(settings: &Settings, calibrations: Option<&Calibrations>) -> Cata
         bus: String::new(),
         address: None,
         name: one.name.clone(),
-        // What it follows from is calibrated, not it.
-        calibration_version: 0,
+        calibration_version: calibrations.map_or(0, |all| version_of_derived(settings, one, all)),
     });
     let of_derived = settings.derived().iter().flat_map(|one| {
         one.channels.iter().map(|channel| CatalogChannel {
@@ -77,6 +79,30 @@ pub fn catalog(settings: &Settings, calibrations: Option<&Calibrations>) -> Cata
         channels: channels.chain(of_derived).collect(),
         zones: zones.collect(),
     }
+}
+
+fn version(settings: &Settings, device: &DeviceId, calibrations: &Calibrations) -> u32 {
+    match settings.derived().iter().find(|one| one.id == *device) {
+        Some(derived) => version_of_derived(settings, derived, calibrations),
+        None => calibrations.version(device),
+    }
+}
+
+/// What is calculated changes when a device that it follows from is calibrated. Those versions only
+/// grow, so their sum changes with each of them, and never comes back to what it was.
+fn version_of_derived(
+    settings: &Settings,
+    derived: &DerivedSettings,
+    calibrations: &Calibrations,
+) -> u32 {
+    let channels: Vec<&DeviceId> = settings.channels().map(|(_, of, _)| &of.id).collect();
+    let inputs = derived.plan.inputs.iter();
+    let devices = inputs.filter_map(|input| channels.get(usize::from(input.channel)).copied());
+    let devices: BTreeSet<&DeviceId> = devices.collect();
+    let versions = devices
+        .into_iter()
+        .map(|device| calibrations.version(device));
+    versions.fold(0, u32::saturating_add)
 }
 
 /// The retained birth.
@@ -220,7 +246,7 @@ pub fn samples(gateway: &Gateway, now: FieldTime) -> Vec<ChannelNow> {
                 calibration: gateway
                     .calibrations
                     .as_ref()
-                    .map_or(0, |all| all.version(device)),
+                    .map_or(0, |all| version(settings, device, all)),
             }
         })
         .collect()
@@ -267,3 +293,6 @@ fn phase_name(phase: Phase) -> &'static str {
         Phase::LockedOut => "locked_out",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -86,7 +86,7 @@ impl Sampling {
             .chain(of_derived)
             .collect();
         let plans = settings.derived().iter().map(|one| one.plan.clone());
-        let checks = fresh_checks(settings);
+        let checks = fresh_checks(settings).collect();
         let distrust = scales.is_none();
         let scales = scales.unwrap_or_else(|| Scales::new(settings, &Calibrations::default()));
         let mut first_channel = 0_u16;
@@ -148,10 +148,14 @@ impl Sampling {
         }
     }
 
-    /// Something was calibrated: readings from `now` on go by it, in a batch of their own.
-    pub fn handle_calibrated(&mut self, now: FieldMs, scales: Scales) {
+    /// A channel was calibrated, named by its place in the catalog: readings from `now` on go by it, in
+    /// a batch of their own.
+    pub fn handle_calibrated(&mut self, now: FieldMs, channel: usize, scales: Scales) {
         // What was flat or near under the old scale says nothing about the new one.
-        self.checks = fresh_checks(&self.settings);
+        let fresh = fresh_checks(&self.settings).nth(channel);
+        if let (Some(checks), Some(fresh)) = (self.checks.get_mut(channel), fresh) {
+            *checks = fresh;
+        }
         self.next_scales = Some((now, scales));
         self.commit_at = self.commit_at.min(now);
     }
@@ -364,6 +368,13 @@ impl Sampling {
         })
     }
 
+    /// Whether a device's reading is under way.
+    #[must_use]
+    pub fn is_reading_of(&self, device: usize) -> bool {
+        let device = self.devices.get(device);
+        device.is_some_and(|device| device.under_way.is_some())
+    }
+
     /// Whether a reading is under way.
     #[must_use]
     pub fn is_reading(&self) -> bool {
@@ -449,13 +460,14 @@ fn local_day(at: FieldMs, offset_ms: i64, time_zone: &TimeZone) -> Option<i64> {
     Some((unix_ms.div_euclid(1_000) + i64::from(ahead_s)).div_euclid(86_400))
 }
 
-fn fresh_checks(settings: &Settings) -> Vec<Checks> {
+fn fresh_checks(settings: &Settings) -> impl Iterator<Item = Checks> {
     let channels = settings.channels();
-    channels
-        .map(|(_, _, channel)| Checks::new(limits_of(channel.name.as_str()), channel.exponent))
-        .collect()
+    channels.map(|(_, _, channel)| Checks::new(limits_of(channel.name.as_str()), channel.exponent))
 }
 
 fn millis(duration: std::time::Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
+
+#[cfg(test)]
+mod tests;

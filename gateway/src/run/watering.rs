@@ -155,11 +155,13 @@ impl Watering {
                 | Job::Read { .. }
                 | Job::Lease { .. }
                 | Job::Status { .. }
-                | Job::ClearFlags { .. },
+                | Job::ClearFlags { .. }
+                | Job::Survey { .. },
                 Outcome::Prepared(_)
                 | Outcome::Later { .. }
                 | Outcome::Readings(_)
                 | Outcome::Lease(_)
+                | Outcome::Surveyed(_)
                 | Outcome::Status(_)
                 | Outcome::Cleared(_),
             ) => tracing::error!(?job, "a controller's answer does not fit its job"),

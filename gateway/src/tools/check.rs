@@ -71,6 +71,7 @@ fn describe(settings: &Settings, text: &mut String) -> std::fmt::Result {
                 format!("I2C {} at {address}", bus.i2c.unwrap_or_default())
             }
             BusKind::OneWire { root } => root.display().to_string(),
+            BusKind::Rs485(line) => format!("Modbus at {}, {line}", line.device.display()),
             BusKind::Guard { socket } => format!("the guard at {}", socket.display()),
         };
         let clear = bus.clear.map_or_else(String::new, |pins| {

@@ -10,6 +10,12 @@ pub(crate) fn line(text: impl Display) {
     drop(written);
 }
 
+/// How far a long command is, beside its answer.
+pub(super) fn progress(text: &str) {
+    let written = writeln!(io::stderr().lock(), "{text}");
+    drop(written);
+}
+
 /// An error with all that caused it.
 pub(crate) fn error(error: &dyn Error) {
     let written = writeln!(io::stderr().lock(), "error: {}", chain(error));

@@ -1,34 +1,57 @@
-//! `read`: one reading of every channel, now.
+//! `read`: the latest reading of every channel, or a fresh one of some devices.
+//!
+//! A running gateway has the buses, so it is asked; without one the command reads them itself.
 
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use furrow_drivers::SensorError;
-use furrow_wire::Decimal;
+use furrow_wire::{Decimal, DeviceId, Quality};
 use serde::Serialize;
 
 use super::reader::{DeviceReadings, Reader, ReaderError};
 use super::table::table;
 use super::{EXIT_FAILURE, load, print};
 use crate::bus::Busy;
-use crate::config::Settings;
+use crate::config::{DeviceSettings, Settings};
+use crate::control::client::{AskError, ask as ask_gateway};
+use crate::control::{Answer, Ask, ChannelNow, RawReading};
 use crate::devices::{Devices, Job, Outcome, Results};
+use crate::run::measuring::can_be_hurried;
 
-/// Read every channel once and show the values, or why there is none
+/// Show every channel's value, or why there is none
 ///
-/// Run it while the gateway is stopped: a CO2 sensor is restarted by it.
+/// A running gateway tells its latest samples with their quality and age, and reads the devices that
+/// are named afresh, between its own readings; a sensor that measures at its own pace, or counts, is
+/// never hurried. Without a running gateway the command reads the buses itself, and a CO2 sensor is
+/// restarted by that.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     furrow-gateway read\n  \
+    furrow-gateway read sht-inside tank\n  \
     furrow-gateway --config /etc/furrow/gateway.toml read --json")]
 pub struct Read {
+    /// Devices to read now [default: all, as they are known]
+    device: Vec<DeviceId>,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// One channel's reading. Exactly one of `value` and `error` is there.
+#[derive(Debug, thiserror::Error)]
+enum ReadError {
+    #[error("there is no device {0}")]
+    NoDevice(DeviceId),
+    #[error(transparent)]
+    Ask(#[from] AskError),
+    #[error("the gateway refused: {0}")]
+    Refused(String),
+    #[error(transparent)]
+    Reader(#[from] ReaderError),
+}
+
+/// One channel's reading. `value` or `error` is there, or both for a value that is not good.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 struct Row {
     device: String,
@@ -38,6 +61,12 @@ struct Row {
     unit: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
+    /// What a sample of the running gateway is worth.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    quality: Option<Quality>,
+    /// Milliseconds since that sample.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    age_ms: Option<u64>,
     #[serde(skip)]
     text: String,
 }
@@ -50,7 +79,7 @@ impl Read {
             Ok(settings) => Arc::new(settings),
             Err(code) => return code,
         };
-        let rows = match read_all(&settings) {
+        let rows = match self.read(&settings) {
             Ok(rows) => rows,
             Err(error) => {
                 print::error(&error);
@@ -68,13 +97,134 @@ impl Read {
             ExitCode::from(EXIT_FAILURE)
         }
     }
+
+    fn read(&self, settings: &Arc<Settings>) -> Result<Vec<Row>, ReadError> {
+        let known = |id: &DeviceId| settings.devices().iter().any(|device| device.id == *id);
+        if let Some(id) = self.device.iter().find(|id| !known(id)) {
+            return Err(ReadError::NoDevice(id.clone()));
+        }
+        match self.by_gateway(settings) {
+            Err(ReadError::Ask(AskError::NotRunning { .. })) => {}
+            other => return other,
+        }
+        let mut reader = Reader::open(settings, "furrow-gateway read", None)?;
+        let done = reader.read(None);
+        reader.stop();
+        let mut rows = rows(settings, &done);
+        rows.retain(|row| self.is_wanted(&row.device));
+        Ok(rows)
+    }
+
+    fn is_wanted(&self, device: &str) -> bool {
+        self.device.is_empty() || self.device.iter().any(|one| one.as_str() == device)
+    }
+
+    fn by_gateway(&self, settings: &Settings) -> Result<Vec<Row>, ReadError> {
+        let mut rows = Vec::new();
+        for sample in latest(settings)? {
+            if self.is_wanted(sample.device.as_str()) {
+                rows.push(row_of(sample));
+            }
+        }
+        let named = |device: &&DeviceSettings| {
+            self.device.contains(&device.id) && can_be_hurried(&device.kind)
+        };
+        for device in settings.devices().iter().filter(named) {
+            for reading in fresh(settings, device)? {
+                let mut rows = rows.iter_mut();
+                let row = rows.find(|row| {
+                    row.device == device.id.as_str() && row.channel == reading.channel.as_str()
+                });
+                if let Some(row) = row {
+                    row.renew(&reading);
+                }
+            }
+        }
+        Ok(rows)
+    }
 }
 
-fn read_all(settings: &Arc<Settings>) -> Result<Vec<Row>, ReaderError> {
-    let mut reader = Reader::open(settings, "furrow-gateway read", None)?;
-    let done = reader.read(None);
-    reader.stop();
-    Ok(rows(settings, &done))
+impl Row {
+    /// A reading that was made now: nobody judged it yet.
+    fn renew(&mut self, reading: &RawReading) {
+        let value: Option<Decimal> = reading.value.as_ref().and_then(|text| text.parse().ok());
+        self.value = value.map(Decimal::to_f64);
+        self.text = value.map_or_else(String::new, |value| value.to_string());
+        self.error.clone_from(&reading.error);
+        self.quality = None;
+        self.age_ms = Some(0);
+    }
+}
+
+/// The running gateway's latest samples, also of what it calculates.
+fn latest(settings: &Settings) -> Result<Vec<ChannelNow>, ReadError> {
+    let mut found = Vec::new();
+    for answer in ask_gateway(&settings.gateway().control_socket(), &Ask::Watch)? {
+        match answer? {
+            Answer::Samples { samples } => found.extend(samples),
+            Answer::Refused { reason } => return Err(ReadError::Refused(reason)),
+            Answer::Report { .. }
+            | Answer::Done { .. }
+            | Answer::Recent { .. }
+            | Answer::Accepted { .. }
+            | Answer::Opened
+            | Answer::Progress { .. }
+            | Answer::Closed { .. }
+            | Answer::Stopping { .. }
+            | Answer::Readings { .. }
+            | Answer::Survey { .. }
+            | Answer::Calibrated { .. } => {}
+        }
+    }
+    Ok(found)
+}
+
+/// One reading by the running gateway, beside its schedule.
+fn fresh(settings: &Settings, device: &DeviceSettings) -> Result<Vec<RawReading>, ReadError> {
+    let question = Ask::Read {
+        device: device.id.clone(),
+        readings: 1,
+    };
+    let mut found = Vec::new();
+    for answer in ask_gateway(&settings.gateway().control_socket(), &question)? {
+        match answer? {
+            Answer::Readings { readings } => found.extend(readings),
+            Answer::Refused { reason } => return Err(ReadError::Refused(reason)),
+            Answer::Report { .. }
+            | Answer::Done { .. }
+            | Answer::Recent { .. }
+            | Answer::Accepted { .. }
+            | Answer::Opened
+            | Answer::Progress { .. }
+            | Answer::Closed { .. }
+            | Answer::Stopping { .. }
+            | Answer::Samples { .. }
+            | Answer::Survey { .. }
+            | Answer::Calibrated { .. } => {}
+        }
+    }
+    Ok(found)
+}
+
+fn row_of(sample: ChannelNow) -> Row {
+    let decimals = usize::from(sample.decimals);
+    let error = match sample.quality {
+        Some(Quality::Good) => None,
+        Some(quality) => Some(sample.reason.unwrap_or_else(|| quality.to_string())),
+        None => Some("not read yet".to_owned()),
+    };
+    Row {
+        device: sample.device.to_string(),
+        channel: sample.channel.to_string(),
+        value: sample.value,
+        unit: sample.unit,
+        error,
+        quality: sample.quality,
+        age_ms: sample.age_ms,
+        text: sample
+            .value
+            .map_or_else(String::new, |value| format!("{value:.decimals$}")),
+    }
 }
 
 /// Submits jobs and waits for the answers to all of them. The caller's token is given up meanwhile,
@@ -147,6 +297,8 @@ fn rows(settings: &Settings, done: &[DeviceReadings]) -> Vec<Row> {
                 unit: channel.unit.clone(),
                 text: value.map_or_else(String::new, |value| value.to_string()),
                 error,
+                quality: None,
+                age_ms: None,
             });
         }
     }
@@ -158,19 +310,28 @@ fn why(error: &SensorError) -> String {
 }
 
 fn text(rows: &[Row]) -> String {
-    let mut lines = vec![
-        ["device", "channel", "value", "unit"]
-            .map(str::to_owned)
-            .to_vec(),
-    ];
+    let has_age = rows.iter().any(|row| row.age_ms.is_some());
+    let titles = ["device", "channel", "value", "unit", "age"];
+    let shown = if has_age { 5 } else { 4 };
+    let titles = titles.into_iter().take(shown);
+    let mut lines: Vec<Vec<String>> = vec![titles.map(str::to_owned).collect()];
     for row in rows {
-        let (value, unit) = match &row.error {
-            Some(error) => (format!("— {error}"), String::new()),
-            None => (row.text.clone(), row.unit.clone()),
+        let (value, unit) = match (&row.error, row.value) {
+            (Some(error), Some(_)) => (format!("{} {error}", row.text), row.unit.clone()),
+            (Some(error), None) => (format!("— {error}"), String::new()),
+            (None, _) => (row.text.clone(), row.unit.clone()),
         };
-        lines.push(vec![row.device.clone(), row.channel.clone(), value, unit]);
+        let mut line = vec![row.device.clone(), row.channel.clone(), value, unit];
+        if has_age {
+            line.push(row.age_ms.map_or_else(String::new, age));
+        }
+        lines.push(line);
     }
     table(&lines)
+}
+
+fn age(ms: u64) -> String {
+    format!("{}.{} s", ms / 1_000, ms % 1_000 / 100)
 }
 
 #[cfg(test)]

@@ -136,6 +136,7 @@ fn ready_of(outcome: &Outcome) -> Option<u64> {
         | Outcome::Readings(_)
         | Outcome::Lease(_)
         | Outcome::Status(_)
-        | Outcome::Cleared(_) => None,
+        | Outcome::Cleared(_)
+        | Outcome::Surveyed(_) => None,
     }
 }

@@ -1,28 +1,24 @@
 //! `scan`: what answers on the buses, and what does it say it is?
 
-mod identify;
+mod look;
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::process::ExitCode;
 
-use embedded_hal::delay::DelayNs;
-use embedded_hal::i2c::{ErrorKind, I2c};
-use furrow_drivers::tca9548a;
+use furrow_drivers::registers::SLAVES;
 use serde::Serialize;
 
-use self::identify::{Asked, Identity};
+use self::look::gateway_or_bus;
+pub(super) use self::look::{BusSeen, LookError, at_gateway, serial_line};
 use super::table::table;
 use super::{EXIT_FAILURE, load, print};
-use crate::bus::{Field, FieldDelay, one_wire_ids};
+use crate::bus::Field;
 use crate::config::{BusKind, DeviceSettings, GuardOutput, KINDS, Settings};
-use crate::guard::client::{GuardClient, GuardError};
+use crate::guard::client::GuardClient;
 use crate::guard::protocol::{Answer, Ask};
-
-/// Addresses that the I2C specification leaves to devices.
-const ADDRESSES: RangeInclusive<u8> = 0x08..=0x77;
-/// Here an empty write could change an EEPROM, so one byte is read instead, as `i2cdetect` does.
-const READ_INSTEAD: [RangeInclusive<u8>; 2] = [0x30..=0x37, 0x50..=0x5F];
+use crate::survey::{Addresses, Heard, Identity, Seen, SeenAt};
 
 /// Parts at which addresses that can't be configured here, or share them with others.
 const OTHERS: [(RangeInclusive<u8>, &str); 8] = [
@@ -39,8 +35,8 @@ const OTHERS: [(RangeInclusive<u8>, &str); 8] = [
 /// Show what answers on each bus, what it says it is, what it could be, and what is configured there
 ///
 /// Asks every address, also behind multiplexers, and reads serial numbers and identities; outputs and
-/// stored settings stay as they are. Stop the gateway before: a reading of it may be disturbed, and
-/// behind a multiplexer it could come from another channel.
+/// stored settings stay as they are. A running gateway looks by itself, between its readings, and goes
+/// on meanwhile. On an RS-485 line the configured addresses are asked, or all with `--all-addresses`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     furrow-gateway scan\n  \
@@ -49,47 +45,53 @@ pub struct Scan {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Ask all 247 addresses of an RS-485 line: each that is silent takes a time-out
+    #[arg(long)]
+    all_addresses: bool,
 }
 
 /// One place of one bus.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Found {
-    pub(super) bus: String,
+struct Found {
+    bus: String,
     /// On I2C.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) address: Option<u8>,
+    address: Option<u8>,
     /// Multiplexer and channel that it sits behind.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) behind: Option<(u8, u8)>,
+    behind: Option<(u8, u8)>,
     /// On 1-Wire.
     #[serde(skip_serializing_if = "Option::is_none")]
     rom: Option<String>,
+    /// On a serial line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slave: Option<u8>,
     /// Of the guard.
     #[serde(skip_serializing_if = "Option::is_none")]
     output: Option<u8>,
     answers: bool,
     /// The kind in the configuration that it is for sure.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) kind: Option<&'static str>,
+    kind: Option<String>,
     /// What it says it is.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) identity: Option<String>,
+    identity: Option<String>,
     configured: Vec<String>,
-    pub(super) could_be: Vec<&'static str>,
+    could_be: Vec<&'static str>,
     note: &'static str,
 }
 
 /// A bus that gave no answers at all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Broken {
+struct Broken {
     bus: String,
-    pub(super) problem: String,
+    problem: String,
 }
 
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Report {
-    pub(super) found: Vec<Found>,
-    pub(super) broken: Vec<Broken>,
+struct Report {
+    found: Vec<Found>,
+    broken: Vec<Broken>,
 }
 
 impl Scan {
@@ -100,16 +102,18 @@ impl Scan {
             Ok(settings) => settings,
             Err(code) => return code,
         };
-        let field = match Field::open(&settings, "furrow-gateway scan") {
-            Ok(field) => field,
+        let addresses = if self.all_addresses {
+            Addresses::UpTo(*SLAVES.end())
+        } else {
+            Addresses::Configured
+        };
+        let report = match gateway_or_bus(&settings, addresses) {
+            Ok(seen) => report(&settings, seen),
             Err(error) => {
                 print::error(&error);
                 return ExitCode::from(EXIT_FAILURE);
             }
         };
-        let delay = FieldDelay::new(field.clock().clone());
-        let (report, busy) = delay.carry(field.clock().busy(), || all(&settings, &field, &delay));
-        drop(busy);
         if self.json {
             print::line(serde_json::to_string_pretty(&report).expect("texts and numbers"));
         } else {
@@ -123,255 +127,127 @@ impl Scan {
     }
 }
 
-fn probe<B: I2c<Error = ErrorKind>>(bus: &mut B, address: u8) -> Result<bool, ErrorKind> {
-    let asked = if READ_INSTEAD.iter().any(|range| range.contains(&address)) {
-        bus.read(address, &mut [0])
-    } else {
-        bus.write(address, &[])
-    };
-    match asked {
-        Ok(()) => Ok(true),
-        Err(ErrorKind::NoAcknowledge(_)) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-fn all(settings: &Settings, field: &Field, delay: &FieldDelay) -> Report {
+fn report(settings: &Settings, seen: Vec<BusSeen>) -> Report {
     let mut report = Report::default();
-    for (index, bus) in settings.buses().iter().enumerate() {
-        if let Some(number) = bus.i2c {
-            let mut i2c = field.i2c(&bus.kind, number);
-            let mut delay = delay.clone();
-            Scanner::new(settings, index, &mut i2c, &mut delay).run(&mut report);
+    for (index, bus) in seen.into_iter().enumerate() {
+        let name = bus.bus;
+        report.broken.extend(bus.problem.map(|problem| Broken {
+            bus: name.clone(),
+            problem,
+        }));
+        let is_broken = report.broken.iter().any(|broken| broken.bus == name);
+        let configured = settings.devices().iter();
+        let configured = configured
+            .filter(|device| device.bus == index && !is_broken)
+            .filter_map(place_of);
+        let seen_at = bus.seen.iter().map(|seen| seen.at.clone());
+        let places: BTreeSet<(bool, SeenAt)> = seen_at.chain(configured).map(keyed).collect();
+        for (_, at) in places {
+            let seen = bus.seen.iter().find(|seen| seen.at == at);
+            report.found.push(found(settings, index, &name, at, seen));
         }
-        match &bus.kind {
-            BusKind::OneWire { root } => {
-                one_wire(settings, index, one_wire_ids(root), &mut report);
-            }
-            BusKind::Guard { socket } => {
-                let mut guard = GuardClient::new(socket, field.clock().clone());
-                guarded(settings, index, guard.ask(&Ask::Report), &mut report);
-            }
-            BusKind::Pi | BusKind::Linux { .. } | BusKind::Simulated { .. } => {}
+        if let Some(BusKind::Guard { socket }) = settings.buses().get(index).map(|bus| &bus.kind) {
+            guarded(settings, index, ask_guard(socket), &mut report);
         }
     }
     report
 }
 
-/// One I2C bus.
-pub(super) struct Scanner<'a, B, D> {
-    /// `None` while there are none yet: nothing is configured then.
-    settings: Option<&'a Settings>,
-    index: usize,
-    bus: &'a mut B,
-    delay: &'a mut D,
-    found: Vec<Found>,
+/// What is on the bus itself comes before what is behind a multiplexer.
+fn keyed(at: SeenAt) -> (bool, SeenAt) {
+    let is_behind = matches!(
+        at,
+        SeenAt::I2c {
+            behind: Some(_),
+            ..
+        }
+    );
+    (is_behind, at)
 }
 
-impl<'a, B: I2c<Error = ErrorKind>, D: DelayNs> Scanner<'a, B, D> {
-    fn new(settings: &'a Settings, index: usize, bus: &'a mut B, delay: &'a mut D) -> Self {
-        Self {
-            settings: Some(settings),
-            index,
-            bus,
-            delay,
-            found: Vec::new(),
-        }
+/// Where a device is configured; lines have no place that can be asked.
+fn place_of(device: &DeviceSettings) -> Option<SeenAt> {
+    if let Some(rom) = device.rom() {
+        let rom = rom.to_owned();
+        return Some(SeenAt::OneWire { rom });
     }
-
-    /// For a bus that is not configured yet.
-    pub(super) fn unconfigured(bus: &'a mut B, delay: &'a mut D) -> Self {
-        Self {
-            settings: None,
-            index: 0,
-            bus,
-            delay,
-            found: Vec::new(),
-        }
+    let address = device.address()?;
+    if device.kind.name() == "soil-probe" {
+        return Some(SeenAt::Serial { slave: address });
     }
-
-    pub(super) fn run(mut self, report: &mut Report) {
-        match self.scan() {
-            Ok(()) => report.found.append(&mut self.found),
-            Err((address, error)) => {
-                let bus = bus_name(self.settings, self.index);
-                let problem = format!("{address:#04x}: {error}");
-                report.broken.push(Broken { bus, problem });
-            }
-        }
-    }
-
-    /// First the multiplexers, which closes them: a channel that a program left open would show its
-    /// chips here. Then what is on the bus itself, then what is behind each multiplexer.
-    fn scan(&mut self) -> Result<(), (u8, ErrorKind)> {
-        let (mut here, mut muxes) = (Vec::new(), Vec::new());
-        for address in tca9548a::ADDRESSES {
-            let answers = probe(self.bus, address).map_err(|error| (address, error))?;
-            if answers && self.identify(address).is_some_and(|chip| chip.is_mux) {
-                muxes.push(address);
-            }
-        }
-        for address in ADDRESSES {
-            let answers = probe(self.bus, address).map_err(|error| (address, error))?;
-            let identity = if answers {
-                self.identify(address)
-            } else {
-                None
-            };
-            if answers {
-                here.push(address);
-            }
-            self.note(address, None, answers, identity);
-        }
-        for mux in muxes {
-            for channel in 0..tca9548a::CHANNELS {
-                let opened = self.bus.write(mux, &[1 << channel]);
-                opened.map_err(|error| (mux, error))?;
-                // What answers with all channels closed is not behind one.
-                for address in ADDRESSES.filter(|address| !here.contains(address)) {
-                    let answers = probe(self.bus, address).map_err(|error| (address, error))?;
-                    let identity = if answers {
-                        self.identify(address)
-                    } else {
-                        None
-                    };
-                    self.note(address, Some((mux, channel)), answers, identity);
-                }
-            }
-            self.bus.write(mux, &[0]).map_err(|error| (mux, error))?;
-        }
-        Ok(())
-    }
-
-    fn identify(&mut self, address: u8) -> Option<Identity> {
-        let mut asked = Asked {
-            bus: &mut *self.bus,
-            delay: &mut *self.delay,
-            address,
-        };
-        asked.identify()
-    }
-
-    fn note(
-        &mut self,
-        address: u8,
-        behind: Option<(u8, u8)>,
-        answers: bool,
-        identity: Option<Identity>,
-    ) {
-        let devices = self.settings.map(Settings::devices).unwrap_or_default();
-        let here: Vec<&DeviceSettings> = devices
-            .iter()
-            .filter(|device| {
-                let route = device.route.map(|route| (route.mux, route.channel));
-                device.bus == self.index && device.address() == Some(address) && route == behind
-            })
-            .collect();
-        let is_used_mux = devices.iter().any(|device| {
-            let mux = device.route.map(|route| route.mux);
-            device.bus == self.index && mux == Some(address)
-        });
-        let guards = guards(self.settings, self.index, address).filter(|_| behind.is_none());
-        if !answers && here.is_empty() && guards.is_none() {
-            return;
-        }
-        let kind = identity.as_ref().and_then(|identity| identity.kind);
-        let is_mux = identity.as_ref().is_some_and(|identity| identity.is_mux);
-        let differs =
-            |device: &&DeviceSettings| identity.is_some() && kind != Some(device.kind.name());
-        let note = match (answers, here.is_empty()) {
-            (true, true) if is_mux && is_used_mux => "",
-            (true, true) if is_mux => "nothing behind it is configured",
-            (true, true) if guards.is_some() => "",
-            (true, true) => "not configured",
-            (false, _) => "does not answer",
-            (true, false) if here.iter().any(differs) => "another part than configured",
-            (true, false) => "",
-        };
-        self.found.push(Found {
-            bus: bus_name(self.settings, self.index),
-            address: Some(address),
-            behind,
-            rom: None,
-            output: None,
-            answers,
-            kind,
-            // Known for sure: nothing else is possible.
-            could_be: match &identity {
-                Some(_) => Vec::new(),
-                None => could_be(address),
-            },
-            identity: identity.map(|identity| identity.text),
-            configured: here.into_iter().map(shown).chain(guards).collect(),
-            note,
-        });
-    }
+    Some(SeenAt::I2c {
+        address,
+        behind: device.route.map(|route| (route.mux, route.channel)),
+    })
 }
 
-/// The kernel's 1-Wire sensors, and those that are configured.
-fn one_wire(
-    settings: &Settings,
-    index: usize,
-    ids: std::io::Result<Vec<String>>,
-    report: &mut Report,
-) {
-    let bus = bus_name(Some(settings), index);
-    let ids = match ids {
-        Ok(ids) => ids,
-        Err(error) => {
-            let problem = error.to_string();
-            return report.broken.push(Broken { bus, problem });
-        }
-    };
-    let configured: Vec<(&str, &DeviceSettings)> = settings
-        .devices()
+fn found(settings: &Settings, index: usize, bus: &str, at: SeenAt, seen: Option<&Seen>) -> Found {
+    let devices = settings.devices().iter();
+    let of_bus: Vec<&DeviceSettings> = devices.filter(|device| device.bus == index).collect();
+    let here = of_bus
         .iter()
-        .filter(|device| device.bus == index)
-        .filter_map(|device| Some((device.rom()?, device)))
-        .collect();
-    let there = |rom: &str| ids.iter().any(|id| id == rom);
-    let missing = configured.iter().map(|(rom, _)| *rom);
-    let missing = missing.filter(|rom| !there(rom));
-    for rom in ids.iter().map(String::as_str).chain(missing) {
-        let here = configured.iter().filter(|(of, _)| *of == rom);
-        let here: Vec<String> = here.map(|(_, device)| shown(device)).collect();
-        let answers = there(rom);
-        let note = match (answers, here.is_empty()) {
-            (true, true) => "not configured",
-            (true, false) => "",
-            (false, _) => "does not answer",
-        };
-        report.found.push(Found {
-            bus: bus.clone(),
-            address: None,
-            behind: None,
-            rom: Some(rom.to_owned()),
-            output: None,
-            answers,
-            kind: answers.then_some("ds18b20"),
-            identity: answers.then(|| "DS18B20".to_owned()),
-            configured: here,
-            could_be: Vec::new(),
-            note,
-        });
+        .copied()
+        .filter(|device| place_of(device).as_ref() == Some(&at));
+    let here: Vec<&DeviceSettings> = here.collect();
+    let guards = guards(settings, index, &at);
+    let note = match note(&of_bus, &here, &at, seen) {
+        "not configured" if guards.is_some() => "",
+        note => note,
+    };
+    let identity = seen.and_then(|seen| seen.identity.clone());
+    let mut found = Found {
+        bus: bus.to_owned(),
+        address: None,
+        behind: None,
+        rom: None,
+        slave: None,
+        output: None,
+        answers: seen.is_some(),
+        kind: identity.as_ref().and_then(|identity| identity.kind.clone()),
+        identity: None,
+        configured: here.into_iter().map(shown).chain(guards).collect(),
+        could_be: Vec::new(),
+        note,
+    };
+    match at {
+        SeenAt::I2c { address, behind } => {
+            (found.address, found.behind) = (Some(address), behind);
+            // Known for sure: nothing else is possible.
+            if identity.is_none() {
+                found.could_be = could_be(address);
+            }
+        }
+        SeenAt::OneWire { rom } => found.rom = Some(rom),
+        SeenAt::Serial { slave } => {
+            found.slave = Some(slave);
+            found.kind = seen.map(|_| "soil-probe".to_owned());
+            found.could_be = vec!["Modbus soil probe"];
+        }
     }
+    found.identity = identity.map(|identity| identity.text);
+    found
+}
+
+/// The guard's report; it is asked directly, for its socket serves several.
+fn ask_guard(socket: &Path) -> Result<Answer, String> {
+    let field =
+        Field::connect(None, "furrow-gateway scan").map_err(|error| print::chain(&error))?;
+    let mut guard = GuardClient::new(socket, field.clock().clone());
+    guard
+        .ask(&Ask::Report)
+        .map_err(|error| print::chain(&error))
 }
 
 /// The guard's outputs, and the zones that they water.
-fn guarded(
-    settings: &Settings,
-    index: usize,
-    asked: Result<Answer, GuardError>,
-    report: &mut Report,
-) {
-    let bus = bus_name(Some(settings), index);
+fn guarded(settings: &Settings, index: usize, asked: Result<Answer, String>, report: &mut Report) {
+    let bus = settings
+        .buses()
+        .get(index)
+        .map_or_else(String::new, |bus| bus.id.to_string());
     let outputs = match asked {
         Ok(Answer::Report(of_guard)) => of_guard.outputs,
         Ok(Answer::Done | Answer::Output(_) | Answer::Refused { .. }) => Vec::new(),
-        Err(error) => {
-            let problem = print::chain(&error);
-            return report.broken.push(Broken { bus, problem });
-        }
+        Err(problem) => return report.broken.push(Broken { bus, problem }),
     };
     for output in outputs {
         let zones = settings.zones().iter().filter(|zone| {
@@ -388,6 +264,7 @@ fn guarded(
             address: None,
             behind: None,
             rom: None,
+            slave: None,
             output: Some(output.output),
             answers: true,
             kind: None,
@@ -399,21 +276,58 @@ fn guarded(
     }
 }
 
-/// The guard's output at an address of a bus, if its chip is there.
-fn guards(settings: Option<&Settings>, bus: usize, address: u8) -> Option<String> {
-    let guard = settings?.guard()?;
-    let here = |output: &&GuardOutput| output.bus == bus && output.at.address() == Some(address);
+/// The guard's outputs at an address of a bus, if its chip is there.
+fn guards(settings: &Settings, bus: usize, at: &SeenAt) -> Option<String> {
+    let SeenAt::I2c {
+        address,
+        behind: None,
+    } = at
+    else {
+        return None;
+    };
+    let guard = settings.guard()?;
+    let here = |output: &&GuardOutput| output.bus == bus && output.at.address() == Some(*address);
     let output = guard.outputs.iter().find(here)?;
     Some(format!("relays of the guard ({})", output.at.kind()))
 }
 
-fn shown(device: &DeviceSettings) -> String {
-    format!("{} ({})", device.id, device.kind.name())
+fn note(
+    of_bus: &[&DeviceSettings],
+    here: &[&DeviceSettings],
+    at: &SeenAt,
+    seen: Option<&Seen>,
+) -> &'static str {
+    let Some(seen) = seen else {
+        return "does not answer";
+    };
+    let is_used_mux = |address: &u8| {
+        let mut muxes = of_bus.iter().filter_map(|device| device.route);
+        muxes.any(|route| route.mux == *address)
+    };
+    let differs = |identity: &Identity| {
+        let kind = identity.kind.as_deref();
+        here.iter().any(|device| kind != Some(device.kind.name()))
+    };
+    match (&seen.identity, at) {
+        (Some(Identity { is_mux: true, .. }), SeenAt::I2c { address, .. }) if here.is_empty() => {
+            if is_used_mux(address) {
+                ""
+            } else {
+                "nothing behind it is configured"
+            }
+        }
+        (Some(identity), _) if differs(identity) => "another part than configured",
+        (Some(_) | None, _) => match (seen.heard, here.is_empty()) {
+            (Heard::Noise, _) => "answers, but disturbed: two of one address?",
+            (Heard::Answer | Heard::Refusal, true) => "not configured",
+            (Heard::Refusal, false) => "refuses this register: another profile?",
+            (Heard::Answer, false) => "",
+        },
+    }
 }
 
-fn bus_name(settings: Option<&Settings>, index: usize) -> String {
-    let bus = settings.and_then(|settings| settings.buses().get(index));
-    bus.map_or_else(|| "?".to_owned(), |bus| bus.id.to_string())
+fn shown(device: &DeviceSettings) -> String {
+    format!("{} ({})", device.id, device.kind.name())
 }
 
 /// Parts that leave the factory with this address, or can be wired to it.
@@ -461,7 +375,10 @@ fn place(found: &Found) -> String {
     match (found.address, found.behind) {
         (Some(address), None) => format!("{address:#04x}"),
         (Some(address), Some((mux, channel))) => format!("{mux:#04x}/{channel} {address:#04x}"),
-        (None, _) => found.rom.clone().unwrap_or_default(),
+        (None, _) => match found.slave {
+            Some(slave) => format!("address {slave}"),
+            None => found.rom.clone().unwrap_or_default(),
+        },
     }
 }
 

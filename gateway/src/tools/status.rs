@@ -57,6 +57,7 @@ pub(super) fn report(socket: &Path, question: &Ask) -> Result<Value, AskError> {
             | Answer::Stopping { .. }
             | Answer::Samples { .. }
             | Answer::Readings { .. }
+            | Answer::Survey { .. }
             | Answer::Calibrated { .. } => {}
         }
     }

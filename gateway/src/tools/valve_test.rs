@@ -202,6 +202,7 @@ impl ValveTest {
                 | Answer::Stopping { .. }
                 | Answer::Samples { .. }
                 | Answer::Readings { .. }
+                | Answer::Survey { .. }
                 | Answer::Calibrated { .. } => {}
             }
         }
@@ -258,6 +259,7 @@ fn looks(settings: &Settings, zone: &ZoneSettings, count: u32) -> Result<Vec<Loo
             | Answer::Closed { .. }
             | Answer::Stopping { .. }
             | Answer::Samples { .. }
+            | Answer::Survey { .. }
             | Answer::Calibrated { .. } => {}
         }
     }

@@ -206,6 +206,7 @@ fn look_at_gateway(settings: &Settings) -> Result<View, WatchError> {
             | Answer::Closed { .. }
             | Answer::Stopping { .. }
             | Answer::Readings { .. }
+            | Answer::Survey { .. }
             | Answer::Calibrated { .. } => {}
         }
     }

@@ -87,6 +87,7 @@ fn is_success(answer: &Answer) -> bool {
         | Answer::Progress { .. }
         | Answer::Samples { .. }
         | Answer::Readings { .. }
+        | Answer::Survey { .. }
         | Answer::Calibrated { .. }
         | Answer::Refused { .. } => false,
     }
@@ -138,6 +139,7 @@ fn text(zone: &ZoneId, answer: &Answer) -> Option<String> {
         | Answer::Recent { .. }
         | Answer::Samples { .. }
         | Answer::Readings { .. }
+        | Answer::Survey { .. }
         | Answer::Calibrated { .. } => return None,
     };
     Some(text)

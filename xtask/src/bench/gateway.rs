@@ -73,7 +73,8 @@ fn live(binaries: &Binaries, folder: &Path) -> anyhow::Result<Vec<Figure>> {
         ),
     ];
     let late = "gateway: readings begun after their tick, 64 channels at 1 Hz";
-    let [p99, most] = after.0.late_ms;
+    let [p50, p99, most] = after.0.late_ms;
+    figures.push(Figure::plain(&format!("{late}, p50"), p50, "ms"));
     figures.push(Figure::plain(&format!("{late}, p99"), p99, "ms"));
     figures.push(Figure::plain(
         &format!("{late}, most since the start"),
@@ -110,8 +111,8 @@ struct Live {
 #[derive(Debug, Clone, Copy)]
 struct Moment {
     usage: Usage,
-    /// How late readings began, since the start: the 99th percentile and the most.
-    late_ms: [f64; 2],
+    /// How late readings began, since the start: the median, the 99th percentile and the most.
+    late_ms: [f64; 3],
     /// Readings journalled so far.
     journalled: f64,
     /// Commits of its journal so far.
@@ -160,7 +161,11 @@ impl Live {
         };
         Ok(Moment {
             usage: Usage::of(self.site.gateway()?.id())?,
-            late_ms: [number("/lateness/p99_ms")?, number("/lateness/max_ms")?],
+            late_ms: [
+                number("/lateness/p50_ms")?,
+                number("/lateness/p99_ms")?,
+                number("/lateness/max_ms")?,
+            ],
             journalled: number("/journal/journalled_readings")?,
             commits: number("/journal/commits")?,
             bytes: self.card.as_ref().map(Card::written).transpose()?,

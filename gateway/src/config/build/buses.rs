@@ -6,12 +6,16 @@ use super::devices::PIN_MAX;
 use super::section::Section;
 use crate::config::mistakes::Mistakes;
 use crate::config::raw::RawBus;
-use crate::config::settings::{BusKind, BusSettings, ClearPins};
+use crate::config::settings::{BusKind, BusSettings, ClearPins, Parity, SerialSettings};
 
 /// Most buses: a Pi 5 has seven I2C controllers.
 const BUSES_MAX: usize = 8;
 /// Where the kernel shows its 1-Wire sensors.
 const ONE_WIRE_ROOT: &str = "/sys/bus/w1/devices";
+/// Speeds that probes and ports have, bits per second.
+const BAUDS: [u32; 8] = [1_200, 2_400, 4_800, 9_600, 19_200, 38_400, 57_600, 115_200];
+/// What nearly all probes leave the factory with.
+const BAUD_DEFAULT: u32 = 9_600;
 /// Where the guard listens: in the runtime folder of its unit.
 const GUARD_SOCKET: &str = "/run/furrow-guard/guard.sock";
 
@@ -54,14 +58,31 @@ pub(super) fn buses(raw: &[RawBus], found: &mut Mistakes) -> Option<Vec<BusSetti
             let problem = format!("I2C bus {number} is already bus {:?}", other.id.as_str());
             section.mistake::<()>("i2c", problem, "use one [[bus]] for it");
         }
-        let is_wire =
-            |bus: &BusSettings| matches!(bus.kind, BusKind::OneWire { .. } | BusKind::Guard { .. });
-        // The kernel's 1-Wire bus and the guard have no clock of their own.
-        let first = seen.iter().find(|other| !is_wire(other));
-        if let Some(other) = first.filter(|other| !is_wire(bus) && clock(other) != clock(bus)) {
+        // 1-Wire, serial lines and the guard have no clock of their own.
+        let timed = |bus: &BusSettings| match bus.kind {
+            BusKind::Pi | BusKind::Linux { .. } | BusKind::Simulated { .. } => true,
+            BusKind::OneWire { .. } | BusKind::Rs485(_) | BusKind::Guard { .. } => false,
+        };
+        let first = seen.iter().find(|other| timed(other));
+        if let Some(other) = first.filter(|other| timed(bus) && clock(other) != clock(bus)) {
             let problem = format!("is behind another clock than bus {:?}", other.id.as_str());
             let remedy = "make none simulated, or all at one address";
             section.mistake::<()>("kind", problem, remedy);
+        }
+        if let BusKind::Rs485(line) = &bus.kind {
+            let same = |other: &&&BusSettings| match &other.kind {
+                BusKind::Rs485(other) => other.device == line.device,
+                BusKind::Pi
+                | BusKind::Linux { .. }
+                | BusKind::Simulated { .. }
+                | BusKind::OneWire { .. }
+                | BusKind::Guard { .. } => false,
+            };
+            if let Some(other) = seen.iter().find(same) {
+                let port = line.device.display();
+                let problem = format!("{port} is already bus {:?}", other.id.as_str());
+                section.mistake::<()>("device", problem, "use one [[bus]] for it");
+            }
         }
         seen.push(bus);
     }
@@ -72,64 +93,57 @@ pub(super) fn buses(raw: &[RawBus], found: &mut Mistakes) -> Option<Vec<BusSetti
 fn clock(bus: &BusSettings) -> Option<&str> {
     match &bus.kind {
         BusKind::Simulated { address } => Some(address),
-        BusKind::Pi | BusKind::Linux { .. } | BusKind::OneWire { .. } | BusKind::Guard { .. } => {
-            None
-        }
+        BusKind::Pi
+        | BusKind::Linux { .. }
+        | BusKind::OneWire { .. }
+        | BusKind::Rs485(_)
+        | BusKind::Guard { .. } => None,
     }
 }
 
 fn bus(index: usize, raw: &RawBus, found: &mut Mistakes) -> Option<BusSettings> {
     let mut section = Section::new(format!("bus[{index}]"), found);
-    let known = "id, kind, i2c, address, root, gpio_chip, scl_pin, sda_pin, socket";
+    let known = "id, kind, i2c, address, root, gpio_chip, scl_pin, sda_pin, device, baud, parity, \
+                 timeout, socket";
     section.refuse_unknown(&raw.unknown, known);
     let id = section.parsed("id", raw.id.as_ref(), "main");
     let kind = section.text("kind", raw.kind.as_ref(), "pi");
-    let is_wire = kind.as_deref() == Some("one-wire");
-    let is_linux = kind.as_deref() == Some("linux");
     if kind.as_deref() == Some("guard") {
         return guard(raw, id, &mut section);
     }
-    let why = "only a bus of kind guard has a socket";
-    section.refuse("socket", raw.socket.as_ref(), why);
-    let i2c = if is_wire {
-        section.refuse("i2c", raw.i2c.as_ref(), "a 1-Wire bus has no I2C number");
-        Some(None)
-    } else if is_linux && raw.i2c.is_none() && raw.gpio_chip.is_some() {
+    refuse_foreign(raw, kind.as_deref(), &mut section);
+    let is_i2c = !matches!(kind.as_deref(), Some("one-wire" | "rs485"));
+    let is_linux = kind.as_deref() == Some("linux");
+    let i2c = if is_linux && raw.i2c.is_none() && raw.gpio_chip.is_some() {
         // Lines alone.
         Some(None)
-    } else {
+    } else if is_i2c {
         let number = section.whole("i2c", raw.i2c.as_ref(), &(0..=255), "1");
         number.map(|number| u8::try_from(number).ok())
+    } else {
+        Some(None)
     };
-    if !is_wire {
-        let why = "only a 1-Wire bus has a folder";
-        section.refuse("root", raw.root.as_ref(), why);
-    }
-    if !is_linux {
-        let why = "only a bus of kind linux names a GPIO chip";
-        section.refuse("gpio_chip", raw.gpio_chip.as_ref(), why);
-    }
     let kind = match kind?.as_str() {
-        "pi" => {
-            let why = "a bus of the Pi has no address";
-            section.refuse("address", raw.address.as_ref(), why);
-            Some(BusKind::Pi)
-        }
+        "pi" => Some(BusKind::Pi),
         "linux" => linux(raw, &mut section),
         "one-wire" => {
-            let why = "a 1-Wire bus has no address";
-            section.refuse("address", raw.address.as_ref(), why);
             let root = section.text_or("root", raw.root.as_ref(), ONE_WIRE_ROOT);
             root.map(|root| BusKind::OneWire { root: root.into() })
         }
+        "rs485" => rs485(raw, &mut section).map(BusKind::Rs485),
         "simulated" => simulated(raw, &mut section),
         other => {
             let problem = format!("{other:?} is no kind of bus");
-            let remedy = "write \"pi\", \"linux\", \"one-wire\", \"guard\" or \"simulated\"";
+            let remedy =
+                "write \"pi\", \"linux\", \"one-wire\", \"rs485\", \"guard\" or \"simulated\"";
             section.mistake("kind", problem, remedy)
         }
     };
-    let clear = clear(raw, (is_wire, is_linux), &mut section);
+    let clear = if is_i2c && !is_linux {
+        clear(raw, &mut section)
+    } else {
+        Some(None)
+    };
     Some(BusSettings {
         id: id?,
         kind: kind?,
@@ -147,6 +161,10 @@ fn guard(raw: &RawBus, id: Option<DeviceId>, section: &mut Section<'_>) -> Optio
         ("gpio_chip", &raw.gpio_chip),
         ("scl_pin", &raw.scl_pin),
         ("sda_pin", &raw.sda_pin),
+        ("device", &raw.device),
+        ("baud", &raw.baud),
+        ("parity", &raw.parity),
+        ("timeout", &raw.timeout),
     ];
     for (key, leaf) in others {
         section.refuse(key, leaf.as_ref(), "the guard has a socket only");
@@ -163,8 +181,6 @@ fn guard(raw: &RawBus, id: Option<DeviceId>, section: &mut Section<'_>) -> Optio
 }
 
 fn linux(raw: &RawBus, section: &mut Section<'_>) -> Option<BusKind> {
-    let why = "a bus of this machine has no address";
-    section.refuse("address", raw.address.as_ref(), why);
     let Some(leaf) = raw.gpio_chip.as_ref() else {
         return Some(BusKind::Linux { gpio_chip: None });
     };
@@ -179,6 +195,102 @@ fn linux(raw: &RawBus, section: &mut Section<'_>) -> Option<BusKind> {
     })
 }
 
+/// Keys that another kind of bus has.
+fn refuse_foreign(raw: &RawBus, kind: Option<&str>, section: &mut Section<'_>) {
+    let (wire, line) = (kind == Some("one-wire"), kind == Some("rs485"));
+    let linux = kind == Some("linux");
+    let without = |what: &str| match kind {
+        Some("one-wire") => format!("a 1-Wire bus has no {what}"),
+        Some("rs485") => format!("a serial line has no {what}"),
+        Some("linux") => format!("a bus of this machine has no {what}"),
+        Some(_) | None => format!("a bus of the Pi has no {what}"),
+    };
+    let clocks = if linux {
+        "here the kernel itself clears a bus, where its device tree names the lines".to_owned()
+    } else {
+        without("clock")
+    };
+    let i2c_only = wire || line;
+    let own = linux || kind == Some("pi");
+    let only = |what: &str| format!("only a serial line has a {what}");
+    let foreign = [
+        ("i2c", &raw.i2c, i2c_only, without("I2C number")),
+        ("address", &raw.address, i2c_only || own, without("address")),
+        (
+            "root",
+            &raw.root,
+            !wire,
+            "only a 1-Wire bus has a folder".to_owned(),
+        ),
+        (
+            "gpio_chip",
+            &raw.gpio_chip,
+            !linux,
+            "only a bus of kind linux names a GPIO chip".to_owned(),
+        ),
+        ("scl_pin", &raw.scl_pin, i2c_only || linux, clocks.clone()),
+        ("sda_pin", &raw.sda_pin, i2c_only || linux, clocks),
+        ("device", &raw.device, !line, only("port")),
+        ("baud", &raw.baud, !line, only("speed")),
+        ("parity", &raw.parity, !line, only("parity")),
+        ("timeout", &raw.timeout, !line, only("time-out")),
+        (
+            "socket",
+            &raw.socket,
+            true,
+            "only a bus of kind guard has a socket".to_owned(),
+        ),
+    ];
+    for (key, leaf, refused, why) in foreign {
+        section.refuse(key, leaf.as_ref().filter(|_| refused), &why);
+    }
+}
+
+fn rs485(raw: &RawBus, section: &mut Section<'_>) -> Option<SerialSettings> {
+    let device = section.text("device", raw.device.as_ref(), "/dev/ttyUSB0");
+    let baud = match raw.baud.as_ref() {
+        None => Some(BAUD_DEFAULT),
+        leaf => section
+            .whole("baud", leaf, &(1_200..=115_200), "9600")
+            .and_then(|baud| u32::try_from(baud).ok())
+            .and_then(|baud| usual(baud, section)),
+    };
+    let parity = match section
+        .text_or("parity", raw.parity.as_ref(), "none")
+        .as_deref()
+    {
+        None => None,
+        Some("none") => Some(Parity::None),
+        Some("even") => Some(Parity::Even),
+        Some("odd") => Some(Parity::Odd),
+        Some(other) => {
+            let problem = format!("{other:?} is no parity");
+            section.mistake("parity", problem, "write \"none\", \"even\" or \"odd\"")
+        }
+    };
+    let range = ("50ms", "2s");
+    let timeout = section.duration("timeout", raw.timeout.as_ref(), range, Some("300ms"));
+    Some(SerialSettings {
+        device: device?.into(),
+        baud: baud?,
+        parity: parity?,
+        timeout: timeout?,
+    })
+}
+
+fn usual(baud: u32, section: &mut Section<'_>) -> Option<u32> {
+    if BAUDS.contains(&baud) {
+        return Some(baud);
+    }
+    let problem = format!("{baud} is no speed of a serial port");
+    let usual: Vec<String> = BAUDS.iter().map(ToString::to_string).collect();
+    section.mistake(
+        "baud",
+        problem,
+        format!("write one of {}", usual.join(", ")),
+    )
+}
+
 fn simulated(raw: &RawBus, section: &mut Section<'_>) -> Option<BusKind> {
     let address = section.text("address", raw.address.as_ref(), "tcp:127.0.0.1:7000")?;
     if address.starts_with("tcp:") || address.starts_with("unix:") {
@@ -189,22 +301,8 @@ fn simulated(raw: &RawBus, section: &mut Section<'_>) -> Option<BusKind> {
 }
 
 /// The bus's lines as pins: both or none.
-fn clear(
-    raw: &RawBus,
-    (is_wire, is_linux): (bool, bool),
-    section: &mut Section<'_>,
-) -> Option<Option<ClearPins>> {
+fn clear(raw: &RawBus, section: &mut Section<'_>) -> Option<Option<ClearPins>> {
     let (scl, sda) = (raw.scl_pin.as_ref(), raw.sda_pin.as_ref());
-    if is_wire || is_linux {
-        let why = if is_wire {
-            "a 1-Wire bus has no clock"
-        } else {
-            "here the kernel itself clears a bus, where its device tree names the lines"
-        };
-        section.refuse("scl_pin", scl, why);
-        section.refuse("sda_pin", sda, why);
-        return Some(None);
-    }
     if scl.is_none() && sda.is_none() {
         return Some(None);
     }

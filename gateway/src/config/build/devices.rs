@@ -3,9 +3,10 @@
 use furrow_drivers::tca9548a::{self, Route};
 use furrow_wire::DeviceId;
 
+use super::ReadText;
 use super::kind::kind_of;
 use super::section::Section;
-use crate::config::device::DeviceSettings;
+use crate::config::device::{DeviceKind, DeviceSettings};
 use crate::config::kinds::{Kind, Place};
 use crate::config::leaf::Leaf;
 use crate::config::mistakes::Mistakes;
@@ -22,6 +23,7 @@ pub(super) const LINE_MAX: i64 = 255;
 pub(super) fn devices(
     raw: &RawConfig,
     buses: Option<&[BusSettings]>,
+    read: ReadText<'_>,
     found: &mut Mistakes,
 ) -> Option<Vec<DeviceSettings>> {
     if raw.device.is_empty() {
@@ -38,7 +40,7 @@ pub(super) fn devices(
         return None;
     }
     let built: Vec<_> = (0..raw.device.len())
-        .map(|index| device(raw, index, found))
+        .map(|index| device(raw, index, read, found))
         .collect();
     let mut seen: Vec<&DeviceSettings> = Vec::new();
     for (index, device) in built
@@ -98,7 +100,13 @@ fn address_collision(section: &mut Section<'_>, device: &DeviceSettings, other: 
         .address()
         .filter(|_| !apart && other.address() == device.address());
     if let Some(address) = address {
-        let problem = format!("{address:#04x} is already used by device {id:?} on this bus");
+        // Modbus addresses are written in decimal.
+        let shown = if matches!(device.kind, DeviceKind::SoilProbe { .. }) {
+            address.to_string()
+        } else {
+            format!("{address:#04x}")
+        };
+        let problem = format!("{shown} is already used by device {id:?} on this bus");
         let remedy = "give each device on a bus its own address, or use another bus";
         section.mistake::<()>("address", problem, remedy);
     }
@@ -137,11 +145,16 @@ fn clear_pins(section: &mut Section<'_>, device: &DeviceSettings, buses: &[BusSe
     }
 }
 
-fn device(raw: &RawConfig, index: usize, found: &mut Mistakes) -> Option<DeviceSettings> {
+fn device(
+    raw: &RawConfig,
+    index: usize,
+    read: ReadText<'_>,
+    found: &mut Mistakes,
+) -> Option<DeviceSettings> {
     let device = raw.device.get(index)?;
     let mut section = Section::new(format!("device[{index}]"), found);
     let known = "id, name, kind, bus, address, every, input, mux, mux_channel, pin, rom, \
-                 measurement_time, shunt_ohms, mm_per_tip, self_calibration, altitude_m, \
+                 profile, profile_file, measurement_time, shunt_ohms, mm_per_tip, self_calibration, altitude_m, \
                  pulses_per_litre, litres_per_pulse";
     section.refuse_unknown(&device.unknown, known);
     let id: Option<DeviceId> = section.parsed("id", device.id.as_ref(), "sht-inside");
@@ -161,7 +174,7 @@ fn device(raw: &RawConfig, index: usize, found: &mut Mistakes) -> Option<DeviceS
         fits(raw, bus, kind, &mut section);
     }
     let route = route(device, &mut section);
-    let (kind, channels) = kind_of(kind, raw, device, &label, &mut section)?;
+    let (kind, channels) = kind_of(kind, (raw, read), device, &label, &mut section)?;
     Some(DeviceSettings {
         id: id?,
         name: name?,
@@ -173,41 +186,46 @@ fn device(raw: &RawConfig, index: usize, found: &mut Mistakes) -> Option<DeviceS
     })
 }
 
-/// A 1-Wire sensor hangs on a 1-Wire bus, and nothing else does.
+/// Each kind of device hangs on a bus of its kind.
 fn fits(raw: &RawConfig, bus: usize, kind: &Kind, section: &mut Section<'_>) {
     let bus = raw.bus.get(bus);
     let name = bus
         .and_then(|bus| plain(bus.id.as_ref()))
         .unwrap_or_default();
-    let is_wire = is_of_kind(bus, "one-wire");
     if let Some(bus) = bus.filter(|_| is_of_kind(bus, "linux")) {
         fits_linux(bus, &name, kind, section);
     }
-    let is_guard = is_of_kind(bus, "guard");
-    if is_guard != (kind.place == Place::Guard) {
-        let (problem, remedy) = if is_guard {
-            let problem = format!("{name:?} is the guard");
-            (problem, format!("put a {} on another bus", kind.name))
-        } else {
-            let problem = format!("{name:?} is not the guard");
-            (problem, "add a [[bus]] of kind \"guard\"".to_owned())
-        };
-        section.mistake::<()>("bus", problem, remedy);
-        return;
-    }
-    match (kind.place, is_wire) {
-        (Place::OneWire, false) => {
-            let problem = format!("{name:?} is no 1-Wire bus");
-            section.mistake::<()>("bus", problem, "add a [[bus]] of kind \"one-wire\"");
-        }
-        (Place::I2c { .. } | Place::Gpio, true) => {
-            let problem = format!("{name:?} is a 1-Wire bus");
-            section.mistake::<()>("bus", problem, format!("put a {} on an I2C bus", kind.name));
-        }
-        (Place::OneWire, true)
-        | (Place::I2c { .. } | Place::Gpio, false)
-        | (Place::Guard, true | false) => {}
-    }
+    let of_bus = bus.and_then(|bus| plain(bus.kind.as_ref()));
+    let of_bus = of_bus.as_deref().unwrap_or_default();
+    let (problem, remedy) = match (kind.place, of_bus) {
+        (Place::OneWire, "one-wire") | (Place::Rs485, "rs485") | (Place::Guard, "guard") => return,
+        (Place::Guard, _) => (
+            format!("{name:?} is not the guard"),
+            "add a [[bus]] of kind \"guard\"".to_owned(),
+        ),
+        (_, "guard") => (
+            format!("{name:?} is the guard"),
+            format!("put a {} on another bus", kind.name),
+        ),
+        (Place::OneWire, _) => (
+            format!("{name:?} is no 1-Wire bus"),
+            "add a [[bus]] of kind \"one-wire\"".to_owned(),
+        ),
+        (Place::Rs485, _) => (
+            format!("{name:?} is no serial line"),
+            "add a [[bus]] of kind \"rs485\"".to_owned(),
+        ),
+        (Place::I2c { .. } | Place::Gpio, "one-wire") => (
+            format!("{name:?} is a 1-Wire bus"),
+            format!("put a {} on an I2C bus", kind.name),
+        ),
+        (Place::I2c { .. } | Place::Gpio, "rs485") => (
+            format!("{name:?} is a serial line"),
+            format!("put a {} on an I2C bus", kind.name),
+        ),
+        (Place::I2c { .. } | Place::Gpio, _) => return,
+    };
+    section.mistake::<()>("bus", problem, remedy);
 }
 
 /// A bus of a board is I2C, lines, or both.
@@ -222,7 +240,7 @@ fn fits_linux(bus: &RawBus, name: &str, kind: &Kind, section: &mut Section<'_>) 
             let remedy = "add gpio_chip = \"/dev/gpiochip0\" to the bus";
             section.mistake::<()>("bus", problem, remedy);
         }
-        Place::I2c { .. } | Place::Gpio | Place::OneWire | Place::Guard => {}
+        Place::I2c { .. } | Place::Gpio | Place::OneWire | Place::Rs485 | Place::Guard => {}
     }
 }
 

@@ -32,7 +32,8 @@ pub(super) fn guard(
         BusKind::Pi
         | BusKind::Linux { .. }
         | BusKind::Simulated { .. }
-        | BusKind::OneWire { .. } => None,
+        | BusKind::OneWire { .. }
+        | BusKind::Rs485(_) => None,
     });
     let sockets: Vec<_> = sockets.collect();
     if sockets.len() > 1 {

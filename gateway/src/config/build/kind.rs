@@ -5,11 +5,13 @@ use std::ops::RangeInclusive;
 use furrow_drivers::ezo::Probe;
 use furrow_drivers::scd4x::Scd4xSettings;
 use furrow_drivers::scd30::Scd30Settings;
-use furrow_drivers::{PulseFactor, bh1750, bme280, ds18b20, ezo, flow, ina219, rain};
+use furrow_drivers::{PulseFactor, bh1750, bme280, ds18b20, ezo, flow, ina219, rain, registers};
 
+use super::ReadText;
 use super::contacts::{Lines, contacts};
 use super::devices::{pin_max, plain};
 use super::inputs::inputs;
+use super::profile::profile;
 use super::section::Section;
 use crate::config::device::{ChannelSettings, DeviceKind};
 use crate::config::kinds::{Kind, Place};
@@ -24,7 +26,7 @@ const SHUNT_DEFAULT: &str = "0.1";
 
 pub(super) fn kind_of(
     kind: &Kind,
-    raw: &RawConfig,
+    (raw, read): (&RawConfig, ReadText<'_>),
     device: &RawDevice,
     label: &str,
     section: &mut Section<'_>,
@@ -32,6 +34,7 @@ pub(super) fn kind_of(
     refuse_foreign(kind, device, section);
     let address = match kind.place {
         Place::I2c { addresses, default } => address(device, section, addresses, default),
+        Place::Rs485 => slave(device, section),
         Place::Gpio | Place::OneWire | Place::Guard => Some(0),
     };
     match kind.name {
@@ -64,6 +67,11 @@ pub(super) fn kind_of(
         "flow-meter" => flow_of(raw, device, label, section),
         "rain-gauge" => rain_of(raw, device, label, section),
         "ds18b20" => ds18b20_of(device, label, section),
+        "soil-probe" => {
+            let (profile, channels) = profile(device, label, read, section)?;
+            let address = address?;
+            Some((DeviceKind::SoilProbe { address, profile }, channels))
+        }
         "drip-controller" => drip_of(raw, device, label, address, section),
         "guarded-outputs" => {
             let open = channel("zones_open", "1", 0, label);
@@ -165,6 +173,8 @@ fn refuse_foreign(kind: &Kind, device: &RawDevice, section: &mut Section<'_>) {
         ("mux_channel", &device.mux_channel),
         ("pin", &device.pin),
         ("rom", &device.rom),
+        ("profile", &device.profile),
+        ("profile_file", &device.profile_file),
         ("measurement_time", &device.measurement_time),
         ("shunt_ohms", &device.shunt_ohms),
         ("mm_per_tip", &device.mm_per_tip),
@@ -180,6 +190,13 @@ fn refuse_foreign(kind: &Kind, device: &RawDevice, section: &mut Section<'_>) {
     if !kind.has_key("input") && !device.input.is_empty() {
         section.mistake::<()>("input", why, "remove it");
     }
+}
+
+/// An address on a serial line.
+fn slave(device: &RawDevice, section: &mut Section<'_>) -> Option<u8> {
+    let range = i64::from(*registers::SLAVES.start())..=i64::from(*registers::SLAVES.end());
+    let number = section.whole("address", device.address.as_ref(), &range, "1")?;
+    u8::try_from(number).ok()
 }
 
 fn address(

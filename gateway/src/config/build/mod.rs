@@ -10,6 +10,7 @@ mod irrigation;
 mod kind;
 mod looked_at;
 mod page;
+mod profile;
 mod rules;
 mod section;
 mod zone_options;
@@ -29,7 +30,9 @@ use super::mistakes::Mistakes;
 use super::raw::{RawConfig, RawGateway, RawJournal, RawMqtt};
 use super::settings::{GatewaySettings, JournalSettings, MqttSettings, Secret, Settings};
 
-/// How a secret's or a certificate's file is read; a test hands in its own.
+pub(super) use self::profile::builtin as builtin_profiles;
+
+/// How the file of a secret, a certificate or a profile is read; a test hands in its own.
 type ReadText<'a> = &'a dyn Fn(&Path) -> io::Result<String>;
 
 /// Readings are seen within a minute; about 30 MB a month for 16 channels (docs/adr/0006).
@@ -50,7 +53,7 @@ impl Settings {
         let mqtt = mqtt(raw.mqtt.as_ref(), login.as_deref(), read, &mut found);
         let journal = journal(raw.journal.as_ref(), &mut found);
         let buses = buses::buses(&raw.bus, &mut found);
-        let devices = devices::devices(raw, buses.as_deref(), &mut found);
+        let devices = devices::devices(raw, buses.as_deref(), read, &mut found);
         let derived = derived::derived(raw, devices.as_deref(), &mut found);
         let guard = guard::guard(raw, buses.as_deref(), devices.as_deref(), &mut found);
         let commit_interval = journal.map(|journal| journal.commit_interval);
@@ -102,11 +105,11 @@ impl Settings {
 }
 
 impl GuardPart {
-    pub(super) fn from_raw(raw: &RawConfig) -> Result<Self, Mistakes> {
+    pub(super) fn from_raw(raw: &RawConfig, read: ReadText<'_>) -> Result<Self, Mistakes> {
         let mut found = Mistakes::default();
         let buses = buses::buses(&raw.bus, &mut found);
         // Mistakes of sensors are told where sensors are read; what they use counts all the same.
-        let devices = devices::devices(raw, buses.as_deref(), &mut Mistakes::default());
+        let devices = devices::devices(raw, buses.as_deref(), read, &mut Mistakes::default());
         let guard = guard::guard(raw, buses.as_deref(), devices.as_deref(), &mut found);
         if let Some(None) = guard {
             let remedy = "add [[guard.output]], or do not start the guard";

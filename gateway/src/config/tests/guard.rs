@@ -56,7 +56,7 @@ fn the_example_with_relays_holds() {
     let meters: Vec<Option<usize>> = settings.zones().iter().map(|zone| zone.meter).collect();
     assert_eq!(meters, [Some(1), Some(1), None]);
     // The guard reads the same, and needs no password for it.
-    let part = GuardPart::from_raw(&raw_of(&text)).unwrap();
+    let part = GuardPart::from_raw(&raw_of(&text), &no_file).unwrap();
     assert_eq!(part.guard.outputs, guard.outputs);
     let watchdog = part.guard.watchdog.unwrap();
     assert_eq!(
@@ -270,12 +270,17 @@ fn the_guard_closes_valves_although_other_sections_are_wrong() {
     let text = format!("{BASE}{GUARD}").replace("password = \"secret\"", "password_file = 5");
     let text = format!("{text}\n[journal]\ncap = \"1 KiB\"\n");
     assert!(super::parse(&text).is_err());
-    let part = GuardPart::from_raw(&raw_of(&text)).unwrap();
+    let part = GuardPart::from_raw(&raw_of(&text), &no_file).unwrap();
     assert_eq!(part.guard.outputs.len(), 1);
-    let none = GuardPart::from_raw(&raw_of(&format!("{BASE}{SHT}"))).unwrap_err();
+    let none = GuardPart::from_raw(&raw_of(&format!("{BASE}{SHT}")), &no_file).unwrap_err();
     assert_eq!(
         none.as_slice()[0].to_string(),
         "guard: there are no outputs to guard; \
          add [[guard.output]], or do not start the guard"
     );
+}
+
+/// A guard needs no file beside its configuration.
+fn no_file(_: &std::path::Path) -> std::io::Result<String> {
+    Err(std::io::Error::from(std::io::ErrorKind::NotFound))
 }

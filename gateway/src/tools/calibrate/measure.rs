@@ -85,6 +85,7 @@ fn by_gateway(what: &Measurement<'_>) -> Result<Vec<RawReading>, MeasureError> {
             | Answer::Closed { .. }
             | Answer::Stopping { .. }
             | Answer::Samples { .. }
+            | Answer::Survey { .. }
             | Answer::Calibrated { .. } => {}
         }
     }

@@ -420,7 +420,8 @@ fn not_calibrated(kind: &DeviceKind) -> Option<&'static str> {
         | DeviceKind::Ads1115 { .. }
         | DeviceKind::Ina219 { .. }
         | DeviceKind::Ezo { .. }
-        | DeviceKind::Ds18b20 { .. } => None,
+        | DeviceKind::Ds18b20 { .. }
+        | DeviceKind::SoilProbe { .. } => None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the person is told of the buses.
 
-use super::find::At;
+use super::find::{At, Detail};
+use super::spot::Spot;
 use super::write::{Plan, id_of, is_configured};
 use crate::tools::print;
 use crate::tools::table::table;
@@ -16,22 +17,16 @@ pub(super) fn explain(plan: &Plan) {
         let becomes = if is_configured(plan, device) {
             id_of(plan, device)
         } else {
-            "nothing yet: name its inputs by --analog, or in the file".to_owned()
+            let flag = if matches!(device.detail, Detail::Inputs(_)) {
+                "--analog"
+            } else {
+                "--contact"
+            };
+            format!("nothing yet: name its inputs by {flag}, or in the file")
         };
         let (bus, place) = match &device.at {
-            At::I2c {
-                bus,
-                address,
-                behind: None,
-            } => (format!("i2c-{bus}"), format!("{address:#04x}")),
-            At::I2c {
-                bus,
-                address,
-                behind: Some((mux, channel)),
-            } => (
-                format!("i2c-{bus}"),
-                format!("{mux:#04x}/{channel} {address:#04x}"),
-            ),
+            At::I2c { bus, spot } => (format!("i2c-{bus}"), place(*spot)),
+            At::Serial { port, slave } => (port.display().to_string(), format!("address {slave}")),
             At::OneWire { rom } => ("one-wire".to_owned(), rom.clone()),
         };
         let evidence = device.evidence.clone();
@@ -44,15 +39,30 @@ pub(super) fn explain(plan: &Plan) {
             (None, []) => "answers, and is nothing that this program knows".to_owned(),
             (None, names) => format!("answers, but nothing identifies it: {}?", names.join(" | ")),
         };
-        let (bus, address) = (stranger.bus, stranger.address);
+        let (bus, spot) = (stranger.bus, place(stranger.spot));
+        print::line(format!("not configured: {spot} on i2c-{bus} {what}"));
+    }
+    for probe in &plan.found.probes {
+        let (slave, port) = (probe.slave, probe.port.display());
         print::line(format!(
-            "not configured: {address:#04x} on i2c-{bus} {what}"
+            "not configured: address {slave} at {port} answers: name its profile by --probe {slave}=…, or in the file"
         ));
+        for (profile, readings) in &probe.readings {
+            print::line(format!("  as {profile} it reads {readings}"));
+        }
     }
     for (bus, problem) in &plan.found.broken {
         print::line(format!(
-            "bus i2c-{bus} gives no answers ({problem}): look at supply, pull-ups and short circuits"
+            "bus {bus} gives no answers ({problem}): look at supply, pull-ups and short circuits"
         ));
     }
     print::line("not looked for: pulse meters and contacts at GPIO lines, which no scan can see");
+}
+
+/// As `scan` writes it.
+fn place(spot: Spot) -> String {
+    match spot.behind {
+        None => format!("{:#04x}", spot.address),
+        Some((mux, channel)) => format!("{mux:#04x}/{channel} {:#04x}", spot.address),
+    }
 }

@@ -3,9 +3,12 @@
 //! Writes only what `check` accepts, and nothing over what is there. It decides nothing that a person
 //! must: which sensor hangs where, what a zone waters and when.
 
+mod asking;
 mod explain;
+mod eyes;
 mod find;
 mod questions;
+mod spot;
 mod write;
 
 use std::fs;
@@ -16,31 +19,37 @@ use std::time::Duration;
 
 use furrow_wire::{CooperativeId, GatewayId, GreenhouseId};
 
+use self::asking::{ask_probes, ask_strangers, missing};
 use self::explain::explain;
-use self::find::{At, Detail, Found, Told, candidates, look, look_at_one_wire};
+use self::eyes::Eyes;
+use self::find::{Found, ToldProbe};
 use self::questions::{NoAnswer, Questions};
-use self::write::{Analog, AnalogKind, LinkPlan, Plan, WherePlan, is_configured, toml};
+use self::spot::{Analog, Contact, Told};
+use self::write::{Plan, is_configured, toml};
+use super::scan::LookError;
 use super::{EXIT_CONFIG, EXIT_FAILURE, print};
-use crate::bus::{Field, FieldDelay, FieldError};
 use crate::config::{BusKind, ConfigError, Settings, parse_duration};
 
 /// I2C buses that a Pi or another board may have.
 const OWN_BUSES: std::ops::RangeInclusive<u8> = 0..=22;
 /// Where the kernel shows its 1-Wire sensors.
 const ONE_WIRE_ROOT: &str = "/sys/bus/w1/devices";
+/// Where readings are kept, if nobody says otherwise.
+const STATE_DIR: &str = "/var/lib/furrow-gateway";
 /// Those of the simulator's greenhouse.
 const SIMULATED_BUSES: [u8; 3] = [1, 2, 3];
 
 /// Write a first configuration: asks a few questions, looks at the buses, and explains what it found
 ///
 /// Asks for what no flag says; with `--yes` it takes defaults instead. It never writes over a file
-/// without `--force`, and writes nothing that `check` would refuse. Run it while no gateway is
-/// running.
+/// without `--force`, and writes nothing that `check` would refuse. A gateway that is running already
+/// (by the configuration that is to be replaced, or in `--state-dir`) looks at its buses by itself.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  \
     sudo furrow-gateway init\n  \
     furrow-gateway init --yes --cooperative hoa-binh --mqtt-host ingest.example --password-file /etc/furrow/mqtt-password\n  \
-    furrow-gateway --config ./gateway.toml init --bus tcp:127.0.0.1:7000 --analog 0x48:0=pyranometer\n\n\
+    furrow-gateway --config ./gateway.toml init --bus tcp:127.0.0.1:7000 --analog 0x48:0=pyranometer\n  \
+    furrow-gateway init --serial /dev/ttyUSB0 --probe 1=sen0604\n\n\
     The configuration goes to the file of --config.")]
 pub struct Init {
     /// Take defaults instead of asking
@@ -89,11 +98,22 @@ pub struct Init {
     #[arg(long, default_value = "10s", value_parser = interval)]
     every: String,
     /// What hangs on an analog input; may be given several times
+    ///
+    /// An address behind a multiplexer is 0x70/2/0x48: channel 2 of that at 0x70
     #[arg(long, value_name = "ADDRESS:INPUT=KIND")]
     analog: Vec<Analog>,
+    /// What hangs on a line of an MCP23017 or PCF8574; may be given several times
+    #[arg(long, value_name = "ADDRESS:LINE=KIND")]
+    contact: Vec<Contact>,
     /// What an address is that nothing identifies; may be given several times
     #[arg(long, value_name = "ADDRESS=KIND")]
     device: Vec<Told>,
+    /// Serial port with Modbus soil probes: addresses 1 to 16 are asked; may be given several times
+    #[arg(long, value_name = "PORT")]
+    serial: Vec<PathBuf>,
+    /// The profile of the probe at a Modbus address; may be given several times
+    #[arg(long, value_name = "ADDRESS=PROFILE")]
+    probe: Vec<ToldProbe>,
     /// Folder of the kernel's 1-Wire sensors
     #[arg(long, value_name = "DIR", default_value = ONE_WIRE_ROOT)]
     one_wire: PathBuf,
@@ -123,7 +143,7 @@ enum InitError {
     )]
     NoBus,
     #[error(transparent)]
-    Field(#[from] FieldError),
+    Look(#[from] LookError),
     #[error(
         "no device was recognised: look at supply, wiring and addresses, and run it again; nothing was written"
     )]
@@ -160,7 +180,7 @@ impl Init {
                     InitError::NoPassword(_)
                     | InitError::NoAnswer(_)
                     | InitError::NoBus
-                    | InitError::Field(_)
+                    | InitError::Look(_)
                     | InitError::NothingFound
                     | InitError::Write { .. } => EXIT_FAILURE,
                 };
@@ -173,7 +193,7 @@ impl Init {
         if config.exists() && !self.force {
             return Err(InitError::Exists(config.to_owned()));
         }
-        let (buses, found) = self.look()?;
+        let (buses, found) = self.look(config, &mut questions)?;
         let plan = self.plan(config, &mut questions, buses, found)?;
         explain(&plan);
         if !plan
@@ -207,7 +227,11 @@ impl Init {
         }
     }
 
-    fn look(&self) -> Result<(Vec<u8>, Found), InitError> {
+    fn look(
+        &self,
+        config: &Path,
+        questions: &mut Questions<'_>,
+    ) -> Result<(Vec<u8>, Found), InitError> {
         let kind = self.kind();
         let buses = match (&kind, self.i2c.as_slice()) {
             (_, [_, ..]) => self.i2c.clone(),
@@ -216,21 +240,22 @@ impl Init {
                 .filter(|number| Path::new(&format!("/dev/i2c-{number}")).exists())
                 .collect(),
         };
-        if buses.is_empty() {
+        let ports = self.ports(questions)?;
+        if buses.is_empty() && ports.is_empty() {
             return Err(InitError::NoBus);
         }
-        let field = Field::connect(Some(&kind), "furrow-gateway init")?;
-        let mut found = Found::default();
-        let delay = FieldDelay::new(field.clock().clone());
-        let busy = field.clock().busy();
-        let ((), busy) = delay.carry(busy, || {
-            for number in &buses {
-                let (mut i2c, mut delay) = (field.i2c(&kind, *number), delay.clone());
-                look(*number, &mut i2c, &mut delay, &self.device, &mut found);
-            }
-        });
-        drop(busy);
-        look_at_one_wire(&self.one_wire, &mut found);
+        let state_dir = self.state_dir.as_deref();
+        let eyes = Eyes {
+            config,
+            state_dir: state_dir.unwrap_or(Path::new(STATE_DIR)),
+            kind: &kind,
+            buses: &buses,
+            ports: &ports,
+            told: &self.device,
+            told_probes: &self.probe,
+        };
+        let mut found = eyes.look()?;
+        found.handle_one_wire(&self.one_wire);
         Ok((buses, found))
     }
 
@@ -242,12 +267,14 @@ impl Init {
         mut found: Found,
     ) -> Result<Plan, InitError> {
         ask_strangers(questions, &mut found)?;
+        ask_probes(questions, &mut found)?;
         let place = self.place(questions)?;
         let link = self.link(config, questions)?;
         let analog = self.analog(questions, &found)?;
         let (Some(place), Some(link)) = (place, link) else {
             return Err(missing(questions));
         };
+        let contacts = self.contacts(questions, &found)?;
         Ok(Plan {
             place,
             link,
@@ -257,121 +284,10 @@ impl Init {
             one_wire: self.one_wire.clone(),
             found,
             analog,
+            contacts,
             flow_pin: self.flow_meter,
             pulses_per_litre: self.pulses_per_litre,
         })
-    }
-
-    /// Who and where; `None` when something is missing.
-    fn place(&self, questions: &mut Questions<'_>) -> Result<Option<WherePlan>, InitError> {
-        let flag = self.cooperative.clone();
-        let cooperative = questions.ask(("--cooperative", flag), "Id of the cooperative", None)?;
-        let flag = self.gateway.clone();
-        let gateway = questions.ask(("--gateway", flag), "Id of this gateway", Some("gw-01"))?;
-        let flag = self.greenhouse.clone();
-        let what = "Id of the greenhouse";
-        let greenhouse: Option<GreenhouseId> =
-            questions.ask(("--greenhouse", flag), what, Some("greenhouse-1"))?;
-        let name = greenhouse
-            .as_ref()
-            .map_or("?", GreenhouseId::as_str)
-            .to_owned();
-        let flag = self.greenhouse_name.clone();
-        let what = "Its name for people";
-        let greenhouse_name = questions.ask(("--greenhouse-name", flag), what, Some(&name))?;
-        let zone = jiff::tz::TimeZone::system();
-        let zone = zone.iana_name().unwrap_or("UTC").to_owned();
-        let flag = self.timezone.clone();
-        let timezone = questions.ask(("--timezone", flag), "Time zone", Some(&zone))?;
-        let flag = self.state_dir.clone();
-        let (what, default) = ("Folder for readings", "/var/lib/furrow-gateway");
-        let state_dir = questions.ask(("--state-dir", flag), what, Some(default))?;
-        let (Some(cooperative), Some(gateway), Some(greenhouse)) =
-            (cooperative, gateway, greenhouse)
-        else {
-            return Ok(None);
-        };
-        let (Some(greenhouse_name), Some(timezone), Some(state_dir)) =
-            (greenhouse_name, timezone, state_dir)
-        else {
-            return Ok(None);
-        };
-        Ok(Some(WherePlan {
-            cooperative,
-            gateway,
-            greenhouse,
-            greenhouse_name,
-            timezone,
-            state_dir,
-        }))
-    }
-
-    /// How readings leave; `None` when something is missing.
-    fn link(
-        &self,
-        config: &Path,
-        questions: &mut Questions<'_>,
-    ) -> Result<Option<LinkPlan>, InitError> {
-        let beside = config.parent().unwrap_or(Path::new("."));
-        let password_file = beside.join("mqtt-password").display().to_string();
-        let port = if self.ca_file.is_some() {
-            "8883"
-        } else {
-            "1883"
-        };
-        let flag = self.mqtt_host.clone();
-        let mqtt_host = questions.ask(("--mqtt-host", flag), "Host of the ingest service", None)?;
-        let mqtt_port = questions.ask(("--mqtt-port", self.mqtt_port), "Its port", Some(port))?;
-        let flag = self.password_file.clone();
-        let what = "File with the gateway's password";
-        let file = questions.ask(("--password-file", flag), what, Some(&password_file))?;
-        let (Some(mqtt_host), Some(mqtt_port), Some(password_file)) = (mqtt_host, mqtt_port, file)
-        else {
-            return Ok(None);
-        };
-        Ok(Some(LinkPlan {
-            mqtt_host,
-            mqtt_port,
-            password_file,
-            ca_file: self.ca_file.clone(),
-        }))
-    }
-
-    /// What hangs on the analog inputs: only a person can know.
-    fn analog(
-        &self,
-        questions: &mut Questions<'_>,
-        found: &Found,
-    ) -> Result<Vec<Analog>, InitError> {
-        let mut analog = self.analog.clone();
-        if !questions.has_person() {
-            return Ok(analog);
-        }
-        for device in &found.devices {
-            let (Detail::Inputs(inputs), At::I2c { address, .. }) = (&device.detail, &device.at)
-            else {
-                continue;
-            };
-            for (input, volts) in (0_u8..).zip(inputs) {
-                let address = *address;
-                let is_known = |one: &Analog| one.address == address && one.input == input;
-                let Some(volts) = volts.filter(|_| !self.analog.iter().any(is_known)) else {
-                    continue;
-                };
-                let question = format!(
-                    "Input {input} of the ADS1115 at {address:#04x} reads {volts:.3} V. What hangs there: \
-                     pyranometer, current-loop, capacitive-moisture, nothing?"
-                );
-                let kind: Option<AnalogKind> =
-                    questions.ask(("--analog", None), &question, Some("nothing"))?;
-                analog.extend(kind.map(|kind| Analog {
-                    address,
-                    input,
-                    kind,
-                }));
-            }
-        }
-        Ok(analog)
     }
 }
 
@@ -382,52 +298,6 @@ fn interval(text: &str) -> Result<String, String> {
     } else {
         Err("must be 5s to 1h".to_owned())
     }
-}
-
-/// A person may know what nothing identifies.
-fn ask_strangers(questions: &mut Questions<'_>, found: &mut Found) -> Result<(), InitError> {
-    if !questions.has_person() {
-        return Ok(());
-    }
-    let mut left = Vec::new();
-    for stranger in std::mem::take(&mut found.strangers) {
-        let kinds = candidates(&stranger);
-        let (bus, address) = (stranger.bus, stranger.address);
-        let mut told = None;
-        if !kinds.is_empty() {
-            let question = format!(
-                "{address:#04x} on i2c-{bus} answers, and nothing identifies it. What is it: {}, nothing?",
-                kinds.join(", ")
-            );
-            let answer: Option<String> =
-                questions.ask(("--device", None), &question, Some("nothing"))?;
-            told = kinds
-                .into_iter()
-                .find(|kind| Some(*kind) == answer.as_deref());
-        }
-        match told {
-            Some(kind) => found.devices.push(find::Device {
-                at: At::I2c {
-                    bus,
-                    address,
-                    behind: stranger.behind,
-                },
-                kind,
-                evidence: "you say so".to_owned(),
-                detail: Detail::None,
-            }),
-            None => left.push(stranger),
-        }
-    }
-    found.strangers = left;
-    Ok(())
-}
-
-fn missing(questions: &Questions<'_>) -> InitError {
-    let Questions::Defaults { missing } = questions else {
-        return NoAnswer::Useless.into();
-    };
-    InitError::Missing(missing.join(", "))
 }
 
 /// The password's file, asked for when it is missing. Only its owner can read it.
@@ -473,192 +343,4 @@ fn write(path: &Path, text: &str) -> Result<(), InitError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::find::{Device, Stranger};
-    use super::*;
-
-    fn plan(devices: Vec<Device>, analog: &[&str], folder: &Path) -> Plan {
-        Plan {
-            place: WherePlan {
-                cooperative: "hoa-binh".parse().unwrap(),
-                gateway: "gw-01".parse().unwrap(),
-                greenhouse: "nha-luoi-1".parse().unwrap(),
-                greenhouse_name: "Nhà \"lưới\" 1\\".into(),
-                timezone: "Asia/Ho_Chi_Minh".into(),
-                state_dir: folder.join("state"),
-            },
-            link: LinkPlan {
-                mqtt_host: "ingest.example".into(),
-                mqtt_port: 1883,
-                password_file: folder.join("mqtt-password"),
-                ca_file: None,
-            },
-            every: "10s".into(),
-            kind: BusKind::Simulated {
-                address: "tcp:127.0.0.1:7000".into(),
-            },
-            buses: vec![1, 3],
-            one_wire: ONE_WIRE_ROOT.into(),
-            found: Found {
-                devices,
-                strangers: vec![Stranger {
-                    bus: 1,
-                    address: 0x76,
-                    behind: None,
-                    identity: None,
-                    could_be: vec!["BME280 pressure"],
-                }],
-                broken: Vec::new(),
-            },
-            analog: analog.iter().map(|one| one.parse().unwrap()).collect(),
-            flow_pin: Some(17),
-            pulses_per_litre: 450.0,
-        }
-    }
-
-    fn device(bus: u8, address: u8, kind: &'static str, detail: Detail) -> Device {
-        let behind = None;
-        Device {
-            at: At::I2c {
-                bus,
-                address,
-                behind,
-            },
-            kind,
-            evidence: "checksum right".into(),
-            detail,
-        }
-    }
-
-    fn all_devices() -> Vec<Device> {
-        let inputs = vec![Some(0.5), Some(1.2), Some(2.1), None];
-        let mut behind = device(1, 0x44, "sht3x", Detail::None);
-        behind.at = At::I2c {
-            bus: 1,
-            address: 0x44,
-            behind: Some((0x70, 1)),
-        };
-        let mut wire = device(1, 0, "ds18b20", Detail::None);
-        wire.at = At::OneWire {
-            rom: "28-0316a2794bff".into(),
-        };
-        vec![
-            device(1, 0x45, "sht4x", Detail::None),
-            device(3, 0x45, "sht4x", Detail::None),
-            behind,
-            device(1, 0x62, "scd4x", Detail::None),
-            device(1, 0x61, "scd30", Detail::None),
-            device(1, 0x76, "bme280", Detail::None),
-            device(1, 0x23, "bh1750", Detail::None),
-            device(1, 0x40, "ina219", Detail::None),
-            device(1, 0x63, "ezo-ph", Detail::None),
-            device(1, 0x64, "ezo-ec", Detail::None),
-            device(1, 0x48, "ads1115", Detail::Inputs(inputs)),
-            wire,
-            device(3, 0x2C, "drip-controller", Detail::Outputs(2)),
-        ]
-    }
-
-    const SIMPLE: [&str; 10] = [
-        "sht4x-1-45",
-        "sht4x-3-45",
-        "sht3x-1-70-1-44",
-        "scd4x-62",
-        "scd30-61",
-        "bme280-76",
-        "bh1750-23",
-        "ina219-40",
-        "ezo-ph-63",
-        "ezo-ec-64",
-    ];
-
-    #[track_caller]
-    fn check(plan: &Plan, folder: &Path, devices: &[&str]) {
-        fs::write(&plan.link.password_file, "secret\n").unwrap();
-        let path = folder.join("gateway.toml");
-        if let Err(error) = write(&path, &toml(plan)) {
-            panic!("{}\n{}", print::chain(&error), toml(plan));
-        }
-        let settings = Settings::load(&path).unwrap();
-        let found: Vec<&str> = settings
-            .devices()
-            .iter()
-            .map(|one| one.id.as_str())
-            .collect();
-        assert_eq!(found, devices);
-        assert_eq!(settings.gateway().greenhouse_name, "Nhà \"lưới\" 1\\");
-    }
-
-    #[test]
-    fn what_is_written_is_accepted() {
-        let folder = tempfile::tempdir().unwrap();
-        let inputs = [
-            "0x48:0=pyranometer",
-            "0x48:1=current-loop",
-            "0x48:2=capacitive-moisture",
-            "0x48:3=capacitive-moisture",
-        ];
-        let full = plan(all_devices(), &inputs, folder.path());
-        let rest = ["ads1115-48", "ds18b20-0316a2794bff", "drip-2c", "flow"];
-        let ids = [&SIMPLE[..], &rest].concat();
-        check(&full, folder.path(), &ids);
-        // What hangs on a converter is not known: it stands there as a comment.
-        let bare = plan(all_devices(), &["0x48:0=nothing"], folder.path());
-        let rest = ["ds18b20-0316a2794bff", "drip-2c", "flow"];
-        let ids = [&SIMPLE[..], &rest].concat();
-        check(&bare, folder.path(), &ids);
-        assert!(
-            toml(&bare).contains("# [[device.input]]              # reads 2.100 V"),
-            "{}",
-            toml(&bare)
-        );
-        check(
-            &plan(Vec::new(), &[], folder.path()),
-            folder.path(),
-            &["flow"],
-        );
-    }
-
-    #[test]
-    fn buses_of_this_machine_are_accepted() {
-        let folder = tempfile::tempdir().unwrap();
-        let linux = BusKind::Linux {
-            gpio_chip: Some("/dev/gpiochip0".into()),
-        };
-        for kind in [BusKind::Pi, linux] {
-            let mut own = plan(Vec::new(), &[], folder.path());
-            own.kind = kind.clone();
-            check(&own, folder.path(), &["flow"]);
-            let settings = Settings::load(&folder.path().join("gateway.toml")).unwrap();
-            let kinds = settings.buses().iter().map(|bus| &bus.kind);
-            assert!(kinds.eq([&kind, &kind]), "{settings:?}");
-        }
-    }
-
-    #[test]
-    fn what_check_would_refuse_is_not_written() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("gateway.toml");
-        let mut wrong = plan(all_devices(), &[], folder.path());
-        wrong.place.timezone = "Mars/Olympus".into();
-        fs::write(&wrong.link.password_file, "secret\n").unwrap();
-        assert!(matches!(
-            write(&path, &toml(&wrong)),
-            Err(InitError::Wrong(_))
-        ));
-        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
-        assert_eq!(left.len(), 1, "only the password is there: {left:?}");
-    }
-
-    #[test]
-    fn inputs_are_named_by_address() {
-        for bad in [
-            "48:0=pyranometer",
-            "0x48:4=pyranometer",
-            "0x48:0=probe",
-            "0x48=nothing",
-        ] {
-            assert!(bad.parse::<Analog>().is_err(), "{bad}");
-        }
-    }
-}
+mod tests;

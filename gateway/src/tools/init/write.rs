@@ -1,11 +1,12 @@
 //! The configuration's text, for people to read and go on with.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use furrow_wire::{CooperativeId, GatewayId, GreenhouseId};
 
 use super::find::{At, Detail, Device, Found};
+use super::spot::{Analog, AnalogKind, BOARDS, Contact, ContactKind, Spot};
 use crate::config::BusKind;
 
 /// Everything that the text says.
@@ -20,6 +21,7 @@ pub(super) struct Plan {
     pub(super) one_wire: PathBuf,
     pub(super) found: Found,
     pub(super) analog: Vec<Analog>,
+    pub(super) contacts: Vec<Contact>,
     pub(super) flow_pin: Option<u8>,
     pub(super) pulses_per_litre: f64,
 }
@@ -44,64 +46,11 @@ pub(super) struct LinkPlan {
     pub(super) ca_file: Option<PathBuf>,
 }
 
-/// What hangs on an analog input.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Analog {
-    pub(super) address: u8,
-    pub(super) input: u8,
-    pub(super) kind: AnalogKind,
-}
-
-/// Kinds of analog sensors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum AnalogKind {
-    Pyranometer,
-    CurrentLoop,
-    CapacitiveMoisture,
-    Nothing,
-}
-
-impl std::str::FromStr for AnalogKind {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "pyranometer" => Ok(Self::Pyranometer),
-            "current-loop" => Ok(Self::CurrentLoop),
-            "capacitive-moisture" => Ok(Self::CapacitiveMoisture),
-            "nothing" => Ok(Self::Nothing),
-            other => Err(format!(
-                "{other:?} must be pyranometer, current-loop, capacitive-moisture or nothing"
-            )),
-        }
-    }
-}
-
-impl std::str::FromStr for Analog {
-    type Err = String;
-
-    /// `0x48:0=pyranometer`.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let form = "must be ADDRESS:INPUT=KIND, for example 0x48:0=pyranometer";
-        let (place, kind) = text.split_once('=').ok_or(form)?;
-        let (address, input) = place.split_once(':').ok_or(form)?;
-        let digits = address.strip_prefix("0x").ok_or(form)?;
-        let address = u8::from_str_radix(digits, 16).map_err(|_| form)?;
-        let input = input.parse().ok().filter(|input| *input <= 3).ok_or(form)?;
-        let kind = kind.parse()?;
-        Ok(Analog {
-            address,
-            input,
-            kind,
-        })
-    }
-}
-
 /// A converter of whose inputs nothing is known is no device yet, nor is a board of contacts.
 pub(super) fn is_configured(plan: &Plan, device: &Device) -> bool {
     match device.kind {
         "ads1115" => inputs_of(plan, device).next().is_some(),
-        "mcp23017" | "pcf8574" => false,
+        "mcp23017" | "pcf8574" => contacts_of(plan, device).next().is_some(),
         _ => true,
     }
 }
@@ -113,22 +62,23 @@ pub(super) fn id_of(plan: &Plan, device: &Device) -> String {
     } else {
         device.kind
     };
-    let (bus, address, behind) = match &device.at {
-        At::I2c {
-            bus,
-            address,
-            behind,
-        } => (*bus, *address, *behind),
+    let (bus, Spot { address, behind }) = match &device.at {
+        At::I2c { bus, spot } => (*bus, *spot),
         At::OneWire { rom } => {
             return format!("{kind}-{}", rom.strip_prefix("28-").unwrap_or(rom));
         }
+        At::Serial { port, slave } => return format!("soil-{}", line_number(plan, port, *slave)),
     };
     if let Some((mux, channel)) = behind {
         return format!("{kind}-{bus}-{mux:02x}-{channel}-{address:02x}");
     }
     let twice = |other: &&Device| {
-        let here = matches!(&other.at, At::I2c { address: at, behind: None, .. } if *at == address);
-        here && other.kind == device.kind
+        let here = Spot {
+            address,
+            behind: None,
+        };
+        let is_here = matches!(&other.at, At::I2c { spot, .. } if *spot == here);
+        is_here && other.kind == device.kind
     };
     if plan.found.devices.iter().filter(twice).count() > 1 {
         format!("{kind}-{bus}-{address:02x}")
@@ -167,31 +117,7 @@ fn write(plan: &Plan, text: &mut String) -> std::fmt::Result {
         let ca_file = quoted(&ca_file.display().to_string());
         writeln!(text, "tls = {{ ca_file = {ca_file} }}")?;
     }
-    for number in &plan.buses {
-        writeln!(text, "\n[[bus]]\nid = \"i2c-{number}\"\ni2c = {number}")?;
-        match &plan.kind {
-            BusKind::Simulated { address } => {
-                writeln!(text, "kind = \"simulated\"\naddress = {}", quoted(address))?;
-            }
-            BusKind::Linux { gpio_chip } => {
-                writeln!(text, "kind = \"linux\"")?;
-                if let Some(chip) = gpio_chip {
-                    writeln!(text, "gpio_chip = {}", quoted(chip))?;
-                }
-            }
-            BusKind::Pi | BusKind::OneWire { .. } | BusKind::Guard { .. } => {
-                writeln!(text, "kind = \"pi\"")?;
-            }
-        }
-    }
-    let is_one_wire = |device: &Device| matches!(device.at, At::OneWire { .. });
-    if plan.found.devices.iter().any(is_one_wire) {
-        let root = quoted(&plan.one_wire.display().to_string());
-        writeln!(
-            text,
-            "\n[[bus]]\nid = \"one-wire\"\nkind = \"one-wire\"\nroot = {root}"
-        )?;
-    }
+    write_buses(plan, text)?;
     for device in &plan.found.devices {
         write_device(plan, device, text)?;
     }
@@ -212,6 +138,42 @@ fn write(plan: &Plan, text: &mut String) -> std::fmt::Result {
     Ok(())
 }
 
+fn write_buses(plan: &Plan, text: &mut String) -> std::fmt::Result {
+    for number in &plan.buses {
+        writeln!(text, "\n[[bus]]\nid = \"i2c-{number}\"\ni2c = {number}")?;
+        match &plan.kind {
+            BusKind::Simulated { address } => {
+                writeln!(text, "kind = \"simulated\"\naddress = {}", quoted(address))?;
+            }
+            BusKind::Linux { gpio_chip } => {
+                writeln!(text, "kind = \"linux\"")?;
+                if let Some(chip) = gpio_chip {
+                    writeln!(text, "gpio_chip = {}", quoted(chip))?;
+                }
+            }
+            BusKind::Pi | BusKind::OneWire { .. } | BusKind::Rs485(_) | BusKind::Guard { .. } => {
+                writeln!(text, "kind = \"pi\"")?
+            }
+        }
+    }
+    let is_one_wire = |device: &Device| matches!(device.at, At::OneWire { .. });
+    if plan.found.devices.iter().any(is_one_wire) {
+        let root = quoted(&plan.one_wire.display().to_string());
+        writeln!(
+            text,
+            "\n[[bus]]\nid = \"one-wire\"\nkind = \"one-wire\"\nroot = {root}"
+        )?;
+    }
+    for port in ports(plan) {
+        let (id, port) = (line_id(plan, port), quoted(&port.display().to_string()));
+        writeln!(
+            text,
+            "\n[[bus]]\nid = \"{id}\"\nkind = \"rs485\"\ndevice = {port}"
+        )?;
+    }
+    Ok(())
+}
+
 fn write_device(plan: &Plan, device: &Device, text: &mut String) -> std::fmt::Result {
     // What is not known yet stands there all the same, for a person to go on with.
     let mark = if is_configured(plan, device) {
@@ -226,14 +188,10 @@ fn write_device(plan: &Plan, device: &Device, text: &mut String) -> std::fmt::Re
         format!("kind = \"{}\"", device.kind),
     ];
     match &device.at {
-        At::I2c {
-            bus,
-            address,
-            behind,
-        } => {
+        At::I2c { bus, spot } => {
             lines.push(format!("bus = \"i2c-{bus}\""));
-            lines.push(format!("address = {address:#04x}"));
-            if let Some((mux, channel)) = behind {
+            lines.push(format!("address = {:#04x}", spot.address));
+            if let Some((mux, channel)) = spot.behind {
                 lines.push(format!("mux = {mux:#04x}"));
                 lines.push(format!("mux_channel = {channel}"));
             }
@@ -242,6 +200,13 @@ fn write_device(plan: &Plan, device: &Device, text: &mut String) -> std::fmt::Re
             lines.push("bus = \"one-wire\"".to_owned());
             lines.push(format!("rom = {}", quoted(rom)));
         }
+        At::Serial { port, slave } => {
+            lines.push(format!("bus = \"{}\"", line_id(plan, port)));
+            lines.push(format!("address = {slave}"));
+        }
+    }
+    if let Detail::Profile(profile) = device.detail {
+        lines.push(format!("profile = \"{profile}\""));
     }
     lines.push(format!("every = {}", quoted(&plan.every)));
     for line in lines {
@@ -255,35 +220,45 @@ fn write_device(plan: &Plan, device: &Device, text: &mut String) -> std::fmt::Re
         )?;
     }
     match &device.detail {
-        Detail::None | Detail::Outputs(_) => Ok(()),
-        Detail::Inputs(inputs) => {
-            for one in inputs_of(plan, device) {
-                writeln!(text, "\n[[device.input]]\ninput = {}", one.input)?;
-                text.push_str(match one.kind {
-                    AnalogKind::Pyranometer => PYRANOMETER,
-                    AnalogKind::CurrentLoop => CURRENT_LOOP,
-                    AnalogKind::CapacitiveMoisture => CAPACITIVE,
-                    AnalogKind::Nothing => "",
-                });
-                if matches!(one.kind, AnalogKind::CurrentLoop) {
-                    writeln!(text, "channel = \"level_{}\"", one.input)?;
-                } else if repeats(plan, device, one) {
-                    writeln!(text, "channel = \"{}_{}\"", name_of(one.kind), one.input)?;
-                }
-            }
-            if !mark.is_empty() {
-                for (number, volts) in inputs.iter().enumerate() {
-                    let volts = volts.map_or("nothing".to_owned(), |volts| format!("{volts:.3} V"));
-                    writeln!(
-                        text,
-                        "# [[device.input]]              # reads {volts}: what hangs there?\n\
-                         # input = {number}\n# kind = \"pyranometer\"           # or current-loop, capacitive-moisture"
-                    )?;
-                }
-            }
-            Ok(())
+        Detail::None if BOARDS.iter().any(|(kind, _)| *kind == device.kind) => {
+            write_contacts(plan, device, text)
+        }
+        Detail::None | Detail::Outputs(_) | Detail::Profile(_) => Ok(()),
+        Detail::Inputs(inputs) => write_inputs(plan, device, inputs, text),
+    }
+}
+
+fn write_inputs(
+    plan: &Plan,
+    device: &Device,
+    inputs: &[Option<f64>],
+    text: &mut String,
+) -> std::fmt::Result {
+    for one in inputs_of(plan, device) {
+        writeln!(text, "\n[[device.input]]\ninput = {}", one.input)?;
+        text.push_str(match one.kind {
+            AnalogKind::Pyranometer => PYRANOMETER,
+            AnalogKind::CurrentLoop => CURRENT_LOOP,
+            AnalogKind::CapacitiveMoisture => CAPACITIVE,
+            AnalogKind::Nothing => "",
+        });
+        if matches!(one.kind, AnalogKind::CurrentLoop) {
+            writeln!(text, "channel = \"level_{}\"", one.input)?;
+        } else if repeats(plan, device, one) {
+            writeln!(text, "channel = \"{}_{}\"", name_of(one.kind), one.input)?;
         }
     }
+    if inputs_of(plan, device).next().is_none() {
+        for (number, volts) in inputs.iter().enumerate() {
+            let volts = volts.map_or("nothing".to_owned(), |volts| format!("{volts:.3} V"));
+            writeln!(
+                text,
+                "# [[device.input]]              # reads {volts}: what hangs there?\n\
+                 # input = {number}\n# kind = \"pyranometer\"           # or current-loop, capacitive-moisture"
+            )?;
+        }
+    }
+    Ok(())
 }
 
 const PYRANOMETER: &str =
@@ -304,20 +279,79 @@ fn write_zones(plan: &Plan, device: &Device, outputs: u8, text: &mut String) -> 
     Ok(())
 }
 
+/// Ports with a device, each once.
+fn ports(plan: &Plan) -> Vec<&Path> {
+    let mut ports = Vec::new();
+    for device in &plan.found.devices {
+        if let At::Serial { port, .. } = &device.at
+            && !ports.contains(&port.as_path())
+        {
+            ports.push(port.as_path());
+        }
+    }
+    ports
+}
+
+fn line_id(plan: &Plan, port: &Path) -> String {
+    match ports(plan).iter().position(|one| *one == port) {
+        Some(0) | None => "soil".to_owned(),
+        Some(place) => format!("soil-line-{}", place + 1),
+    }
+}
+
+/// The address, and the line where there are several.
+fn line_number(plan: &Plan, port: &Path, slave: u8) -> String {
+    match ports(plan).iter().position(|one| *one == port) {
+        Some(0) | None => slave.to_string(),
+        Some(place) => format!("{}-{slave}", place + 1),
+    }
+}
+
+fn spot_of(device: &Device) -> Option<Spot> {
+    match &device.at {
+        At::I2c { spot, .. } => Some(*spot),
+        At::OneWire { .. } | At::Serial { .. } => None,
+    }
+}
+
 fn inputs_of<'a>(plan: &'a Plan, device: &Device) -> impl Iterator<Item = &'a Analog> + use<'a> {
-    let address = match &device.at {
-        At::I2c {
-            address,
-            behind: None,
-            ..
-        } => Some(*address),
-        At::I2c { .. } | At::OneWire { .. } => None,
-    };
-    let of_device = plan
-        .analog
-        .iter()
-        .filter(move |one| Some(one.address) == address);
+    let spot = spot_of(device);
+    let of_device = plan.analog.iter().filter(move |one| Some(one.spot) == spot);
     of_device.filter(|one| one.kind != AnalogKind::Nothing)
+}
+
+/// The contacts that were named, of those that the board has.
+fn contacts_of<'a>(plan: &'a Plan, device: &Device) -> impl Iterator<Item = &'a Contact> + use<'a> {
+    let spot = spot_of(device);
+    let board = BOARDS.iter().find(|(kind, _)| *kind == device.kind);
+    let lines = board.map_or(0, |(_, lines)| *lines);
+    let contacts = plan.contacts.iter();
+    contacts.filter(move |one| Some(one.spot) == spot && one.line < lines)
+}
+
+fn write_contacts(plan: &Plan, device: &Device, text: &mut String) -> std::fmt::Result {
+    let named: Vec<&Contact> = contacts_of(plan, device).collect();
+    if named.is_empty() {
+        return writeln!(
+            text,
+            "# [[device.input]]              # what hangs there?\n\
+             # input = 0\n# kind = \"float-switch\"          # or door, mains, button, contact"
+        );
+    }
+    for one in &named {
+        let kind = one.kind.name();
+        writeln!(
+            text,
+            "\n[[device.input]]\ninput = {}\nkind = \"{kind}\"",
+            one.line
+        )?;
+        let repeats = named.iter().filter(|other| other.kind == one.kind).count() > 1;
+        if repeats || one.kind == ContactKind::Contact {
+            let name = kind.replace('-', "_");
+            writeln!(text, "channel = \"{name}_{}\"", one.line)?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether another input of the converter has the same kind.

@@ -1,12 +1,10 @@
-use embedded_hal::i2c::NoAcknowledgeSource;
-use embedded_hal_mock::eh1::delay::NoopDelay;
-use embedded_hal_mock::eh1::i2c::{Mock, Transaction};
+use embedded_hal::i2c::I2c as _;
 use furrow_sim::faults::{Fault, FaultOrder};
 use furrow_sim::{Mode, Options, Setup, Simulator};
 
 use super::*;
-
-const GONE: ErrorKind = ErrorKind::NoAcknowledge(NoAcknowledgeSource::Address);
+use crate::bus::Field;
+use crate::survey::Detail;
 
 /// The shipped examples against their simulated greenhouse.
 #[track_caller]
@@ -42,23 +40,26 @@ fn check(file: &str, unplugged: &[&str], expected: &str) {
     let folder = tempfile::tempdir().unwrap();
     let wire = folder.path().join("w1");
     simulator.serve_one_wire(&wire).unwrap();
+    let line = folder.path().join("rs485");
+    simulator.serve_serial(&line).unwrap();
     let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy");
     let config = std::fs::read_to_string(deploy.join(file)).unwrap();
     let config = config
         .replace("tcp:127.0.0.1:7000", &simulator.bus.to_string())
-        .replace("./furrow-state/w1", wire.to_str().unwrap());
+        .replace("./furrow-state/w1", wire.to_str().unwrap())
+        .replace("./furrow-state/rs485", line.to_str().unwrap());
     let path = folder.path().join("gateway.toml");
     std::fs::write(&path, config).unwrap();
     let settings = Settings::load(&path).unwrap();
     let field = Field::open(&settings, "scan").unwrap();
-    let delay = FieldDelay::new(field.clock().clone());
-    let busy = field.clock().busy();
     // As a gateway leaves it: a channel is open.
     field
         .i2c(&settings.buses()[0].kind, 2)
         .write(0x70, &[0x02])
         .unwrap();
-    let (report, _busy) = delay.carry(busy, || all(&settings, &field, &delay));
+    drop(field);
+    let seen = gateway_or_bus(&settings, Addresses::Configured).unwrap();
+    let report = report(&settings, seen);
     let found: Vec<String> = text(&report)
         .lines()
         .map(|line| line.trim_end().to_owned())
@@ -107,7 +108,9 @@ sensors  0x70/0 0x46      sht-bed-1 (sht4x)       SHT4x, serial 0f460004
 sensors  0x70/1 0x46      sht-bed-2 (sht4x)       SHT4x, serial 0f460005
 valves   0x2c             drip (drip-controller)  drip controller, version 1
 wire     28-0316a2795bff  substrate-1 (ds18b20)   DS18B20
-wire     28-0416b0c4d1ff  substrate-2 (ds18b20)   DS18B20",
+wire     28-0416b0c4d1ff  substrate-2 (ds18b20)   DS18B20
+soil     address 1        soil-1 (soil-probe)     Modbus soil probe?
+soil     address 2        soil-2 (soil-probe)     Modbus soil probe?",
     );
 }
 
@@ -118,19 +121,34 @@ fn another_part_at_an_address_is_told() {
         "/../deploy/gateway-simulated.toml"
     );
     let settings = Settings::load(Path::new(deploy)).unwrap();
-    let mut bus = Mock::new(&[]);
-    let mut delay = NoopDelay::new();
-    let mut scanner = Scanner::new(&settings, 0, &mut bus, &mut delay);
-    let sht3x = Identity {
-        kind: Some("sht3x"),
-        text: "SHT3x, serial 00000001".to_owned(),
-        is_mux: false,
+    let at = |address| SeenAt::I2c {
+        address,
+        behind: None,
     };
-    scanner.note(0x44, None, true, Some(sht3x));
-    scanner.note(0x46, None, false, None);
-    let notes: Vec<&str> = scanner.found.iter().map(|found| found.note).collect();
-    assert_eq!(notes, ["another part than configured"]);
-    bus.done();
+    let sht3x = Seen {
+        at: at(0x44),
+        heard: Heard::Answer,
+        identity: Some(Identity {
+            kind: Some("sht3x".to_owned()),
+            text: "SHT3x, serial 00000001".to_owned(),
+            is_mux: false,
+        }),
+        detail: Detail::None,
+    };
+    let main = BusSeen {
+        bus: "main".to_owned(),
+        i2c: Some(1),
+        port: None,
+        seen: vec![sht3x],
+        problem: None,
+    };
+    let report = report(&settings, vec![main]);
+    let notes: Vec<&str> = report.found.iter().map(|found| found.note).collect();
+    let silent = "does not answer";
+    assert_eq!(
+        notes,
+        ["another part than configured", silent, silent, silent]
+    );
 }
 
 #[test]
@@ -145,86 +163,4 @@ fn a_bus_without_answers_is_told() {
     let told = text(&report);
     let expected = "bus valves gives no answers: 0x08: Bus error occurred";
     assert_eq!(told.lines().last(), Some(expected));
-}
-
-#[test]
-fn an_address_is_asked_without_writing_data() {
-    let expected = [
-        Transaction::write(0x44, vec![]),
-        Transaction::write(0x45, vec![]).with_error(GONE),
-        Transaction::read(0x50, vec![0]),
-        Transaction::write(0x46, vec![]).with_error(ErrorKind::Bus),
-    ];
-    let mut bus = Mock::new(&expected);
-    assert_eq!(probe(&mut bus, 0x44), Ok(true));
-    assert_eq!(probe(&mut bus, 0x45), Ok(false));
-    assert_eq!(probe(&mut bus, 0x50), Ok(true));
-    assert_eq!(probe(&mut bus, 0x46), Err(ErrorKind::Bus));
-    bus.done();
-}
-
-/// What a chip with these transactions is said to be.
-#[track_caller]
-fn identity(address: u8, transactions: &[Transaction], expected: Option<&str>) {
-    let mut bus = Mock::new(transactions);
-    let mut delay = NoopDelay::new();
-    let mut asked = Asked {
-        bus: &mut bus,
-        delay: &mut delay,
-        address,
-    };
-    let found = asked.identify().map(|identity| identity.text);
-    assert_eq!(found.as_deref(), expected);
-    bus.done();
-}
-
-#[test]
-fn a_checksum_tells_chips_apart_and_expanders_are_not_asked() {
-    identity(
-        0x44,
-        &[
-            Transaction::write(0x44, vec![0x89]),
-            Transaction::read(0x44, vec![0x12, 0x34, 0x37, 0x56, 0x78, 0x7D]),
-        ],
-        Some("SHT4x, serial 12345678"),
-    );
-    // An INA219 answers anything, but with no checksum.
-    identity(
-        0x44,
-        &[
-            Transaction::write(0x44, vec![0x89]),
-            Transaction::read(0x44, vec![0x39, 0x9F, 0xFF, 0xFF, 0xFF, 0xFF]),
-            Transaction::write(0x44, vec![0x36, 0x82]),
-            Transaction::read(0x44, vec![0x39, 0x9F, 0xFF, 0xFF, 0xFF, 0xFF]),
-        ],
-        None,
-    );
-    identity(
-        0x76,
-        &[Transaction::write_read(0x76, vec![0xD0], vec![0x58])],
-        Some("BMP280, id 0x58: no humidity"),
-    );
-    for expander in [0x20, 0x23, 0x27, 0x38, 0x3F] {
-        identity(expander, &[], None);
-    }
-}
-
-#[test]
-fn a_probe_of_another_kind_and_control_characters() {
-    let answer = |text: &[u8]| {
-        let mut bytes = vec![1];
-        bytes.extend(text);
-        bytes.resize(32, 0);
-        [
-            Transaction::write(0x63, b"i".to_vec()),
-            Transaction::read(0x63, bytes),
-        ]
-    };
-    identity(
-        0x63,
-        &answer(b"?i,RTD,2.10"),
-        Some("EZO-RTD, firmware 2.10"),
-    );
-    identity(0x63, &answer(b"?i,pH\x1b[31m,2.10"), None);
-    identity(0x63, &answer(b"hello"), None);
 }

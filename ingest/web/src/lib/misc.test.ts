@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { byUrgency } from './alerts';
 import { dictionaries, known } from './dictionary';
@@ -28,6 +29,13 @@ describe('the dictionary', () => {
       'leaf_wetness',
       'constructor',
     ]);
+  });
+
+  test('every channel of the shipped soil probes has a name', () => {
+    const files = ['../../gateway/profiles/sen0604.toml', '../../gateway/profiles/s-soil.toml', '../../deploy/probe-npk.toml'];
+    const channels = files.flatMap((file) => [...readFileSync(file, 'utf8').matchAll(/^channel = "(.+)"$/gm)].map((match) => match[1] ?? ''));
+    expect(channels.length).toBeGreaterThan(10);
+    expect(channels.filter((channel) => known(dictionaries.vi.channel, channel) === channel)).toEqual([]);
   });
 
   test('a name given on the gateway comes before a known one', () => {

@@ -4,6 +4,7 @@ const CHANNELS = [
   'air_temperature',
   'relative_humidity',
   'vpd',
+  'soil_moisture',
   'soil_moisture_index',
   'co2',
   'global_radiation',

@@ -6,6 +6,11 @@
 use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::{ErrorKind, I2c};
 
+use super::Identity;
+
+/// How long an EZO circuit needs for its name, in milliseconds: 300, and a little.
+pub(super) const SLOW_MS: u32 = 310;
+
 /// A bus as it is scanned.
 pub(super) struct Asked<'a, B, D> {
     pub(super) bus: &'a mut B,
@@ -13,20 +18,18 @@ pub(super) struct Asked<'a, B, D> {
     pub(super) address: u8,
 }
 
-/// What a chip is, for sure.
+/// What a chip said.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Identity {
-    /// The kind in the configuration; `None` for a part that can't be configured.
-    pub(super) kind: Option<&'static str>,
-    /// Part and serial number or version, for people.
-    pub(super) text: String,
-    /// It is a multiplexer: there may be more behind it.
-    pub(super) is_mux: bool,
+pub(super) enum Look {
+    /// What it is, if anything told.
+    Known(Option<Identity>),
+    /// It was asked for its name, which it has after [`SLOW_MS`].
+    Slow,
 }
 
 fn is(kind: &'static str, text: impl Into<String>) -> Identity {
     Identity {
-        kind: Some(kind),
+        kind: Some(kind.to_owned()),
         text: text.into(),
         is_mux: false,
     }
@@ -42,19 +45,23 @@ fn other(text: impl Into<String>) -> Identity {
 
 impl<B: I2c<Error = ErrorKind>, D: DelayNs> Asked<'_, B, D> {
     /// Asks the chip who it is, in the ways of the parts that can sit at its address.
-    pub(super) fn identify(&mut self) -> Option<Identity> {
-        match self.address {
+    pub(super) fn identify(&mut self) -> Look {
+        let known = match self.address {
             0x2C..=0x2F => self.drip_controller(),
             0x40..=0x43 | 0x47 | 0x4C..=0x4F => self.ina226(),
             0x44..=0x46 => self.sht4x().or_else(|| self.sht3x()),
             0x48..=0x4B => self.ads1115().or_else(|| self.ina226()),
-            0x61 => self.scd30().or_else(|| self.ezo()),
-            0x62 => self.scd4x().or_else(|| self.ezo()),
-            0x63 | 0x64 => self.ezo(),
+            0x61 => self.scd30(),
+            0x62 => self.scd4x(),
             0x70..=0x75 => self.tca9548a(),
             0x76 | 0x77 => self.bosch().or_else(|| self.tca9548a()),
             _ => None,
+        };
+        let may_be_ezo = (0x61..=0x64).contains(&self.address);
+        if known.is_none() && may_be_ezo && self.bus.write(self.address, b"i").is_ok() {
+            return Look::Slow;
         }
+        Look::Known(known)
     }
 
     fn sht4x(&mut self) -> Option<Identity> {
@@ -119,9 +126,8 @@ impl<B: I2c<Error = ErrorKind>, D: DelayNs> Asked<'_, B, D> {
         Some(is("drip-controller", text))
     }
 
-    fn ezo(&mut self) -> Option<Identity> {
-        self.bus.write(self.address, b"i").ok()?;
-        self.delay.delay_ms(310);
+    /// The name of an EZO circuit that was asked for it.
+    pub(super) fn slow_answer(&mut self) -> Option<Identity> {
         let mut bytes = [0; 32];
         self.bus.read(self.address, &mut bytes).ok()?;
         let [1, text @ ..] = &bytes else { return None };
