@@ -21,7 +21,7 @@ fn nothing_is_lost_and_nothing_is_stored_twice() {
 
 /// Seeds that have failed, and what they showed. What is at their root has a test of its own beside the
 /// code; as the simulation changes, a seed may come to do something else.
-const ONCE_FAILED: [(u64, &str); 11] = [
+const ONCE_FAILED: [(u64, &str); 12] = [
     (1_932, "marks that were lost took the eras with them"),
     (7_543, "marks that do not know the era of the archive"),
     (7_953, "marks that were lost"),
@@ -33,6 +33,10 @@ const ONCE_FAILED: [(u64, &str); 11] = [
     (27_736, "marks that do not know the era of the archive"),
     (35_398, "what waited again was in a segment used again"),
     (44_306, "an archive that failed at the end"),
+    (
+        44_984,
+        "two boots without a clock were taken to have run at once",
+    ),
 ];
 
 #[test]
