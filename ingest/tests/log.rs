@@ -36,6 +36,10 @@ impl Derived for Flaky {
         self.real.position(cooperative)
     }
 
+    fn chain(&self, cooperative: &CooperativeId) -> Option<u32> {
+        self.real.chain(cooperative)
+    }
+
     fn apply(
         &mut self,
         cooperative: &CooperativeId,
@@ -432,6 +436,34 @@ fn what_was_logged_in_an_era_that_the_marks_forgot_is_applied() {
     ingest.offer(source.packet([203])).unwrap();
     assert_eq!(ingest.acks(), [ack(&[mark(7, 0, &[(201, 203)])])]);
     assert_eq!(ingest.stored(), (202 * READINGS, 0));
+}
+
+/// A disk that lied, in two power cuts: of what was logged between them the first log's entries are back,
+/// where the archive has applied others. They count as held, so they must be applied.
+#[test]
+fn a_log_with_other_entries_than_were_applied_is_applied() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (first, second) = (SimDisk::new(), SimDisk::new());
+    let source = Source::new(7);
+    for (disk, dir, seqs) in [(&first, &other, 11..=14), (&second, &dir, 1..=3)] {
+        let mut ingest = Ingest::start(disk, dir.path());
+        for seq in seqs {
+            ingest.offer(source.packet([seq])).unwrap();
+            ingest.front.commit().unwrap();
+        }
+        ingest.drain();
+    }
+    for _ in 0..2 {
+        let mut ingest = Ingest::start(&first, dir.path());
+        ingest.drain();
+        ingest.offer(source.packet([14])).unwrap();
+        assert_eq!(ingest.acks(), [ack(&[mark(7, 0, &[(11, 14)])])]);
+        assert_eq!(ingest.stored(), (6 * READINGS, 0));
+    }
+    // What was applied once more is known now: no further era.
+    let marks = std::fs::read(dir.path().join("marks.json")).unwrap();
+    drop(Ingest::start(&first, dir.path()));
+    assert_eq!(std::fs::read(dir.path().join("marks.json")).unwrap(), marks);
 }
 
 /// A disk that lied again: the archive was replaced by an older one and is of a new era since, and then

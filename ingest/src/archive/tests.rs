@@ -134,6 +134,7 @@ impl Fixture {
                 segment: 1,
                 offset: self.next,
             },
+            chain: self.next,
             changes,
         }
     }

@@ -601,8 +601,11 @@ impl Process {
     }
 }
 
-/// What a card holds, by segment.
-pub(crate) fn present(store: &Store<SimDisk>) -> (BTreeMap<u64, BTreeSet<RecordName>>, Vec<Loss>) {
+/// What a card holds, by segment, and the losses among it.
+pub(crate) type Present = (BTreeMap<u64, BTreeSet<RecordName>>, Vec<(RecordName, Loss)>);
+
+/// See [`Present`].
+pub(crate) fn present(store: &Store<SimDisk>) -> Present {
     let mut present: BTreeMap<u64, BTreeSet<RecordName>> = BTreeMap::new();
     let mut told = Vec::new();
     for segment in store.fill().segments {
@@ -612,7 +615,7 @@ pub(crate) fn present(store: &Store<SimDisk>) -> (BTreeMap<u64, BTreeSet<RecordN
                 && let Ok(stored) = parse_stored(&found.payload)
                 && let Ok(loss) = Loss::decode(stored.record.body)
             {
-                told.push(loss);
+                told.push((found.name, loss));
             }
         }
     }
