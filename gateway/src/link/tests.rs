@@ -9,6 +9,7 @@ fn link() -> (Link, mpsc::Sender<LinkEvent>) {
         own: "furrow/1/hoa-binh/gw-01/state".parse().unwrap(),
         drop_connection: Arc::new(Notify::new()),
         connection: None,
+        alias: Alias::default(),
         task: tokio::spawn(std::future::pending()),
     };
     (link, sender)
@@ -17,7 +18,13 @@ fn link() -> (Link, mpsc::Sender<LinkEvent>) {
 /// A client that is connected to nothing: what it is given stays in its queue.
 fn up(generation: u64, queue: usize) -> (LinkEvent, rumqttc::v5::EventLoop) {
     let (client, event_loop) = AsyncClient::new(MqttOptions::new("c", "localhost", 1), queue);
-    (LinkEvent::Up(Up { generation, client }), event_loop)
+    let topic_aliases = 1;
+    let up = Up {
+        generation,
+        client,
+        topic_aliases,
+    };
+    (LinkEvent::Up(up), event_loop)
 }
 
 fn packet() -> Bytes {
@@ -128,5 +135,9 @@ async fn what_is_too_long_or_too_much_is_refused_before_the_client_has_it() {
         link.publish_packet(OfferId(3), packet()),
         Err(PublishError::Full)
     );
-    assert_eq!(link.connection.unwrap().unnumbered, [Some(OfferId(2))]);
+    let sent = Sent {
+        offer: Some(OfferId(2)),
+        form: Form::Defining,
+    };
+    assert_eq!(link.connection.unwrap().unnumbered, [sent]);
 }
