@@ -19,6 +19,7 @@ use furrow_ingest::log::front::{Front, FrontSetup, Incoming};
 use furrow_ingest::log::recover::{recover, replay};
 use furrow_ingest::log::snapshot::{Snapshot, SnapshotError};
 use furrow_ingest::metrics::Metrics;
+use furrow_ingest_core::GatewayKey;
 use furrow_journal::sim::{SimDisk, Survival};
 use furrow_journal::{Journal, JournalError, Options};
 use furrow_wire::{Ack, CooperativeId, StreamId, StreamMarks};
@@ -84,6 +85,7 @@ struct Ingest {
     consumer: Consumer<SimDisk, Flaky>,
     fleet: Fleet,
     now_ms: u64,
+    awake: Vec<GatewayKey>,
 }
 
 impl Ingest {
@@ -110,6 +112,7 @@ impl Ingest {
         for parked in archive.parked(&id).unwrap() {
             decoder.restore_parked(&key("gw-01"), parked);
         }
+        let awake = decoder.awake();
         let path = data_dir.to_owned();
         let real = DataDir { archive, path };
         let mut derived = Flaky {
@@ -136,6 +139,7 @@ impl Ingest {
             consumer,
             fleet,
             now_ms: 0,
+            awake,
         }
     }
 
@@ -800,12 +804,21 @@ fn parked_records_come_out_when_a_newer_program_starts() {
     let parked = reader.parked(&key("gw-01").cooperative).unwrap();
     assert_eq!((ingest.stored(), parked.len()), ((0, 0), 4));
     drop(ingest);
-    let mut ingest = Ingest::start(&disk, dir.path());
-    ingest.offer(source.packet([5])).unwrap();
-    ingest.front.commit().unwrap();
-    ingest.drain();
-    let parked = reader.parked(&key("gw-01").cooperative).unwrap();
-    assert_eq!((ingest.stored(), parked.len()), ((4 * READINGS, 0), 0));
+    // Though the gateway sends nothing, and only once.
+    for (awake, new, stored) in [(1, None, 3), (0, Some(5), 4), (0, None, 4)] {
+        let mut ingest = Ingest::start(&disk, dir.path());
+        assert_eq!(ingest.awake, vec![key("gw-01"); awake]);
+        for _ in 0..awake {
+            ingest.send(EntryKind::Wake, Bytes::new()).unwrap();
+        }
+        if let Some(seq) = new {
+            ingest.offer(source.packet([seq])).unwrap();
+        }
+        ingest.front.commit().unwrap();
+        ingest.drain();
+        let parked = reader.parked(&key("gw-01").cooperative).unwrap();
+        assert_eq!((ingest.stored(), parked.len()), ((stored * READINGS, 0), 0));
+    }
 }
 
 #[test]

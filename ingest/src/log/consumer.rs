@@ -297,7 +297,8 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
                 Vec::new()
             }
             EntryKind::Packet => self.packet_changes(record, is_applied),
-            EntryKind::Rerun if is_applied => Vec::new(),
+            EntryKind::Rerun | EntryKind::Wake if is_applied => Vec::new(),
+            EntryKind::Wake => self.decoder.handle_wake(key).unwrap_or_default(),
             EntryKind::Rerun => {
                 let rerun = Rerun::decode(&record.bytes).ok();
                 let change = rerun.and_then(|rerun| self.decoder.handle_rerun(key, &rerun));

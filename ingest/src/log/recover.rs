@@ -147,7 +147,7 @@ pub fn replay<D: Disk>(log: &Log<D>, snapshot: &Snapshot) -> Tracker {
                 let offered: Vec<_> = split(&content).records.iter().map(offered_of).collect();
                 tracker.apply_packet(&record.gateway, &offered, record.received_unix_ms);
             }
-            EntryKind::Rerun => {}
+            EntryKind::Rerun | EntryKind::Wake => {}
         }
     }
     tracker
