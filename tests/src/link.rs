@@ -264,6 +264,31 @@ mod tests {
     }
 
     #[test]
+    fn what_a_connection_carries_is_recorded_each_way_once_asked_for() {
+        let (link, mut near, mut far) = linked();
+        near.write_all(&[1]).unwrap();
+        assert_eq!(read(&mut far), Some(1));
+        assert!(link.recorded().is_empty());
+        let target = TcpListener::bind("127.0.0.1:0").unwrap();
+        let link = Link::open(target.local_addr().unwrap()).unwrap();
+        link.record();
+        let mut near = TcpStream::connect(link.address()).unwrap();
+        let (mut far, _) = target.accept().unwrap();
+        near.write_all(&[2, 3]).unwrap();
+        assert_eq!([read(&mut far), read(&mut far)], [Some(2), Some(3)]);
+        far.write_all(&[4]).unwrap();
+        assert_eq!(read(&mut near), Some(4));
+        let begin = Instant::now();
+        let mut recorded = link.recorded();
+        // The relay notes what it carried just after it did.
+        while recorded.iter().map(Vec::len).sum::<usize>() < 3 && begin.elapsed() < PATIENCE {
+            recorded = link.recorded();
+        }
+        recorded.sort();
+        assert_eq!(recorded, [vec![2, 3], vec![4]]);
+    }
+
+    #[test]
     fn what_is_held_comes_when_it_is_mended() {
         let (link, mut near, mut far) = linked();
         link.hold();

@@ -154,6 +154,19 @@ mod tests {
     }
 
     #[test]
+    fn an_era_begins_where_an_archive_has_applied_another_log() {
+        let mut eras = Eras::default();
+        let archive = eras.archive_position(at(2, 900));
+        assert!(!eras.begin_if_applied(at(2, 901), archive));
+        assert_eq!(eras, Eras::default());
+        assert!(eras.begin_if_applied(at(2, 512), archive));
+        assert!(eras.archive_position(at(2, 511)) <= archive);
+        assert!(eras.archive_position(at(2, 512)) > archive);
+        // For another one of the same log: once is enough.
+        assert!(!eras.begin_if_applied(at(2, 512), archive));
+    }
+
+    #[test]
     fn a_log_that_begins_again_is_ahead_of_the_archive_each_time() {
         let mut eras = Eras::default();
         let mut archive = eras.archive_position(at(900, 5));
