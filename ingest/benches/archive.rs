@@ -204,6 +204,7 @@ fn fill(archive: &mut Archive, owner: &CooperativeId, days: i64) -> (u64, Durati
         };
         group.push(LogEntry {
             position,
+            chain: 0,
             changes: vec![change],
         });
         if group.len() == GROUP {

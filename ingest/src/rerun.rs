@@ -83,14 +83,17 @@ pub fn obstacle(letter: &DeadLetter) -> Option<&'static str> {
     None
 }
 
-/// Takes requests until `ended`. One that is under way then is asked for again at the next start.
+/// Has parked records of the gateways in `awake` come out, then takes requests until `ended`. One that is
+/// under way then is asked for again at the next start.
 pub async fn run(
     data_dir: PathBuf,
+    awake: Vec<GatewayKey>,
     reader: ArchiveReader,
     messages: mpsc::Sender<Delivery<Receipt>>,
     ended: impl Future<Output = ()>,
 ) {
     let work = async {
+        wake(awake, &messages).await;
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             look(&data_dir, &reader, &messages).await;
@@ -99,6 +102,25 @@ pub async fn run(
     tokio::select! {
         () = ended => {}
         () = work => {}
+    }
+}
+
+/// Has the log carry out what was parked of these gateways and can be decoded since this start. What ends
+/// before it is done is done by the next start.
+async fn wake(gateways: Vec<GatewayKey>, messages: &mpsc::Sender<Delivery<Receipt>>) {
+    for gateway in gateways {
+        tracing::info!(%gateway, "parked records can be decoded now");
+        let incoming = Incoming {
+            gateway,
+            kind: EntryKind::Wake,
+            bytes: bytes::Bytes::new(),
+            received_unix_ms: unix_ms(),
+        };
+        // Nobody waits for its end.
+        let receipt = Receipt::Here(oneshot::channel().0);
+        if messages.send(Delivery { incoming, receipt }).await.is_err() {
+            return;
+        }
     }
 }
 

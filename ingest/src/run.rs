@@ -98,7 +98,7 @@ impl Service {
         let archive = open_archive(&settings, &live, &metrics)?;
         let reader = archive.reader();
         let webhook = settings.webhook.as_ref().map(Webhook::new).transpose()?;
-        let (log, tracker, consumer) = start_consumer(&settings, archive, &fleet, &metrics)?;
+        let started = start_consumer(&settings, archive, &fleet, &metrics)?;
 
         let listener = tokio::net::TcpListener::bind(settings.http_listen)
             .await
@@ -113,11 +113,12 @@ impl Service {
             live: live.clone(),
             metrics: metrics.clone(),
         };
-        let (messages, writer) =
-            writer::start(log, tracker, front, link).context("can't start the log's writer")?;
+        let (messages, writer) = writer::start(started.log, started.tracker, front, link)
+            .context("can't start the log's writer")?;
         let (stage, stages) = watch::channel(Stage::Running);
         let reruns = rerun::run(
             settings.data_dir.clone(),
+            started.awake,
             reader.clone(),
             messages.clone(),
             until(&stage, Stage::Draining),
@@ -156,7 +157,7 @@ impl Service {
             http,
             webhook,
             writer,
-            consumer,
+            consumer: started.consumer,
             broker,
         })
     }
@@ -278,17 +279,28 @@ pub fn open_archive(
     Archive::open(&dir, &cooperatives, live.clone(), metrics).context("can't open the archive")
 }
 
+/// The log and its reader.
+struct Started {
+    log: Arc<Log<FileDisk>>,
+    /// What is held at the log's end.
+    tracker: Tracker,
+    consumer: ConsumerThread,
+    /// Gateways of which parked records can come out.
+    awake: Vec<GatewayKey>,
+}
+
 /// Opens the log, makes the marks fit it, and starts to read it back.
 fn start_consumer(
     settings: &Settings,
     archive: Archive,
     fleet: &Fleet,
     metrics: &Metrics,
-) -> anyhow::Result<(Arc<Log<FileDisk>>, Tracker, ConsumerThread)> {
+) -> anyhow::Result<Started> {
     let log = Log::open(&settings.data_dir, settings.log.max_bytes);
     let log = Arc::new(log.context("can't open the log")?);
     let cooperatives: Vec<_> = settings.cooperatives.iter().map(|c| c.id.clone()).collect();
     let decoder = restored_decoder(settings, &archive)?;
+    let awake = decoder.awake();
     let path = settings.data_dir.clone();
     let mut derived = DataDir { archive, path };
     let snapshot = recover(&log, &mut derived, &cooperatives).context("can't store the marks")?;
@@ -299,7 +311,12 @@ fn start_consumer(
     };
     let consumer = Consumer::new(Arc::clone(&log), derived, decoder, snapshot, setup);
     let consumer = ConsumerThread::start(consumer).context("can't start the log's consumer")?;
-    Ok((log, tracker, consumer))
+    Ok(Started {
+        log,
+        tracker,
+        consumer,
+        awake,
+    })
 }
 
 /// A decoder that knows what the archive knows.

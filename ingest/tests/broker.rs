@@ -17,7 +17,8 @@ use furrow_ingest::broker::{
 use furrow_ingest::metrics::Metrics;
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{
-    ConnectReturnCode, LastWill, Packet, PubAckReason, SubscribeReasonCode,
+    ConnectProperties, ConnectReturnCode, LastWill, Packet, PubAckReason, PublishProperties,
+    SubscribeReasonCode,
 };
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
 use rumqttc::{TlsConfiguration, Transport};
@@ -112,6 +113,23 @@ impl Client {
     async fn publish(&mut self, topic: &str, retain: bool) -> PubAckReason {
         self.client
             .publish(topic, QoS::AtLeastOnce, retain, "x")
+            .await
+            .unwrap();
+        self.until(|packet| match packet {
+            Packet::PubAck(ack) => Some(ack.reason),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Names the topic by this alias, and in full unless it is empty.
+    async fn publish_by_alias(&mut self, topic: &str, alias: u16) -> PubAckReason {
+        let properties = PublishProperties {
+            topic_alias: Some(alias),
+            ..PublishProperties::default()
+        };
+        self.client
+            .publish_with_properties(topic, QoS::AtLeastOnce, false, "x", properties)
             .await
             .unwrap();
         self.until(|packet| match packet {
@@ -238,6 +256,62 @@ async fn a_gateway_hears_only_its_own_topics() {
         "furrow/1/a/g1/ack",
         "no other came before it"
     );
+}
+
+#[tokio::test]
+async fn a_number_stands_for_its_topic_and_gives_no_other_rights() {
+    let broker = broker().await;
+    let mut all = Client::connected(options(&broker, "furrow-ingest", "internal")).await;
+    assert!(all.subscribe("#").await);
+    let mut gateway = Client::connected(options(&broker, "a/g1", "secret")).await;
+    let own = "furrow/1/a/g1/batch";
+    for topic in [own, "", ""] {
+        let answer = gateway.publish_by_alias(topic, 1).await;
+        assert_eq!(answer, PubAckReason::Success);
+        assert_eq!(all.next_message().await.0, own);
+    }
+    for topic in ["furrow/1/a/g2/batch", ""] {
+        let answer = gateway.publish_by_alias(topic, 2).await;
+        assert_eq!(answer, PubAckReason::NotAuthorized);
+    }
+    assert_eq!(gateway.publish(own, false).await, PubAckReason::Success);
+    assert_eq!(all.next_message().await.0, own, "and nothing before it");
+}
+
+#[tokio::test]
+async fn the_broker_numbers_topics_for_who_takes_numbers() {
+    let broker = broker().await;
+    let mut ingest = Client::connected(options(&broker, "furrow-ingest", "internal")).await;
+    let mut numbers = options(&broker, "a/g1", "secret");
+    numbers
+        .set_connect_properties(ConnectProperties::new())
+        .set_topic_alias_max(Some(2));
+    let topics = ["furrow/1/a/g1/ack", "furrow/1/a/g1/command"];
+    // On each connection anew.
+    for _ in 0..2 {
+        let mut gateway = Client::connected(numbers.clone()).await;
+        for topic in topics {
+            assert!(gateway.subscribe(topic).await);
+        }
+        for round in 0..3 {
+            for topic in topics {
+                ingest.publish(topic, false).await;
+                let (got, alias) = gateway
+                    .until(|packet| match packet {
+                        Packet::Publish(publish) => {
+                            let properties = publish.properties.as_ref();
+                            let alias = properties.and_then(|properties| properties.topic_alias);
+                            Some((publish.topic.clone(), alias))
+                        }
+                        _ => None,
+                    })
+                    .await;
+                let told = if round == 0 { topic } else { "" };
+                assert_eq!(got, told.as_bytes(), "round {round}");
+                assert!(alias.is_some());
+            }
+        }
+    }
 }
 
 #[tokio::test]

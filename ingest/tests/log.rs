@@ -19,6 +19,7 @@ use furrow_ingest::log::front::{Front, FrontSetup, Incoming};
 use furrow_ingest::log::recover::{recover, replay};
 use furrow_ingest::log::snapshot::{Snapshot, SnapshotError};
 use furrow_ingest::metrics::Metrics;
+use furrow_ingest_core::GatewayKey;
 use furrow_journal::sim::{SimDisk, Survival};
 use furrow_journal::{Journal, JournalError, Options};
 use furrow_wire::{Ack, CooperativeId, StreamId, StreamMarks};
@@ -34,6 +35,10 @@ struct Flaky {
 impl Derived for Flaky {
     fn position(&self, cooperative: &CooperativeId) -> Option<LogPosition> {
         self.real.position(cooperative)
+    }
+
+    fn chain(&self, cooperative: &CooperativeId) -> Option<u32> {
+        self.real.chain(cooperative)
     }
 
     fn apply(
@@ -80,6 +85,7 @@ struct Ingest {
     consumer: Consumer<SimDisk, Flaky>,
     fleet: Fleet,
     now_ms: u64,
+    awake: Vec<GatewayKey>,
 }
 
 impl Ingest {
@@ -106,6 +112,7 @@ impl Ingest {
         for parked in archive.parked(&id).unwrap() {
             decoder.restore_parked(&key("gw-01"), parked);
         }
+        let awake = decoder.awake();
         let path = data_dir.to_owned();
         let real = DataDir { archive, path };
         let mut derived = Flaky {
@@ -132,6 +139,7 @@ impl Ingest {
             consumer,
             fleet,
             now_ms: 0,
+            awake,
         }
     }
 
@@ -432,6 +440,34 @@ fn what_was_logged_in_an_era_that_the_marks_forgot_is_applied() {
     ingest.offer(source.packet([203])).unwrap();
     assert_eq!(ingest.acks(), [ack(&[mark(7, 0, &[(201, 203)])])]);
     assert_eq!(ingest.stored(), (202 * READINGS, 0));
+}
+
+/// A disk that lied, in two power cuts: of what was logged between them the first log's entries are back,
+/// where the archive has applied others. They count as held, so they must be applied.
+#[test]
+fn a_log_with_other_entries_than_were_applied_is_applied() {
+    let (dir, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (first, second) = (SimDisk::new(), SimDisk::new());
+    let source = Source::new(7);
+    for (disk, dir, seqs) in [(&first, &other, 11..=14), (&second, &dir, 1..=3)] {
+        let mut ingest = Ingest::start(disk, dir.path());
+        for seq in seqs {
+            ingest.offer(source.packet([seq])).unwrap();
+            ingest.front.commit().unwrap();
+        }
+        ingest.drain();
+    }
+    for _ in 0..2 {
+        let mut ingest = Ingest::start(&first, dir.path());
+        ingest.drain();
+        ingest.offer(source.packet([14])).unwrap();
+        assert_eq!(ingest.acks(), [ack(&[mark(7, 0, &[(11, 14)])])]);
+        assert_eq!(ingest.stored(), (6 * READINGS, 0));
+    }
+    // What was applied once more is known now: no further era.
+    let marks = std::fs::read(dir.path().join("marks.json")).unwrap();
+    drop(Ingest::start(&first, dir.path()));
+    assert_eq!(std::fs::read(dir.path().join("marks.json")).unwrap(), marks);
 }
 
 /// A disk that lied again: the archive was replaced by an older one and is of a new era since, and then
@@ -768,12 +804,21 @@ fn parked_records_come_out_when_a_newer_program_starts() {
     let parked = reader.parked(&key("gw-01").cooperative).unwrap();
     assert_eq!((ingest.stored(), parked.len()), ((0, 0), 4));
     drop(ingest);
-    let mut ingest = Ingest::start(&disk, dir.path());
-    ingest.offer(source.packet([5])).unwrap();
-    ingest.front.commit().unwrap();
-    ingest.drain();
-    let parked = reader.parked(&key("gw-01").cooperative).unwrap();
-    assert_eq!((ingest.stored(), parked.len()), ((4 * READINGS, 0), 0));
+    // Though the gateway sends nothing, and only once.
+    for (awake, new, stored) in [(1, None, 3), (0, Some(5), 4), (0, None, 4)] {
+        let mut ingest = Ingest::start(&disk, dir.path());
+        assert_eq!(ingest.awake, vec![key("gw-01"); awake]);
+        for _ in 0..awake {
+            ingest.send(EntryKind::Wake, Bytes::new()).unwrap();
+        }
+        if let Some(seq) = new {
+            ingest.offer(source.packet([seq])).unwrap();
+        }
+        ingest.front.commit().unwrap();
+        ingest.drain();
+        let parked = reader.parked(&key("gw-01").cooperative).unwrap();
+        assert_eq!((ingest.stored(), parked.len()), ((stored * READINGS, 0), 0));
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -16,6 +16,9 @@ const CHUNK: usize = 16 * 1024;
 const LOOK: Duration = Duration::from_millis(200);
 /// How often a relay that is held looks whether it may go on.
 const HELD_LOOK: Duration = Duration::from_millis(10);
+
+/// Bytes that a link records at most, both directions together.
+const RECORDED_MAX: usize = 16 * 1024 * 1024;
 
 /// A relay on a loopback port. Dropping it cuts it for good.
 #[derive(Debug)]
@@ -35,6 +38,8 @@ struct Shared {
     bandwidth: AtomicU64,
     closed: AtomicBool,
     carried: AtomicU64,
+    /// What each direction of each connection carried, once asked for.
+    recorded: Mutex<Option<Vec<Vec<u8>>>>,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -54,6 +59,7 @@ impl Link {
             bandwidth: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             carried: AtomicU64::new(0),
+            recorded: Mutex::new(None),
             open: Mutex::new(Vec::new()),
         });
         let for_thread = Arc::clone(&shared);
@@ -74,6 +80,18 @@ impl Link {
     #[must_use]
     pub fn carried(&self) -> u64 {
         self.shared.carried.load(Ordering::Relaxed)
+    }
+
+    /// Keeps what connections from now on carry, up to a limit of 16 MiB.
+    pub fn record(&self) {
+        let mut recorded = self.shared.recorded();
+        recorded.get_or_insert_default();
+    }
+
+    /// What was recorded: one for each direction of each connection.
+    #[must_use]
+    pub fn recorded(&self) -> Vec<Vec<u8>> {
+        self.shared.recorded().clone().unwrap_or_default()
     }
 
     /// Drops every connection and refuses new ones.
@@ -116,6 +134,32 @@ impl Shared {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         for stream in open.drain(..) {
             stream.shutdown(Shutdown::Both).ok();
+        }
+    }
+
+    fn recorded(&self) -> MutexGuard<'_, Option<Vec<Vec<u8>>>> {
+        self.recorded.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for what one direction carries; `None` while nothing is recorded.
+    fn new_record(&self) -> Option<usize> {
+        let mut recorded = self.recorded();
+        let recorded = recorded.as_mut()?;
+        recorded.push(Vec::new());
+        Some(recorded.len() - 1)
+    }
+
+    fn keep(&self, place: Option<usize>, bytes: &[u8]) {
+        let Some(place) = place else { return };
+        let mut recorded = self.recorded();
+        let Some(recorded) = recorded.as_mut() else {
+            return;
+        };
+        let kept: usize = recorded.iter().map(Vec::len).sum();
+        if let Some(record) = recorded.get_mut(place)
+            && kept + bytes.len() <= RECORDED_MAX
+        {
+            record.extend_from_slice(bytes);
         }
     }
 
@@ -169,16 +213,17 @@ fn relay_both_ways(near: TcpStream, far: TcpStream, shared: &Arc<Shared>) -> std
     let (near_again, far_again) = (near.try_clone()?, far.try_clone()?);
     let thread = |from: TcpStream, to: TcpStream| {
         let shared = Arc::clone(shared);
+        let place = shared.new_record();
         std::thread::Builder::new()
             .name("relay".to_owned())
-            .spawn(move || relay(from, to, &shared))
+            .spawn(move || relay(from, to, place, &shared))
     };
     thread(near, far)?;
     thread(far_again, near_again)?;
     Ok(())
 }
 
-fn relay(mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
+fn relay(mut from: TcpStream, mut to: TcpStream, place: Option<usize>, shared: &Shared) {
     let mut buffer = [0u8; CHUNK];
     while let Ok(count) = from.read(&mut buffer) {
         let Some(bytes) = buffer.get(..count).filter(|bytes| !bytes.is_empty()) else {
@@ -188,6 +233,7 @@ fn relay(mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
         if shared.is_shut() || to.write_all(bytes).is_err() {
             break;
         }
+        shared.keep(place, bytes);
         let count = u64::try_from(count).unwrap_or(u64::MAX);
         shared.carried.fetch_add(count, Ordering::Relaxed);
     }
@@ -215,6 +261,31 @@ mod tests {
     fn read(far: &mut TcpStream) -> Option<u8> {
         let mut byte = [0];
         far.read_exact(&mut byte).ok().map(|()| byte[0])
+    }
+
+    #[test]
+    fn what_a_connection_carries_is_recorded_each_way_once_asked_for() {
+        let (link, mut near, mut far) = linked();
+        near.write_all(&[1]).unwrap();
+        assert_eq!(read(&mut far), Some(1));
+        assert!(link.recorded().is_empty());
+        let target = TcpListener::bind("127.0.0.1:0").unwrap();
+        let link = Link::open(target.local_addr().unwrap()).unwrap();
+        link.record();
+        let mut near = TcpStream::connect(link.address()).unwrap();
+        let (mut far, _) = target.accept().unwrap();
+        near.write_all(&[2, 3]).unwrap();
+        assert_eq!([read(&mut far), read(&mut far)], [Some(2), Some(3)]);
+        far.write_all(&[4]).unwrap();
+        assert_eq!(read(&mut near), Some(4));
+        let begin = Instant::now();
+        let mut recorded = link.recorded();
+        // The relay notes what it carried just after it did.
+        while recorded.iter().map(Vec::len).sum::<usize>() < 3 && begin.elapsed() < PATIENCE {
+            recorded = link.recorded();
+        }
+        recorded.sort();
+        assert_eq!(recorded, [vec![2, 3], vec![4]]);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use prost::Message;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::ClockState;
+use crate::decision::Decision;
 use crate::ids::{BootId, ChannelName, DeviceId, PlantingId, ZoneId};
 use crate::{BodyError, decode_message, proto};
 
@@ -142,48 +143,6 @@ pub enum EventKind {
         by: String,
     },
 }
-
-/// What a rule decided, with everything that it depended on: enough to decide it again.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Decision {
-    /// The rule's name.
-    pub rule: String,
-    /// `water`, `safe-dose`, `enough`, `outside-window`, `clock-unknown` or `input-unknown`.
-    pub verdict: String,
-    /// Why what it wants is not done; empty if nothing forbids it.
-    pub refusal: String,
-    /// What it looked at, `device/channel`.
-    pub input: String,
-    /// Its value, absent when it may not act.
-    pub value: Option<Exact>,
-    /// Age of its last good reading, in milliseconds; absent when there was none.
-    pub age_ms: Option<u64>,
-    /// J/cm² since the last dose, or mm of depletion.
-    pub sum: Exact,
-    /// Whether a moisture rule has begun and not yet reached its end.
-    pub is_thirsty: bool,
-    /// Minutes since local midnight, while the clock is known.
-    pub minute: Option<u16>,
-    /// How long ago the zone's last run ended, at least, in milliseconds.
-    pub since_run_ms: Option<u64>,
-    /// What it wants, in milliseconds.
-    pub wanted_ms: Option<u64>,
-    /// What it wants, in millilitres.
-    pub wanted_millilitres: Option<u64>,
-}
-
-/// A number that must come back bit for bit. Equal by its bits.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Exact(pub f64);
-
-impl PartialEq for Exact {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.to_bits() == other.0.to_bits()
-    }
-}
-
-impl Eq for Exact {}
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -335,7 +294,7 @@ fn encode_what(what: &EventKind) -> proto::event::What {
             version: *version,
             text: cut(text),
         }),
-        EventKind::Decision(decision) => What::Decision(encode_decision(decision)),
+        EventKind::Decision(decision) => What::Decision(decision.encode()),
         EventKind::Alarm { text } => What::Alarm(Text { text: cut(text) }),
         EventKind::FlowLearnt {
             millilitres_per_hour,
@@ -348,45 +307,6 @@ fn encode_what(what: &EventKind) -> proto::event::What {
         }),
         EventKind::Reset { by } => What::Reset(Reset { by: cut(by) }),
     }
-}
-
-fn encode_decision(decision: &Decision) -> proto::event::Decision {
-    proto::event::Decision {
-        rule: cut(&decision.rule),
-        verdict: cut(&decision.verdict),
-        refusal: cut(&decision.refusal),
-        input: cut(&decision.input),
-        value: decision.value.map(|value| value.0),
-        age_ms: decision.age_ms,
-        // Optional there: a field that is 0 and always present loses the sign of -0.
-        sum: Some(decision.sum.0),
-        is_thirsty: decision.is_thirsty,
-        minute: decision.minute.map(u32::from),
-        since_run_ms: decision.since_run_ms,
-        wanted_ms: decision.wanted_ms,
-        wanted_millilitres: decision.wanted_millilitres,
-    }
-}
-
-fn decode_decision(raw: proto::event::Decision) -> Result<Decision, BodyError> {
-    let minute = |minute: u32| {
-        u16::try_from(minute)
-            .map_err(|_| BodyError::invalid("events", "minute", format!("{minute} is no minute")))
-    };
-    Ok(Decision {
-        rule: raw.rule,
-        verdict: raw.verdict,
-        refusal: raw.refusal,
-        input: raw.input,
-        value: raw.value.map(Exact),
-        age_ms: raw.age_ms,
-        sum: Exact(raw.sum.unwrap_or(0.0)),
-        is_thirsty: raw.is_thirsty,
-        minute: raw.minute.map(minute).transpose()?,
-        since_run_ms: raw.since_run_ms,
-        wanted_ms: raw.wanted_ms,
-        wanted_millilitres: raw.wanted_millilitres,
-    })
 }
 
 fn decode_event(raw: proto::Event) -> Result<Event, BodyError> {
@@ -427,7 +347,9 @@ fn decode_event(raw: proto::Event) -> Result<Event, BodyError> {
             version: calibrated.version,
             text: calibrated.text,
         },
-        Some(What::Decision(decision)) => EventKind::Decision(Box::new(decode_decision(decision)?)),
+        Some(What::Decision(decision)) => {
+            EventKind::Decision(Box::new(Decision::decode(decision)?))
+        }
         Some(What::Alarm(text)) => EventKind::Alarm { text: text.text },
         Some(What::FlowLearnt(learnt)) => EventKind::FlowLearnt {
             millilitres_per_hour: learnt.millilitres_per_hour,
@@ -521,7 +443,7 @@ where
     }
 }
 
-fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> String {
     let end = text.floor_char_boundary(MAX_EVENT_TEXT_BYTES);
     text.get(..end).unwrap_or_default().to_owned()
 }
@@ -529,6 +451,7 @@ fn cut(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Exact;
     use proptest::prelude::*;
 
     fn decision() -> Decision {

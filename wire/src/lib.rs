@@ -23,6 +23,7 @@ pub mod catalog;
 pub mod clock;
 mod columns;
 pub mod decimal;
+mod decision;
 pub mod event;
 pub mod ids;
 pub mod json;
@@ -39,7 +40,8 @@ pub use batch::{Axis, Batch, BatchError, Column, Sample, decode_batch, encode_ba
 pub use catalog::{Catalog, CatalogChannel, CatalogDevice, CatalogZone};
 pub use clock::{ClockMapping, ClockState};
 pub use decimal::Decimal;
-pub use event::{Decision, EndReason, Event, EventKind, Events, Exact, RunCause};
+pub use decision::{Decision, Exact};
+pub use event::{EndReason, Event, EventKind, Events, RunCause};
 pub use ids::{
     BootId, CatalogHash, ChannelName, CooperativeId, DeviceId, GatewayId, GreenhouseId, IdError,
     PlantingId, RuleId, Seq, SeriesId, StreamId, ZoneId,

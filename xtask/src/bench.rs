@@ -10,6 +10,7 @@ mod figure;
 mod gateway;
 mod ingest;
 mod mobile;
+mod packets;
 mod page;
 mod usage;
 mod wire;

@@ -17,8 +17,8 @@ use self::list::{MUTANTS, Mutant};
 use crate::build::root;
 use crate::say;
 
-/// Seeds for each mutant: all that are on the list fall within the first few hundred.
-const SEEDS: u64 = 1_500;
+/// Seeds for each mutant: all that are on the list fall within the first thousand or two.
+const SEEDS: u64 = 3_000;
 /// Folders of the project that are not sources.
 const NOT_SOURCES: [&str; 4] = [".git", "node_modules", ".demo", "test-results"];
 /// Large and rebuilt for most mutants, and their speed does not matter here.

@@ -8,6 +8,7 @@
 use furrow_wire::{BootId, ClockMapping, ClockState};
 
 use crate::FieldMs;
+use crate::recovery::HeldBoot;
 use crate::state::LastWall;
 
 /// The adopted offset is changed when the clock disagrees with it by more than this.
@@ -157,28 +158,34 @@ impl Clock {
     }
 }
 
-/// The mapping of an earlier boot that never learnt the time: it ran after `before`, the last known
-/// moment, and was over, after `last_mono_ms` on its clock, by `now_unix_ms`.
+/// The mappings of earlier boots that never learnt the time, in the order in which they ran: each was
+/// over, after its `last_mono_ms`, before the next one began, and the last one before this boot, at
+/// `boot_unix_ms`, which is this boot's wall time at 0 on its monotonic clock.
 ///
-/// It is taken to have begun in the middle of what is possible, with half of that as its error.
+/// What is not known of the time between is spread evenly before, between and behind them, so that no two
+/// of them overlap: (series, time) stays unique. Each bears the farthest that it can be off as its error.
 #[must_use]
-pub fn estimate(
-    boot: BootId,
-    last_mono_ms: u64,
-    before: Option<LastWall>,
-    now_unix_ms: i64,
-) -> ClockMapping {
-    let latest = now_unix_ms.saturating_sub_unsigned(last_mono_ms);
-    let earliest = before.map_or(latest, |before| before.unix_ms).min(latest);
-    let room = latest.abs_diff(earliest);
-    let error_ms = u32::try_from(room / 2).unwrap_or(u32::MAX);
-    let wall_offset_ms = earliest.saturating_add_unsigned(room / 2);
-    ClockMapping {
-        boot,
-        wall_offset_ms,
-        error_ms,
-        state: ClockState::Estimated,
+pub fn estimate(boots: &[HeldBoot], boot_unix_ms: i64) -> Vec<ClockMapping> {
+    let mut left_ms: u64 = boots.iter().map(|one| one.last_mono_ms).sum();
+    let mut free_from: Option<i64> = None;
+    let mut mappings = Vec::with_capacity(boots.len());
+    for (one, places) in boots.iter().zip((2..=boots.len() as u64 + 1).rev()) {
+        // This one and all that follow it end in time.
+        let latest = boot_unix_ms.saturating_sub_unsigned(left_ms);
+        left_ms -= one.last_mono_ms;
+        let known = free_from.max(one.before.map(|before| before.unix_ms));
+        let earliest = known.map_or(latest, |known| known.min(latest));
+        let room = latest.abs_diff(earliest);
+        let wall_offset_ms = earliest.saturating_add_unsigned(room / places);
+        free_from = Some(wall_offset_ms.saturating_add_unsigned(one.last_mono_ms));
+        mappings.push(ClockMapping {
+            boot: one.boot,
+            wall_offset_ms,
+            error_ms: u32::try_from(room - room / places).unwrap_or(u32::MAX),
+            state: ClockState::Estimated,
+        });
     }
+    mappings
 }
 
 #[cfg(test)]
@@ -288,20 +295,53 @@ mod tests {
 
     #[test]
     fn an_earlier_boot_lies_between_what_is_known() {
-        let before = LastWall {
-            boot: BootId(9),
-            mono_ms: 5,
-            unix_ms: UNIX,
-        };
-        let mapping = estimate(BOOT, 3_600_000, Some(before), UNIX + 3_600_000 + 60_000);
+        let mapping = estimate(&[held(1, 3_600_000, Some(0))], UNIX + 3_600_000 + 60_000);
+        assert_eq!(mapping, [estimated(1, 30_000, 30_000)]);
         assert_eq!(
-            (mapping.wall_offset_ms, mapping.error_ms),
-            (UNIX + 30_000, 30_000)
+            estimate(&[held(1, 1_000, None)], UNIX),
+            [estimated(1, -1_000, 0)]
         );
-        let mapping = estimate(BOOT, 1_000, None, UNIX);
+        assert_eq!(estimate(&[], UNIX), []);
+    }
+
+    #[test]
+    fn earlier_boots_without_time_never_overlap() {
+        let hour = 3_600_000;
+        // Both after the same known moment: they ran one after the other.
+        let both = [held(7, hour, Some(0)), held(3, 2 * hour, Some(0))];
         assert_eq!(
-            (mapping.wall_offset_ms, mapping.error_ms),
-            (UNIX - 1_000, 0)
+            estimate(&both, UNIX + 3 * 3_600_000 + 90_000),
+            [
+                estimated(7, 30_000, 60_000),
+                estimated(3, 3_600_000 + 60_000, 30_000)
+            ]
         );
+        // Nothing is known but the order; nor is there room where the clock was set back.
+        for before in [None, Some(9_000_000)] {
+            let both = [held(7, 1_000, before), held(3, 2_000, before)];
+            let expected = [estimated(7, -3_000, 0), estimated(3, -2_000, 0)];
+            assert_eq!(estimate(&both, UNIX), expected);
+        }
+    }
+
+    fn held(boot: u64, last_mono_ms: u64, before_ms: Option<i64>) -> HeldBoot {
+        HeldBoot {
+            boot: BootId(boot),
+            last_mono_ms,
+            before: before_ms.map(|ms| LastWall {
+                boot: BootId(9),
+                mono_ms: 5,
+                unix_ms: UNIX + ms,
+            }),
+        }
+    }
+
+    fn estimated(boot: u64, offset_ms: i64, error_ms: u32) -> ClockMapping {
+        ClockMapping {
+            boot: BootId(boot),
+            wall_offset_ms: UNIX + offset_ms,
+            error_ms,
+            state: ClockState::Estimated,
+        }
     }
 }

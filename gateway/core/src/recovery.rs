@@ -22,7 +22,8 @@ pub struct Recovery {
     outbox: Outbox,
     state: LocalState,
     mappings: BTreeMap<BootId, i64>,
-    held: BTreeMap<BootId, HeldBoot>,
+    /// In the order of their first records.
+    held: Vec<HeldBoot>,
     losses: Vec<Loss>,
     /// Per stream the last record seen.
     last_seen: BTreeMap<StreamId, (Seq, Place)>,
@@ -36,6 +37,8 @@ pub struct Recovery {
 /// A boot that has records without wall time and no mapping.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeldBoot {
+    /// Which.
+    pub boot: BootId,
     /// The latest monotonic time in its records, milliseconds.
     pub last_mono_ms: u64,
     /// The latest known wall time before its first record.
@@ -51,8 +54,8 @@ pub struct Recovered {
     pub state: LocalState,
     /// Boots with a mapping, and its offset.
     pub mappings: BTreeMap<BootId, i64>,
-    /// Boots without, whose records wait for one.
-    pub held: BTreeMap<BootId, HeldBoot>,
+    /// Boots without, whose records wait for one, in the order of their first records.
+    pub held: Vec<HeldBoot>,
     /// The latest wall time of any reading, Unix milliseconds.
     pub frontier_ms: Option<i64>,
     /// Records that damage has taken and no loss tells of yet, to be journalled as lost.
@@ -73,7 +76,7 @@ impl Recovery {
                 ..LocalState::default()
             },
             mappings: BTreeMap::new(),
-            held: BTreeMap::new(),
+            held: Vec::new(),
             losses: Vec::new(),
             last_seen: BTreeMap::new(),
             gaps: Vec::new(),
@@ -119,7 +122,7 @@ impl Recovery {
             }
         }
         let waiting: BTreeSet<BootId> = self.outbox.held_boots().into_iter().collect();
-        self.held.retain(|boot, _| waiting.contains(boot));
+        self.held.retain(|held| waiting.contains(&held.boot));
         let from_batch = last_wall(&self.last_timed);
         self.state.handle_wall(from_batch);
         let last_wall = self.state.last_wall;
@@ -183,7 +186,7 @@ impl Recovery {
             Some(RecordKind::ClockMapping) => {
                 if let Ok(mapping) = ClockMapping::decode(stored.record.body) {
                     self.mappings.insert(mapping.boot, mapping.wall_offset_ms);
-                    self.held.remove(&mapping.boot);
+                    self.held.retain(|held| held.boot != mapping.boot);
                     self.outbox.handle_mapped(mapping.boot);
                 }
             }
@@ -227,12 +230,15 @@ impl Recovery {
     }
 
     fn hold(&mut self, boot: BootId, mono_ms: u64) {
-        let before = last_wall(&self.last_timed);
-        let held = self.held.entry(boot).or_insert(HeldBoot {
-            last_mono_ms: 0,
-            before,
+        if let Some(held) = self.held.iter_mut().find(|held| held.boot == boot) {
+            held.last_mono_ms = held.last_mono_ms.max(mono_ms);
+            return;
+        }
+        self.held.push(HeldBoot {
+            boot,
+            last_mono_ms: mono_ms,
+            before: last_wall(&self.last_timed),
         });
-        held.last_mono_ms = held.last_mono_ms.max(mono_ms);
     }
 }
 

@@ -8,6 +8,7 @@
 //! and in-flight tables over a reconnect, and drops or repeats them depending on the session; with
 //! `clean_start` and a fresh client there is nothing to carry.
 
+mod alias;
 mod session;
 mod tls;
 
@@ -20,10 +21,11 @@ use furrow_gateway_core::outbox::{OfferId, PubackAnswer};
 use furrow_wire::{MAX_PACKET_BYTES, Topic, TopicKind};
 use rumqttc::v5::AsyncClient;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::PubAckReason;
+use rumqttc::v5::mqttbytes::v5::{PubAckReason, PublishProperties};
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 
+use alias::{ALIAS, Alias, Form};
 pub use session::{Target, Up};
 pub use tls::TlsError;
 
@@ -93,6 +95,7 @@ pub struct Link {
     own: Topic,
     drop_connection: Arc<Notify>,
     connection: Option<Connection>,
+    alias: Alias,
     task: JoinHandle<()>,
 }
 
@@ -100,9 +103,17 @@ pub struct Link {
 struct Connection {
     generation: u64,
     client: AsyncClient,
-    /// Publishes handed to the client that have no packet id yet. `None` is a message of our own.
-    unnumbered: VecDeque<Option<OfferId>>,
-    unanswered: BTreeMap<u16, Option<OfferId>>,
+    /// Publishes handed to the client that have no packet id yet.
+    unnumbered: VecDeque<Sent>,
+    unanswered: BTreeMap<u16, Sent>,
+}
+
+/// A publish that the broker has not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Sent {
+    /// `None` is a message of our own.
+    offer: Option<OfferId>,
+    form: Form,
 }
 
 /// What the event loop has to know after an event.
@@ -148,6 +159,7 @@ impl Link {
             own,
             drop_connection,
             connection: None,
+            alias: Alias::default(),
             task,
         })
     }
@@ -161,7 +173,15 @@ impl Link {
     /// Takes note of an event; gives what the event loop has to know.
     pub fn handle_event(&mut self, event: LinkEvent) -> Option<Change> {
         match event {
-            LinkEvent::Up(Up { generation, client }) => {
+            LinkEvent::Up(up) => {
+                let Up {
+                    generation,
+                    client,
+                    topic_aliases,
+                } = up;
+                // The one before may not have been heard to end.
+                self.alias.handle_down();
+                self.alias.handle_up(topic_aliases);
                 self.connection = Some(Connection {
                     generation,
                     client,
@@ -172,15 +192,18 @@ impl Link {
             }
             LinkEvent::Down { generation } => {
                 let current = self.connection.take_if(|c| c.generation == generation);
-                current.map(|_| Change::Down)
+                current.map(|_| {
+                    self.alias.handle_down();
+                    Change::Down
+                })
             }
             LinkEvent::Sent {
                 generation,
                 packet_id,
             } => {
                 let connection = self.of_generation(generation)?;
-                let offer = connection.unnumbered.pop_front()?;
-                connection.unanswered.insert(packet_id, offer);
+                let sent = connection.unnumbered.pop_front()?;
+                connection.unanswered.insert(packet_id, sent);
                 None
             }
             LinkEvent::Answered {
@@ -188,11 +211,12 @@ impl Link {
                 packet_id,
                 reason,
             } => {
-                let offer = self
+                let Sent { offer, form } = self
                     .of_generation(generation)?
                     .unanswered
                     .remove(&packet_id)?;
                 let answer = judge(reason);
+                self.alias.handle_answer(form, answer);
                 if answer == PubackAnswer::Refused {
                     tracing::warn!(?reason, offer = ?offer, "the broker refused a publish");
                 }
@@ -250,21 +274,37 @@ impl Link {
         payload: Bytes,
         retain: Retain,
     ) -> Result<(), PublishError> {
+        // The others are said seldom.
+        let form = if kind == TopicKind::Batch {
+            self.alias.form()
+        } else {
+            Form::Full
+        };
         let connection = self.connection.as_mut().ok_or(PublishError::Down)?;
         // rumqttc stores a publish before it finds that it is too long, and then repeats it.
         if payload.len() > MAX_PACKET_BYTES {
             return Err(PublishError::TooLong(payload.len()));
         }
-        let topic = Topic {
+        let full = Topic {
             kind,
             ..self.own.clone()
-        }
-        .to_string();
+        };
+        let (topic, topic_alias) = match form {
+            Form::Full => (full.to_string(), None),
+            Form::Defining => (full.to_string(), Some(ALIAS)),
+            Form::Bare => (String::new(), Some(ALIAS)),
+        };
+        let properties = PublishProperties {
+            topic_alias,
+            ..PublishProperties::default()
+        };
+        let (qos, retain) = (QoS::AtLeastOnce, retain == Retain::Yes);
         connection
             .client
-            .try_publish(topic, QoS::AtLeastOnce, retain == Retain::Yes, payload)
+            .try_publish_with_properties(topic, qos, retain, payload, properties)
             .map_err(|_| PublishError::Full)?;
-        connection.unnumbered.push_back(offer);
+        connection.unnumbered.push_back(Sent { offer, form });
+        self.alias.handle_sent(form);
         Ok(())
     }
 

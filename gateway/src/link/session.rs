@@ -14,6 +14,7 @@ use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
 use rumqttc::{Outgoing, Transport};
 use tokio::sync::{Notify, mpsc};
 
+use super::alias::{ALIASES_TAKEN, Names};
 use super::{CLIENT_QUEUE, INFLIGHT, LinkEvent, MAX_MQTT_BYTES, TlsError, tls};
 
 /// Shortest keep-alive: a packet that goes unanswered finds a dead link sooner than any ping.
@@ -60,6 +61,8 @@ pub struct Up {
     pub generation: u64,
     /// For publishing on this connection only.
     pub client: AsyncClient,
+    /// Topics that the broker takes a number for; 0: none.
+    pub topic_aliases: u16,
 }
 
 pub(super) struct Session {
@@ -153,18 +156,21 @@ impl Session {
             () = std::future::ready(()) => {}
         }
         let (client, mut event_loop) = AsyncClient::new(self.options(), CLIENT_QUEUE);
+        let mut names = Names::default();
         let subscribed = tokio::select! {
-            subscribed = self.subscribe(&client, &mut event_loop) => subscribed,
+            subscribed = self.subscribe(&client, &mut event_loop, &mut names) => subscribed,
             () = self.drop_connection.notified() => Err(EndError::Rebuild),
             () = self.events.closed() => Err(EndError::Unheard),
         };
-        if let Err(end) = subscribed {
-            return end;
-        }
+        let topic_aliases = match subscribed {
+            Ok(topic_aliases) => topic_aliases,
+            Err(end) => return end,
+        };
         tracing::info!(host = self.target.host, "link to the broker is up");
         let up = Up {
             generation: self.generation,
             client,
+            topic_aliases,
         };
         if self.events.send(LinkEvent::Up(up)).await.is_err() {
             return EndError::Unheard;
@@ -180,7 +186,7 @@ impl Session {
                 Ok(event) => event,
                 Err(error) => return EndError::Connection(Box::new(error)),
             };
-            if let Some(event) = self.translate(event)
+            if let Some(event) = self.translate(event, &mut names)
                 && self.events.send(event).await.is_err()
             {
                 return EndError::Unheard;
@@ -189,19 +195,21 @@ impl Session {
     }
 
     /// Connects and subscribes; nothing is published before the broker has confirmed, since rumqttc
-    /// does not check subscribe ids for collisions.
+    /// does not check subscribe ids for collisions. Gives how many topic aliases the broker takes.
     async fn subscribe(
         &self,
         client: &AsyncClient,
         event_loop: &mut EventLoop,
-    ) -> Result<(), EndError> {
-        loop {
+        names: &mut Names,
+    ) -> Result<u16, EndError> {
+        let topic_aliases = loop {
             let event = event_loop.poll().await.map_err(Box::new)?;
             if let Event::Incoming(Packet::ConnAck(connack)) = event {
                 check_limits(&connack)?;
-                break;
+                let properties = connack.properties;
+                break properties.and_then(|properties| properties.topic_alias_max);
             }
-        }
+        };
         // An acknowledgement says what ingest holds; the next one says it again, and what stays
         // unacknowledged is offered again. Confirming each would cost a sixth of the mobile data.
         let kinds = [
@@ -224,11 +232,14 @@ impl Session {
                 if let Event::Incoming(Packet::SubAck(suback)) = event {
                     return check_subscriptions(&suback, &kinds.map(|(kind, _)| kind));
                 }
+                // Before the broker has said that it may send: what its number means counts.
+                self.translate(event, names);
             }
         };
         tokio::time::timeout(SUBSCRIBE_TIMEOUT, confirmed)
             .await
-            .unwrap_or(Err(EndError::NoSubAck))
+            .unwrap_or(Err(EndError::NoSubAck))?;
+        Ok(topic_aliases.unwrap_or(0))
     }
 
     fn options(&self) -> MqttOptions {
@@ -256,12 +267,13 @@ impl Session {
             .set_connection_timeout(CONNECT_TIMEOUT_S)
             .set_connect_properties(ConnectProperties::new())
             .set_max_packet_size(Some(MAX_MQTT_BYTES))
+            .set_topic_alias_max(Some(ALIASES_TAKEN))
             .set_session_expiry_interval(Some(0))
             .set_outgoing_inflight_upper_limit(INFLIGHT);
         options
     }
 
-    fn translate(&self, event: Event) -> Option<LinkEvent> {
+    fn translate(&self, event: Event, names: &mut Names) -> Option<LinkEvent> {
         let generation = self.generation;
         match event {
             Event::Outgoing(Outgoing::Publish(packet_id)) => Some(LinkEvent::Sent {
@@ -273,13 +285,18 @@ impl Session {
                 packet_id: ack.pkid,
                 reason: ack.reason,
             }),
-            Event::Incoming(Packet::Publish(publish)) => self.message(publish),
+            Event::Incoming(Packet::Publish(publish)) => self.message(publish, names),
             Event::Incoming(_) | Event::Outgoing(_) => None,
         }
     }
 
-    fn message(&self, publish: Publish) -> Option<LinkEvent> {
-        let text = std::str::from_utf8(&publish.topic).ok()?;
+    fn message(&self, publish: Publish, names: &mut Names) -> Option<LinkEvent> {
+        let alias = publish.properties.and_then(|has| has.topic_alias);
+        let Some(topic) = names.resolve(publish.topic, alias) else {
+            tracing::warn!(?alias, "dropped a message on an unknown topic alias");
+            return None;
+        };
+        let text = std::str::from_utf8(&topic).ok()?;
         let topic: Topic = text.parse().ok()?;
         let own = Topic {
             kind: topic.kind,

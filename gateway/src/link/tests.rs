@@ -9,6 +9,7 @@ fn link() -> (Link, mpsc::Sender<LinkEvent>) {
         own: "furrow/1/hoa-binh/gw-01/state".parse().unwrap(),
         drop_connection: Arc::new(Notify::new()),
         connection: None,
+        alias: Alias::default(),
         task: tokio::spawn(std::future::pending()),
     };
     (link, sender)
@@ -17,7 +18,13 @@ fn link() -> (Link, mpsc::Sender<LinkEvent>) {
 /// A client that is connected to nothing: what it is given stays in its queue.
 fn up(generation: u64, queue: usize) -> (LinkEvent, rumqttc::v5::EventLoop) {
     let (client, event_loop) = AsyncClient::new(MqttOptions::new("c", "localhost", 1), queue);
-    (LinkEvent::Up(Up { generation, client }), event_loop)
+    let topic_aliases = 1;
+    let up = Up {
+        generation,
+        client,
+        topic_aliases,
+    };
+    (LinkEvent::Up(up), event_loop)
 }
 
 fn packet() -> Bytes {
@@ -128,5 +135,42 @@ async fn what_is_too_long_or_too_much_is_refused_before_the_client_has_it() {
         link.publish_packet(OfferId(3), packet()),
         Err(PublishError::Full)
     );
-    assert_eq!(link.connection.unwrap().unnumbered, [Some(OfferId(2))]);
+    let sent = Sent {
+        offer: Some(OfferId(2)),
+        form: Form::Defining,
+    };
+    assert_eq!(link.connection.unwrap().unnumbered, [sent]);
+}
+
+#[tokio::test]
+async fn packets_name_their_topic_by_a_number_that_the_broker_has_confirmed() {
+    let (mut link, _sender) = link();
+    let mut kept = Vec::new();
+    for generation in [1, 2] {
+        let (event, event_loop) = up(generation, 8);
+        kept.push(event_loop);
+        link.handle_event(event);
+        for (packet_id, form) in [(1, Form::Defining), (2, Form::Bare), (3, Form::Bare)] {
+            let offer = Some(OfferId(u64::from(packet_id)));
+            link.publish_packet(OfferId(u64::from(packet_id)), packet())
+                .unwrap();
+            let unnumbered = &link.connection.as_ref().unwrap().unnumbered;
+            assert_eq!(unnumbered, &[Sent { offer, form }]);
+            link.handle_event(LinkEvent::Sent {
+                generation,
+                packet_id,
+            });
+            link.handle_event(LinkEvent::Answered {
+                generation,
+                packet_id,
+                reason: PubAckReason::Success,
+            });
+        }
+        // What is said seldom is said in full.
+        link.publish_retained(TopicKind::State, packet()).unwrap();
+        let unnumbered = &link.connection.as_ref().unwrap().unnumbered;
+        let (offer, form) = (None, Form::Full);
+        assert_eq!(unnumbered, &[Sent { offer, form }]);
+        link.handle_event(LinkEvent::Down { generation });
+    }
 }

@@ -1,7 +1,7 @@
 //! All parts together: each input is handed to the part that it concerns, and what follows from it
 //! to the next. Reads no clock: the event loop hands in the time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use furrow_gateway_core::FieldMs;
@@ -9,7 +9,7 @@ use furrow_gateway_core::clock::Clock;
 use furrow_gateway_core::evict;
 use furrow_gateway_core::recovery::HeldBoot;
 use furrow_gateway_core::space::Space;
-use furrow_wire::{Ack, BootId, CatalogHash, Event, EventKind, TopicKind};
+use furrow_wire::{Ack, CatalogHash, Event, EventKind, TopicKind};
 
 use super::asked::Wish;
 use super::calibrating::catalog_json;
@@ -56,7 +56,7 @@ pub struct Gateway {
     pub(super) told_waiting: u64,
     pub(super) watch: WaterWatch,
     pub(super) early: Vec<Wish>,
-    pub(super) held_boots: BTreeMap<BootId, HeldBoot>,
+    pub(super) held_boots: Vec<HeldBoot>,
     pub(super) space: Space,
     pub(super) segment_bytes: u32,
     pub(super) cap_bytes: u64,
@@ -89,8 +89,8 @@ pub struct Parts {
     pub journal: JournalThread,
     /// The field clock.
     pub field: FieldClock,
-    /// Boots whose records wait for a mapping.
-    pub held_boots: BTreeMap<BootId, HeldBoot>,
+    /// Earlier boots whose records wait for a mapping, in their order.
+    pub held_boots: Vec<HeldBoot>,
     /// Bytes of one segment of the journal.
     pub segment_bytes: u32,
     /// How full the journal is.
@@ -135,7 +135,7 @@ impl Gateway {
             stopping: false,
         };
         let now = gateway.field.now();
-        gateway.estimate_earlier_boots(now);
+        gateway.estimate_earlier_boots();
         let software = env!("CARGO_PKG_VERSION").to_owned();
         let what = EventKind::GatewayStarted {
             software,

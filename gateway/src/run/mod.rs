@@ -118,7 +118,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         boot,
         at,
         mappings.get(&boot).copied(),
-        held.contains_key(&boot),
+        held.iter().any(|held| held.boot == boot),
     );
     let adopted = core_clock.handle_clock(at, now.wall_unix_ms);
     let stream = StreamId(rand::rng().random());

@@ -22,12 +22,12 @@ impl Gateway {
         }
         if let Some(adopted) = self.clock.handle_clock(at, now.wall_unix_ms) {
             self.adopt(at, &adopted);
-            self.estimate_earlier_boots(now);
+            self.estimate_earlier_boots();
         }
         if let Some(mapping) = self.clock.handle_timeout(at) {
             tracing::info!(?mapping, "took the time from ingest");
             self.records.mapping(&mapping);
-            self.estimate_earlier_boots(now);
+            self.estimate_earlier_boots();
         }
     }
 
@@ -43,17 +43,15 @@ impl Gateway {
     }
 
     /// Earlier boots that never learnt the time get their mapping as soon as this one knows it.
-    pub(super) fn estimate_earlier_boots(&mut self, now: FieldTime) {
-        let Some(offset_ms) = self.clock.known_offset_ms() else {
+    pub(super) fn estimate_earlier_boots(&mut self) {
+        let Some(boot_unix_ms) = self.clock.known_offset_ms() else {
             return;
         };
-        let now_unix_ms = offset_ms.saturating_add_unsigned(now.mono_ms());
         let this = self.clock.boot();
-        for (boot, held) in std::mem::take(&mut self.held_boots) {
-            if boot != this {
-                let mapping = estimate(boot, held.last_mono_ms, held.before, now_unix_ms);
-                self.records.mapping(&mapping);
-            }
+        let mut earlier = std::mem::take(&mut self.held_boots);
+        earlier.retain(|held| held.boot != this);
+        for mapping in estimate(&earlier, boot_unix_ms) {
+            self.records.mapping(&mapping);
         }
     }
 }

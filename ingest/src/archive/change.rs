@@ -23,6 +23,9 @@ pub struct LogPosition {
 pub struct LogEntry {
     /// Where it stands in the log.
     pub position: LogPosition,
+    /// Checksum over the log up to and with this entry: kept with the position, and compared with the log
+    /// when ingest starts.
+    pub chain: u32,
     /// What it says, in order. May be empty: the position still moves.
     pub changes: Vec<Change>,
 }

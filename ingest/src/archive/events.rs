@@ -110,29 +110,48 @@ impl EventRow {
                 reason: Some(format!("{channel} version {version}")),
                 ..row.told("calibrated", Some(device), Some(text))
             },
+            EventKind::Decision(_)
+            | EventKind::Alarm { .. }
+            | EventKind::FlowLearnt { .. }
+            | EventKind::Held { .. }
+            | EventKind::Reset { .. } => row.of_rules(&event.what),
+        }
+    }
+
+    /// What rules decided, and what stands around them.
+    fn of_rules(self, what: &EventKind) -> Self {
+        let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        match what {
             EventKind::Decision(decision) => EventRow {
                 open_ms: decision.wanted_ms.map(signed),
                 millilitres: decision.wanted_millilitres.map(signed),
                 cause: Some(decision.rule.clone()),
                 reason: Some(decision.verdict.clone()),
-                ..row.told("decision", None, Some(&seen_text(decision)))
+                ..self.told("decision", None, Some(&seen_text(decision)))
             },
-            EventKind::Alarm { text } => row.told("alarm", None, Some(text)),
+            EventKind::Alarm { text } => self.told("alarm", None, Some(text)),
             EventKind::FlowLearnt {
                 millilitres_per_hour,
             } => EventRow {
                 millilitres: Some(signed(*millilitres_per_hour)),
-                ..row.told("flow_learnt", None, None)
+                ..self.told("flow_learnt", None, None)
             },
             EventKind::Held { by, hold_ms } => EventRow {
                 cause: Some(by.clone()),
                 open_ms: hold_ms.map(signed),
-                ..row.told("held", None, None)
+                ..self.told("held", None, None)
             },
             EventKind::Reset { by } => EventRow {
                 cause: Some(by.clone()),
-                ..row.told("reset", None, None)
+                ..self.told("reset", None, None)
             },
+            EventKind::RunStarted { .. }
+            | EventKind::RunEnded { .. }
+            | EventKind::GatewayStarted { .. }
+            | EventKind::DeviceFault { .. }
+            | EventKind::DeviceRecovered { .. }
+            | EventKind::Lockout { .. }
+            | EventKind::Calibrated { .. } => self,
         }
     }
 

@@ -162,6 +162,13 @@ impl Archive {
         self.stores.get(cooperative)?.state.position
     }
 
+    /// Checksum over the log up to [`Archive::position`], as it was when that was applied. `None` before the
+    /// first entry, and where a program applied it that knew no such checksum.
+    #[must_use]
+    pub fn chain(&self, cooperative: &CooperativeId) -> Option<u32> {
+        self.stores.get(cooperative)?.state.chain
+    }
+
     /// Puts everything applied on the disk. Call it before releasing log segments.
     ///
     /// # Errors

@@ -212,6 +212,12 @@ CREATE TABLE IF NOT EXISTS missing (
     gone_ms    INTEGER,
     PRIMARY KEY (gateway, stream, from_seq)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS applied (
+    one      INTEGER PRIMARY KEY CHECK (one = 1),
+    segment  INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    chain    INTEGER NOT NULL
+);
 ";
 
 /// Opens or creates a cooperative's file for its one writer.

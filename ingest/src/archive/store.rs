@@ -29,6 +29,8 @@ pub(super) struct Store {
 pub(super) struct State {
     pub(super) cooperative: CooperativeId,
     pub(super) position: Option<LogPosition>,
+    /// Checksum over the log up to there, if the program that applied the last entry knew of it.
+    pub(super) chain: Option<u32>,
     pub(super) series: SeriesTable,
     pub(super) places: BTreeMap<GreenhouseId, Place>,
     pub(super) rules: Arc<[AlertRule]>,
@@ -111,7 +113,8 @@ impl Store {
             .filter(|entry| Some(entry.position) > state.position)
             .collect();
         applied.entries_skipped = (entries.len() - fresh.len()) as u64;
-        let Some(position) = fresh.iter().map(|entry| entry.position).max() else {
+        let last = fresh.iter().max_by_key(|entry| entry.position);
+        let Some((position, chain)) = last.map(|entry| (entry.position, entry.chain)) else {
             return Ok(applied);
         };
         let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -122,8 +125,18 @@ impl Store {
         transaction
             .prepare_cached("UPDATE about SET segment = ?1, position = ?2")?
             .execute(params![position.segment.cast_signed(), position.offset])?;
+        // Beside the position, which a program that does not know the chain moves alone.
+        transaction
+            .prepare_cached(
+                "INSERT OR REPLACE INTO applied (one, segment, position, chain) VALUES (1, ?1, ?2, ?3)",
+            )?
+            .execute(params![
+                position.segment.cast_signed(),
+                position.offset,
+                chain
+            ])?;
         transaction.commit()?;
-        state.position = Some(position);
+        (state.position, state.chain) = (Some(position), Some(chain));
         Ok(applied)
     }
 
@@ -181,6 +194,7 @@ impl State {
         let mut state = Self {
             cooperative: cooperative.clone(),
             position: load_position(db)?,
+            chain: load_chain(db)?,
             series: SeriesTable::default(),
             places: load_places(db)?,
             alerts: Evaluator::load(db, cooperative, Arc::clone(&rules))?,
@@ -210,6 +224,16 @@ pub(super) fn load_position(db: &Connection) -> Result<Option<LogPosition>, Stor
         }),
         Some(_) | None => None,
     })
+}
+
+/// The checksum over the log up to the last applied entry.
+fn load_chain(db: &Connection) -> Result<Option<u32>, StoreError> {
+    let chain = db.query_row(
+        "SELECT chain FROM applied JOIN about USING (one, segment, position)",
+        [],
+        |row| row.get(0),
+    );
+    Ok(chain.optional()?)
 }
 
 fn load_places(db: &Connection) -> Result<BTreeMap<GreenhouseId, Place>, StoreError> {

@@ -134,6 +134,7 @@ impl Fixture {
                 segment: 1,
                 offset: self.next,
             },
+            chain: self.next,
             changes,
         }
     }
@@ -669,6 +670,33 @@ fn another_cooperatives_file_is_not_opened_under_this_name() {
     assert!(
         format!("{:#}", anyhow::Error::from(error)).contains("can't open the archive of other")
     );
+}
+
+#[test]
+fn the_logs_checksum_is_kept_with_the_position_and_only_with_it() {
+    let mut fixture = Fixture::new(Vec::new());
+    assert_eq!(fixture.archive.chain(&coop()), None);
+    let mut entries: Vec<_> = (0..3).map(|_| fixture.entry(Vec::new())).collect();
+    entries[2].chain = u32::MAX;
+    fixture.archive.apply(&coop(), &entries).unwrap();
+    // One that is applied already changes nothing.
+    entries[1].chain = 99;
+    fixture.archive.apply(&coop(), &entries[..2]).unwrap();
+    for _ in 0..2 {
+        let known = (
+            fixture.archive.position(&coop()),
+            fixture.archive.chain(&coop()),
+        );
+        assert_eq!(known, (Some(entries[2].position), Some(u32::MAX)));
+        fixture.reopen();
+    }
+    // A program that does not know the checksum moves the position alone.
+    let older = rusqlite::Connection::open(file_of(fixture.dir.path(), &coop())).unwrap();
+    older
+        .execute("UPDATE about SET position = position + 1", [])
+        .unwrap();
+    fixture.reopen();
+    assert_eq!(fixture.archive.chain(&coop()), None);
 }
 
 #[test]

@@ -59,6 +59,9 @@ const MAX_KEEP_ALIVE_S: u16 = 300;
 const MAX_CLIENT_ID_BYTES: usize = 128;
 /// Subscriptions per client: a gateway has three topics to listen to, ingest four.
 const MAX_SUBSCRIPTIONS: usize = 16;
+/// Topics that a connection may name by a number, each way: a gateway's packets and acknowledgements are
+/// a tenth shorter. The permissions are checked on the topic that the number stands for.
+const MAX_TOPIC_ALIASES: u16 = 4;
 /// Threads that serve connections.
 const WORKERS: usize = 2;
 /// What the library is given to stop before its threads are abandoned.
@@ -287,6 +290,7 @@ fn limits(listen: SocketAddr) -> Builder {
         .max_qos_allowed(QoS::AtLeastOnce)
         .max_inflight(MAX_INFLIGHT)
         .max_mqueue_len(MAX_QUEUED_MESSAGES)
+        .max_topic_aliases(MAX_TOPIC_ALIASES)
         .message_retry_interval(Duration::ZERO)
         .message_expiry_interval(MESSAGE_EXPIRY)
         .max_session_expiry_interval(MAX_SESSION_EXPIRY)

@@ -91,8 +91,17 @@ impl GatewayDecoder {
         self.ready.extend(changes);
     }
 
+    /// Whether something came out of parking that no entry has carried yet.
+    pub(super) fn is_awake(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    pub(super) fn handle_wake(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.ready)
+    }
+
     pub(super) fn handle_record(&mut self, record: &PacketRecord, received_ms: i64) -> Vec<Change> {
-        let mut changes = std::mem::take(&mut self.ready);
+        let mut changes = self.handle_wake();
         match self.fate(record, received_ms) {
             Fate::Store(stored) => changes.extend(stored),
             Fate::Wait(reason) => changes.push(self.park(record, reason, received_ms)),

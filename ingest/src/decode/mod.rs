@@ -92,11 +92,27 @@ impl Decoder {
     }
 
     /// A record that was parked before this start. Call it after all catalogs and mappings: one that
-    /// can be decoded by now (the program is newer) comes out with the gateway's next record.
+    /// can be decoded by now (the program is newer) comes out with the gateway's next record, or with an
+    /// entry of its own: see [`Decoder::awake`].
     pub fn restore_parked(&mut self, key: &GatewayKey, parked: ParkedRecord) {
         if let Some(decoder) = self.gateways.get_mut(key) {
             decoder.restore_parked(parked);
         }
+    }
+
+    /// Gateways of which parked records can be decoded by now: an [`EntryKind::Wake`] is to be logged for each.
+    ///
+    /// [`EntryKind::Wake`]: crate::log::entry::EntryKind::Wake
+    #[must_use]
+    pub fn awake(&self) -> Vec<GatewayKey> {
+        let awake = |(_, decoder): &(&GatewayKey, &GatewayDecoder)| decoder.is_awake();
+        let keys = self.gateways.iter().filter(awake);
+        keys.map(|(key, _)| key.clone()).collect()
+    }
+
+    /// Parked records that can be decoded by now come out. `None`: the gateway is not configured.
+    pub fn handle_wake(&mut self, key: &GatewayKey) -> Option<Vec<Change>> {
+        Some(self.gateways.get_mut(key)?.handle_wake())
     }
 
     /// What a new record changes. `None`: the gateway is not configured.

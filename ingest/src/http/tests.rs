@@ -103,7 +103,11 @@ impl Site {
             segment: 1,
             offset: self.next,
         };
-        let entry = LogEntry { position, changes };
+        let entry = LogEntry {
+            position,
+            chain: 0,
+            changes,
+        };
         self.archive
             .apply(&cooperative.parse().unwrap(), &[entry])
             .unwrap();

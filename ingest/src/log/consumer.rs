@@ -11,6 +11,7 @@ use furrow_ingest_core::{GatewayKey, Missing, Offered, Taken, Tracker};
 use furrow_journal::{Disk, Entry, Position};
 use furrow_wire::{CooperativeId, StreamId, decode_packet};
 
+use super::chain::Chain;
 use super::derived::{DataDir, Derived};
 use super::entry::{EntryKind, LogRecord, Rerun};
 use super::front::offered_of;
@@ -48,6 +49,8 @@ pub struct Consumer<D: Disk, S: Derived = DataDir> {
     decoder: Decoder,
     eras: Eras,
     position: Position,
+    /// Of everything read so far.
+    chain: Chain,
     /// Decided on and not yet applied by all archives.
     group: Option<Group>,
     checkpoint: Position,
@@ -88,6 +91,7 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
             tracker,
             eras,
             archives: _,
+            chain,
         } = snapshot;
         let figures = Figures::new(&setup.metrics);
         let (eras, checkpoint) = (Eras::new(eras), position);
@@ -98,6 +102,7 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
             decoder,
             eras,
             position,
+            chain: Chain(chain),
             group: None,
             checkpoint,
             setup,
@@ -162,6 +167,7 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
             tracker: self.tracker.clone(),
             eras: self.eras.to_stored(),
             archives: self.archives(),
+            chain: self.chain.0,
         };
         self.derived.store_marks(&snapshot)?;
         self.checkpoint = position;
@@ -242,6 +248,8 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
             if entry.preamble {
                 continue;
             }
+            self.chain.push(&entry);
+            let chain = self.chain.0;
             let record = match LogRecord::decode(entry.kind, entry.payload) {
                 Ok(record) => record,
                 Err(error) => {
@@ -270,7 +278,11 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
                 .entries
                 .entry(cooperative)
                 .or_default()
-                .push(LogEntry { position, changes });
+                .push(LogEntry {
+                    position,
+                    chain,
+                    changes,
+                });
         }
         group
     }
@@ -285,7 +297,8 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
                 Vec::new()
             }
             EntryKind::Packet => self.packet_changes(record, is_applied),
-            EntryKind::Rerun if is_applied => Vec::new(),
+            EntryKind::Rerun | EntryKind::Wake if is_applied => Vec::new(),
+            EntryKind::Wake => self.decoder.handle_wake(key).unwrap_or_default(),
             EntryKind::Rerun => {
                 let rerun = Rerun::decode(&record.bytes).ok();
                 let change = rerun.and_then(|rerun| self.decoder.handle_rerun(key, &rerun));

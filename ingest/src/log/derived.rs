@@ -13,6 +13,9 @@ pub trait Derived {
     /// The last applied entry of a cooperative.
     fn position(&self, cooperative: &CooperativeId) -> Option<LogPosition>;
 
+    /// Checksum over the log up to there ([`LogEntry::chain`]); `None` where it is not known.
+    fn chain(&self, cooperative: &CooperativeId) -> Option<u32>;
+
     /// Applies entries of one cooperative, in log order, all or none.
     ///
     /// # Errors
@@ -61,6 +64,10 @@ pub struct DataDir {
 impl Derived for DataDir {
     fn position(&self, cooperative: &CooperativeId) -> Option<LogPosition> {
         self.archive.position(cooperative)
+    }
+
+    fn chain(&self, cooperative: &CooperativeId) -> Option<u32> {
+        self.archive.chain(cooperative)
     }
 
     fn apply(

@@ -20,6 +20,9 @@ pub enum EntryKind {
     State,
     /// A dead letter that somebody wants to be run again: a [`Rerun`].
     Rerun,
+    /// No bytes: what was parked of a gateway and can be decoded by the program that has just started.
+    /// It comes out with this entry, since the gateway may have nothing to say for long.
+    Wake,
 }
 
 /// A dead letter to be run again, with everything that is needed for it: the log stays readable by
@@ -72,6 +75,7 @@ impl EntryKind {
             EntryKind::Packet => 1,
             EntryKind::State => 2,
             EntryKind::Rerun => 3,
+            EntryKind::Wake => 4,
         }
     }
 }
@@ -104,6 +108,7 @@ impl LogRecord {
             1 => EntryKind::Packet,
             2 => EntryKind::State,
             3 => EntryKind::Rerun,
+            4 => EntryKind::Wake,
             other => return Err(EntryError::Kind(other)),
         };
         let payload = Bytes::from(payload);
@@ -183,7 +188,12 @@ mod tests {
 
     #[test]
     fn round_trip_of_every_kind() {
-        for kind in [EntryKind::Packet, EntryKind::State, EntryKind::Rerun] {
+        for kind in [
+            EntryKind::Packet,
+            EntryKind::State,
+            EntryKind::Rerun,
+            EntryKind::Wake,
+        ] {
             let record = LogRecord { kind, ..record() };
             assert_eq!(
                 LogRecord::decode(kind.code(), record.encode()).unwrap(),

@@ -77,6 +77,21 @@ impl Eras {
         if archive < self.archive_position(end) {
             return false;
         }
+        self.begin_ahead(from, archive);
+        true
+    }
+
+    /// Begins a new era at `from` if an archive has applied anything from there on: it was of another log.
+    /// Says whether it did.
+    pub fn begin_if_applied(&mut self, from: Position, archive: LogPosition) -> bool {
+        let has_applied = archive >= self.archive_position(from);
+        if has_applied {
+            self.begin_ahead(from, archive);
+        }
+        has_applied
+    }
+
+    fn begin_ahead(&mut self, from: Position, archive: LogPosition) {
         let number = u32::try_from(archive.segment >> SEGMENT_BITS).unwrap_or(u32::MAX);
         let era = Era {
             segment: from.segment,
@@ -88,7 +103,6 @@ impl Eras {
         self.0.push(era);
         let surplus = self.0.len().saturating_sub(2);
         self.0.drain(..surplus);
-        true
     }
 }
 
@@ -137,6 +151,19 @@ mod tests {
         assert!(eras.begin_if_behind(at(1, 1229), at(1, 2345), Some(archive)));
         assert!(eras.archive_position(at(1, 1024)) <= archive);
         assert!(eras.archive_position(at(1, 1229)) > archive);
+    }
+
+    #[test]
+    fn an_era_begins_where_an_archive_has_applied_another_log() {
+        let mut eras = Eras::default();
+        let archive = eras.archive_position(at(2, 900));
+        assert!(!eras.begin_if_applied(at(2, 901), archive));
+        assert_eq!(eras, Eras::default());
+        assert!(eras.begin_if_applied(at(2, 512), archive));
+        assert!(eras.archive_position(at(2, 511)) <= archive);
+        assert!(eras.archive_position(at(2, 512)) > archive);
+        // For another one of the same log: once is enough.
+        assert!(!eras.begin_if_applied(at(2, 512), archive));
     }
 
     #[test]

@@ -126,8 +126,8 @@ impl<D: Disk> Front<D> {
         match incoming.kind {
             EntryKind::Packet => self.handle_packet(incoming, now_ms),
             EntryKind::State => self.handle_state(incoming, &greenhouse, now_ms),
-            // Its record has been acknowledged long ago: the log's reader does the rest.
-            EntryKind::Rerun => self.append(incoming),
+            // Its records have been acknowledged long ago: the log's reader does the rest.
+            EntryKind::Rerun | EntryKind::Wake => self.append(incoming),
         }
     }
 

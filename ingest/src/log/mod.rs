@@ -7,6 +7,7 @@
 //! | [`writer`] | the thread around it: group commits, retries |
 //! | [`consumer`] | reading back in order, into the archive; letting segments go |
 //! | [`derived`] | the seam to what is filled |
+//! | `chain` | which log an archive has applied |
 //! | `cards` | signs of a card that was replaced or cloned |
 //! | [`recover`] | what is known at the start |
 //! | [`snapshot`] | the marks in a file, so that the log before it may go |
@@ -15,6 +16,7 @@
 //! committed, so the archive is never ahead of the log.
 
 mod cards;
+mod chain;
 pub mod consumer;
 pub mod derived;
 pub mod entry;

@@ -4,6 +4,7 @@ use furrow_ingest_core::Tracker;
 use furrow_journal::{Disk, Position};
 use furrow_wire::{CooperativeId, GatewayState, decode_packet};
 
+use super::chain::Chain;
 use super::derived::Derived;
 use super::entry::{EntryKind, LogRecord};
 use super::front::offered_of;
@@ -19,7 +20,8 @@ use crate::decode::split;
 /// log that ends before what was stored: a new era begins then, at the checkpoint. Nor an archive that is behind where it was at the checkpoint, since it
 /// was replaced by an older copy, or of an era that the checkpoint does not know: what was held of its
 /// cooperative is forgotten, so that gateways offer again what they hold, and the log is read from its
-/// beginning.
+/// beginning. Nor a log in which other entries stand behind the checkpoint than those that an archive has
+/// applied, as a disk leaves it that lied: they are applied in a new era as well.
 ///
 /// # Errors
 /// When the beginning of a new era can't be stored, or the checkpoint can't be made durable: its last
@@ -65,12 +67,15 @@ pub fn recover<D: Disk, S: Derived>(
     is_behind |= positions.iter().any(|at| !eras.know(*at));
     if is_behind {
         eras.begin_over(positions.into_iter());
-        snapshot.position = Position::default();
+        (snapshot.position, snapshot.chain) = (Position::default(), 0);
     }
     let mut is_replaced = is_behind || snapshot.position > end;
     let from = snapshot.position.min(end);
     for cooperative in cooperatives {
         is_replaced |= eras.begin_if_behind(from, end, derived.position(cooperative));
+    }
+    for archive in of_another_log(log, derived, cooperatives, &eras, (from, snapshot.chain)) {
+        is_replaced |= eras.begin_if_applied(from, archive);
     }
     snapshot.eras = eras.to_stored();
     if is_replaced {
@@ -83,6 +88,44 @@ pub fn recover<D: Disk, S: Derived>(
         derived.sync_marks()?;
     }
     Ok(snapshot)
+}
+
+/// Positions of archives that have applied something else behind the checkpoint, which is given with its
+/// chain, than what this log holds there.
+fn of_another_log<D: Disk, S: Derived>(
+    log: &Log<D>,
+    derived: &S,
+    cooperatives: &[CooperativeId],
+    eras: &Eras,
+    (from, chain): (Position, u32),
+) -> Vec<LogPosition> {
+    let begin = eras.archive_position(from);
+    let known = cooperatives
+        .iter()
+        .filter_map(|id| Some((derived.position(id)?, derived.chain(id)?)));
+    let mut known: Vec<(LogPosition, u32)> = known.filter(|(at, _)| *at >= begin).collect();
+    known.sort_unstable();
+    let mut other = Vec::new();
+    let mut known = known.into_iter().peekable();
+    let journal = log.journal();
+    let mut chain = Chain(chain);
+    for entry in journal.entries_from(from).flatten() {
+        if known.peek().is_none() {
+            break;
+        }
+        if entry.preamble {
+            continue;
+        }
+        chain.push(&entry);
+        let position = eras.archive_position(entry.position);
+        while let Some((at, applied)) = known.next_if(|(at, _)| *at <= position) {
+            if (at, applied) != (position, chain.0) {
+                other.push(at);
+            }
+        }
+    }
+    other.extend(known.map(|(at, _)| at));
+    other
 }
 
 /// The marks at the end of the log: those of the snapshot, moved by everything behind it.
@@ -104,7 +147,7 @@ pub fn replay<D: Disk>(log: &Log<D>, snapshot: &Snapshot) -> Tracker {
                 let offered: Vec<_> = split(&content).records.iter().map(offered_of).collect();
                 tracker.apply_packet(&record.gateway, &offered, record.received_unix_ms);
             }
-            EntryKind::Rerun => {}
+            EntryKind::Rerun | EntryKind::Wake => {}
         }
     }
     tracker

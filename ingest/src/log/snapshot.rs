@@ -30,6 +30,8 @@ pub struct Snapshot {
     /// How far each cooperative's archive was, durably. One that is found behind it was replaced by an
     /// older copy, or its disk lied.
     pub archives: BTreeMap<CooperativeId, LogPosition>,
+    /// Checksum over the log's entries up to the position, from where an earlier one began to count.
+    pub chain: u32,
 }
 
 /// From `from` on, archive positions count as of this era.
@@ -77,6 +79,9 @@ struct Stored {
     /// Segment and offset. Absent in files of an older program.
     #[serde(default)]
     archives: BTreeMap<CooperativeId, (u64, u32)>,
+    /// The same.
+    #[serde(default)]
+    chain: u32,
 }
 
 /// Reads the snapshot of a directory; `None` if there never was one.
@@ -132,6 +137,7 @@ pub fn decode(bytes: &[u8]) -> Result<Snapshot, String> {
             .into_iter()
             .map(|(id, (segment, offset))| (id, LogPosition { segment, offset }))
             .collect(),
+        chain: stored.chain,
     })
 }
 
@@ -188,6 +194,7 @@ pub fn encode(snapshot: &Snapshot) -> Vec<u8> {
             .iter()
             .map(|(id, at)| (id.clone(), (at.segment, at.offset)))
             .collect(),
+        chain: snapshot.chain,
     };
     let body = serde_json::to_vec(&stored).expect("numbers and ids always serialise");
     [&crc32c::crc32c(&body).to_le_bytes(), body.as_slice()].concat()
@@ -232,6 +239,7 @@ mod tests {
             tracker,
             eras,
             archives: [("a".parse().unwrap(), LogPosition::default())].into(),
+            chain: u32::MAX,
         }
     }
 

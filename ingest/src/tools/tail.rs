@@ -99,6 +99,7 @@ impl Printer {
                 });
                 vec![content]
             }
+            EntryKind::Wake => vec![json!({ "parked": "looked at again" })],
             EntryKind::Packet => {
                 let content = match decode_packet(&record.bytes) {
                     Ok(content) => content,

@@ -28,6 +28,7 @@ pub(crate) struct Archive {
     /// So many of them survive a power cut.
     durable: usize,
     position: Option<LogPosition>,
+    chain: Option<u32>,
     /// Where the marks are stored: the disk of the log.
     disk: SimDisk,
     /// So many transactions fail.
@@ -64,6 +65,7 @@ impl Archive {
             transactions: Vec::new(),
             durable: 0,
             position: None,
+            chain: None,
             disk,
             failing: 0,
             tables: Tables::default(),
@@ -91,9 +93,9 @@ impl Archive {
         self.transactions.truncate(kept);
         self.durable = kept;
         let mut tables = Tables::default();
-        self.position = None;
+        (self.position, self.chain) = (None, None);
         for entry in self.transactions.iter().flatten() {
-            self.position = self.position.max(Some(entry.position));
+            (self.position, self.chain) = (Some(entry.position), Some(entry.chain));
             for change in &entry.changes {
                 tables.apply(change);
             }
@@ -134,6 +136,10 @@ impl Derived for Archive {
         self.position
     }
 
+    fn chain(&self, _: &CooperativeId) -> Option<u32> {
+        self.chain
+    }
+
     fn apply(&mut self, _: &CooperativeId, entries: &[LogEntry]) -> Result<Applied, ArchiveError> {
         if self.failing > 0 {
             self.failing -= 1;
@@ -148,7 +154,7 @@ impl Derived for Archive {
             .cloned()
             .collect();
         for entry in &fresh {
-            self.position = self.position.max(Some(entry.position));
+            (self.position, self.chain) = (Some(entry.position), Some(entry.chain));
             for change in &entry.changes {
                 self.tables.apply(change);
             }

@@ -67,12 +67,23 @@ struct Record {
     ever_acked: bool,
     /// A loss that is durable tells of it.
     told: Option<LossReason>,
+    /// That loss, latest.
+    told_by: Option<RecordName>,
+    /// That loss is not on the card any more, where a bit of the card flipped: whoever reads the card
+    /// finds the record waiting, and has to tell of it again should it go.
+    telling_gone: bool,
     /// The gateway could not read it back and is about to say so.
     unreadable: bool,
     /// Its segment went before the loss that tells of it was durable: there was no space for both.
     unsaid: bool,
     /// A fault destroyed it that nobody can do anything about.
     waived: bool,
+}
+
+impl Record {
+    fn handle_told(&mut self, by: RecordName, reason: LossReason) {
+        (self.told, self.told_by, self.telling_gone) = (Some(reason), Some(by), false);
+    }
 }
 
 /// See the module.
@@ -83,6 +94,8 @@ pub(crate) struct Book {
     segments: BTreeMap<u64, BTreeSet<RecordName>>,
     /// Streams that the gateway no longer named, and since when, milliseconds.
     unheld: BTreeMap<StreamId, u64>,
+    /// Streams that the latest state which reached ingest did not name, and since when.
+    unheld_at_ingest: BTreeMap<StreamId, u64>,
     /// Streams that were named again after ingest may have forgotten them: a card went back by more than
     /// a day.
     returned: BTreeSet<StreamId>,
@@ -112,6 +125,19 @@ impl Book {
         }
     }
 
+    /// A state reached ingest. They come late, out of order, or never: ingest forgets by what it hears.
+    pub(crate) fn handle_heard(&mut self, streams: &[HeldStream]) {
+        let named: BTreeSet<StreamId> = streams.iter().map(|held| held.stream).collect();
+        self.unheld_at_ingest
+            .retain(|stream, _| !named.contains(stream));
+        for name in self.records.keys() {
+            if !named.contains(&name.stream) {
+                let now_ms = self.now_ms;
+                self.unheld_at_ingest.entry(name.stream).or_insert(now_ms);
+            }
+        }
+    }
+
     /// A card was restored, or a liar's shows what it had days ago, after ingest forgot what was on it:
     /// it is offered, and stored, anew.
     fn void_acks(&mut self, stream: StreamId) {
@@ -124,12 +150,15 @@ impl Book {
         }
     }
 
-    /// Whether ingest may have forgotten the stream: not named for a day.
+    /// Whether ingest may have forgotten the stream: the gateway did not name it for a day, or no state that
+    /// did has reached ingest for a day since one that did not (an old one may come late, and the broker
+    /// lets the newer ones go after a day without ingest).
     fn may_be_forgotten(&self, stream: StreamId) -> bool {
-        let since = self.unheld.get(&stream);
-        since.is_some_and(|since| {
-            i64::try_from(self.now_ms.saturating_sub(*since)).is_ok_and(|ms| ms >= FORGET_AFTER_MS)
-        })
+        [&self.unheld, &self.unheld_at_ingest]
+            .into_iter()
+            .filter_map(|unheld| unheld.get(&stream))
+            .filter_map(|since| i64::try_from(self.now_ms.saturating_sub(*since)).ok())
+            .any(|ms| ms >= FORGET_AFTER_MS)
     }
 
     /// The first promise that was broken.
@@ -157,6 +186,8 @@ impl Book {
             acked: false,
             ever_acked: false,
             told: None,
+            told_by: None,
+            telling_gone: false,
             unreadable: false,
             unsaid: false,
             waived: false,
@@ -187,12 +218,12 @@ impl Book {
             && let Ok((raw, _)) = parse_record(&record.bytes)
             && let Ok(loss) = Loss::decode(raw.body)
         {
-            self.handle_loss(&loss);
+            self.handle_loss(name, &loss);
         }
     }
 
     /// A loss is durable.
-    fn handle_loss(&mut self, loss: &Loss) {
+    fn handle_loss(&mut self, by: RecordName, loss: &Loss) {
         self.reached.note(match loss.reason {
             LossReason::CapReached => Point::LostAtCap,
             LossReason::Damaged => Point::LostDamaged,
@@ -219,10 +250,11 @@ impl Book {
         let may_repeat = self.excuses.card_restored || self.excuses.card_lied;
         let for_space = |reason| reason != LossReason::Damaged;
         for (name, record) in self.records.range_mut(range) {
-            if !may_repeat && for_space(loss.reason) && record.told.is_some_and(for_space) {
+            let is_known = record.told.is_some_and(for_space) && !record.telling_gone;
+            if !may_repeat && for_space(loss.reason) && is_known {
                 again = Some(*name);
             }
-            record.told = Some(loss.reason);
+            record.handle_told(by, loss.reason);
             if record.kind != Some(RecordKind::Batch) && loss.reason != LossReason::Damaged {
                 dropped = Some(*name);
             }
@@ -249,7 +281,7 @@ impl Book {
         &mut self,
         present: &BTreeMap<u64, BTreeSet<RecordName>>,
         last_commit: u64,
-        told: &[Loss],
+        told: &[(RecordName, Loss)],
     ) {
         self.segments.clone_from(present);
         for name in present.values().flatten() {
@@ -261,17 +293,22 @@ impl Book {
                 self.mapped.insert(mapping.boot);
             }
         }
-        for loss in told {
+        let here: BTreeSet<RecordName> = present.values().flatten().copied().collect();
+        let flipped = self.excuses.card_flipped;
+        for record in self.records.values_mut() {
+            let is_gone = record.told_by.is_some_and(|by| !here.contains(&by));
+            record.telling_gone = flipped && is_gone;
+        }
+        for (by, loss) in told {
             for (name, record) in &mut self.records {
                 if name.stream == loss.stream
                     && loss.from_seq <= name.seq
                     && name.seq <= loss.to_seq
                 {
-                    record.told = Some(loss.reason);
+                    record.handle_told(*by, loss.reason);
                 }
             }
         }
-        let here: BTreeSet<RecordName> = present.values().flatten().copied().collect();
         let excuses = self.excuses;
         let mut gone = Vec::new();
         for (name, record) in &mut self.records {

@@ -67,7 +67,7 @@ pub(crate) struct Process {
     batch: BatchBuilder,
     commit_at: FieldMs,
     catalog: CatalogHash,
-    held_boots: BTreeMap<BootId, HeldBoot>,
+    held_boots: Vec<HeldBoot>,
     space: Space,
     /// Segments that were given up: what was acknowledged in them is not given again to an ingest that
     /// lost it, though it can be read until the space is used.
@@ -164,7 +164,7 @@ impl Process {
             version,
             next_value: 0,
         };
-        process.estimate_earlier_boots(field, book);
+        process.estimate_earlier_boots(book);
         let started = EventKind::GatewayStarted {
             software: String::new(),
             clean_stop_before,
@@ -402,12 +402,12 @@ impl Process {
         }
         if let Some(adopted) = self.clock.handle_clock(field.mono, field.unix_ms) {
             self.adopt(field, &adopted, book);
-            self.estimate_earlier_boots(field, book);
+            self.estimate_earlier_boots(book);
         }
         if let Some(mapping) = self.clock.handle_timeout(field.mono) {
             book.reached.note(Point::MappedByIngest);
             self.records.mapping(&mapping);
-            self.estimate_earlier_boots(field, book);
+            self.estimate_earlier_boots(book);
         }
     }
 
@@ -425,18 +425,16 @@ impl Process {
         self.commit_at = next_aligned(after, COMMIT_MS, Some(adopted.offset_ms));
     }
 
-    fn estimate_earlier_boots(&mut self, field: Field, book: &mut Book) {
-        let Some(offset_ms) = self.clock.known_offset_ms() else {
+    fn estimate_earlier_boots(&mut self, book: &mut Book) {
+        let Some(boot_unix_ms) = self.clock.known_offset_ms() else {
             return;
         };
-        let now_unix_ms = offset_ms.saturating_add_unsigned(field.mono.0);
         let this = self.clock.boot();
-        for (boot, held) in std::mem::take(&mut self.held_boots) {
-            if boot != this {
-                book.reached.note(Point::MappedLater);
-                let mapping = estimate(boot, held.last_mono_ms, held.before, now_unix_ms);
-                self.records.mapping(&mapping);
-            }
+        let mut earlier = std::mem::take(&mut self.held_boots);
+        earlier.retain(|held| held.boot != this);
+        for mapping in estimate(&earlier, boot_unix_ms) {
+            book.reached.note(Point::MappedLater);
+            self.records.mapping(&mapping);
         }
     }
 
@@ -603,8 +601,11 @@ impl Process {
     }
 }
 
-/// What a card holds, by segment.
-pub(crate) fn present(store: &Store<SimDisk>) -> (BTreeMap<u64, BTreeSet<RecordName>>, Vec<Loss>) {
+/// What a card holds, by segment, and the losses among it.
+pub(crate) type Present = (BTreeMap<u64, BTreeSet<RecordName>>, Vec<(RecordName, Loss)>);
+
+/// See [`Present`].
+pub(crate) fn present(store: &Store<SimDisk>) -> Present {
     let mut present: BTreeMap<u64, BTreeSet<RecordName>> = BTreeMap::new();
     let mut told = Vec::new();
     for segment in store.fill().segments {
@@ -614,7 +615,7 @@ pub(crate) fn present(store: &Store<SimDisk>) -> (BTreeMap<u64, BTreeSet<RecordN
                 && let Ok(stored) = parse_stored(&found.payload)
                 && let Ok(loss) = Loss::decode(stored.record.body)
             {
-                told.push(loss);
+                told.push((found.name, loss));
             }
         }
     }
@@ -666,6 +667,6 @@ pub(crate) fn names_in(journal: &Journal<SimDisk>) -> BTreeSet<RecordName> {
 
 fn clock_of(field: Field, recovered: &Recovered) -> Clock {
     let mapping = recovered.mappings.get(&field.boot).copied();
-    let is_held = recovered.held.contains_key(&field.boot);
+    let is_held = recovered.held.iter().any(|held| held.boot == field.boot);
     Clock::new(field.boot, field.mono, mapping, is_held)
 }

@@ -3,12 +3,15 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use furrow_ingest::archive::LiveHub;
 use furrow_ingest::decode::Decoder;
 use furrow_ingest::http::Fleet;
 use furrow_ingest::log::Log;
 use furrow_ingest::log::consumer::{Consumer, ConsumerSetup};
 use furrow_ingest::log::derived::Derived;
+use furrow_ingest::log::entry::EntryKind;
 use furrow_ingest::log::front::{Front, FrontSetup, Incoming};
 use furrow_ingest::log::recover::{recover, replay};
 use furrow_ingest::log::writer::{Delivery, Intake, Link};
@@ -83,6 +86,20 @@ pub(crate) fn key() -> GatewayKey {
     }
 }
 
+/// As `furrow-ingest run` logs it after a start; it answers nobody's message.
+fn wake(gateway: GatewayKey) -> Delivery<u64> {
+    let incoming = Incoming {
+        gateway,
+        kind: EntryKind::Wake,
+        bytes: Bytes::new(),
+        received_unix_ms: 0,
+    };
+    Delivery {
+        incoming,
+        receipt: 0,
+    }
+}
+
 /// Where the gateway stands.
 pub(crate) fn greenhouse() -> GreenhouseId {
     "nha-luoi-1".parse().expect("a valid id")
@@ -110,6 +127,7 @@ impl Process {
         for parked in archive.tables.parked.values() {
             decoder.restore_parked(&key, parked.clone());
         }
+        let awake = decoder.awake();
         let marks_lost = archive.load_marks().is_err();
         let cooperatives = [key.cooperative.clone()];
         let Ok(snapshot) = recover(&log, &mut archive, &cooperatives) else {
@@ -132,7 +150,8 @@ impl Process {
             metrics: metrics.clone(),
         };
         let front = Front::new(log, tracker.clone(), setup);
-        let intake = Intake::new(front, Back::default(), &metrics);
+        let mut intake = Intake::new(front, Back::default(), &metrics);
+        intake.push(awake.into_iter().map(wake));
         Ok(Started {
             process: Process {
                 intake,

@@ -9,7 +9,9 @@ use furrow_ingest::log::entry::EntryKind;
 
 use furrow_journal::sim::{SimDisk, Survival};
 use furrow_journal::{Disk, Journal, Options};
-use furrow_wire::{Ack, BootId, EventKind, RecordName, RunCause, decode_packet, records};
+use furrow_wire::{
+    Ack, BootId, EventKind, GatewayState, RecordName, RunCause, decode_packet, records,
+};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -558,6 +560,10 @@ impl World {
 
     fn look_into(&mut self, message: &Message) {
         if message.kind != EntryKind::Packet {
+            let state = GatewayState::from_json(&message.bytes).ok();
+            if let Some(birth) = state.and_then(|state| state.birth) {
+                self.book.handle_heard(&birth.streams);
+            }
             return;
         }
         let Ok(content) = decode_packet(&message.bytes) else {

@@ -21,7 +21,7 @@ fn nothing_is_lost_and_nothing_is_stored_twice() {
 
 /// Seeds that have failed, and what they showed. What is at their root has a test of its own beside the
 /// code; as the simulation changes, a seed may come to do something else.
-const ONCE_FAILED: [(u64, &str); 11] = [
+const ONCE_FAILED: [(u64, &str); 17] = [
     (1_932, "marks that were lost took the eras with them"),
     (7_543, "marks that do not know the era of the archive"),
     (7_953, "marks that were lost"),
@@ -30,9 +30,18 @@ const ONCE_FAILED: [(u64, &str); 11] = [
     (19_595, "a segment given up untold was offered"),
     (20_901, "a card that showed what it had days ago"),
     (21_169, "an era that the marks forgot"),
+    (25_145, "a log with other entries than were applied"),
+    (26_007, "a flipped bit took the loss that told"),
     (27_736, "marks that do not know the era of the archive"),
     (35_398, "what waited again was in a segment used again"),
     (44_306, "an archive that failed at the end"),
+    (
+        44_984,
+        "two boots without a clock were taken to have run at once",
+    ),
+    (52_733, "a log with other entries than were applied"),
+    (56_599, "a flipped bit took the loss that told"),
+    (56_754, "an old birth came late, and no newer one for a day"),
 ];
 
 #[test]

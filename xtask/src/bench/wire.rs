@@ -1,5 +1,6 @@
 //! Bytes a reading between a gateway and the broker, counted by a relay between them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use furrow_tests::site::{Site, SiteConfig};
 use furrow_tests::stack::{Cooperative, Ingest};
 
 use super::figure::Figure;
+use super::packets;
 
 /// Simulated seconds a real second: a packet a second, each of one simulated minute.
 const SPEED: &str = "60";
@@ -24,6 +26,7 @@ pub(super) fn measure(binaries: &Binaries, folder: &Path) -> anyhow::Result<Vec<
     let cooperatives = [cooperative()];
     let ingest = Ingest::start(binaries, &folder.join("ingest"), &cooperatives, "", None)?;
     let link = Link::open(ingest.mqtt())?;
+    link.record();
     let arguments = [
         "greenhouse",
         "--seed",
@@ -46,16 +49,31 @@ pub(super) fn measure(binaries: &Binaries, folder: &Path) -> anyhow::Result<Vec<
     let sites = [site];
     pause(WARM_UP);
     let (before, bytes_before) = (read_books(&sites, &apis)?, link.carried());
+    let from: Vec<usize> = link.recorded().iter().map(Vec::len).collect();
     pause(MEASURE);
     let (after, bytes_after) = (read_books(&sites, &apis)?, link.carried());
+    let recorded = link.recorded();
     let settled = settled_books(&sites, &apis, SETTLE)?;
     anyhow::ensure!(settled.balance(), "the books do not balance: {settled}");
     #[expect(clippy::cast_precision_loss, reason = "small counts")]
-    let per_reading = (bytes_after - bytes_before) as f64 / (after.stored - before.stored) as f64;
+    let per_reading = |bytes: u64| bytes as f64 / (after.stored - before.stored) as f64;
     let [mut site] = sites;
     site.stop()?;
     let name = "wire: bytes a reading, both ways, 14 channels x 6 sweeps a packet";
-    Ok(vec![Figure::at_most(name, per_reading, "B/reading", 3.0)])
+    let whole = per_reading(bytes_after - bytes_before);
+    let mut figures = vec![Figure::at_most(name, whole, "B/reading", 3.0)];
+    let mut parts = BTreeMap::new();
+    for (bytes, from) in recorded.iter().zip(from) {
+        for (part, count) in packets::parts(bytes, from) {
+            *parts.entry(part).or_insert(0) += count;
+        }
+    }
+    let of_it = |(part, bytes): (packets::Part, u64)| {
+        let name = format!("wire: of it, {}", part.text());
+        Figure::plain(&name, per_reading(bytes), "B/reading")
+    };
+    figures.extend(parts.into_iter().map(of_it));
+    Ok(figures)
 }
 
 /// One cooperative with one gateway.

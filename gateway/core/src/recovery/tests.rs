@@ -156,10 +156,11 @@ fn a_boot_without_time_waits_for_its_mapping_and_tells_how_long_it_ran() {
     journal.batch(100, None, 1).batch(200, None, 1);
     let recovered = journal.recover(&[]);
     let held = HeldBoot {
+        boot: BOOT,
         last_mono_ms: 200,
         before: None,
     };
-    assert_eq!(recovered.held, BTreeMap::from([(BOOT, held)]));
+    assert_eq!(recovered.held, [held]);
     assert_eq!(recovered.outbox.held_boots(), [BOOT]);
     let mapping = ClockMapping {
         boot: BOOT,
@@ -196,8 +197,9 @@ fn a_boot_that_left_events_and_no_batch_waits_for_a_mapping_too() {
     };
     journal.record(RecordKind::Events, events.encode(), 0, Some(BOOT));
     let held = HeldBoot {
+        boot: BOOT,
         last_mono_ms: 70,
         before: None,
     };
-    assert_eq!(journal.recover(&[]).held, BTreeMap::from([(BOOT, held)]));
+    assert_eq!(journal.recover(&[]).held, [held]);
 }

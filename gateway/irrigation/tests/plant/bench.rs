@@ -105,7 +105,8 @@ impl Plant {
         if self.has(Fault::Leak) {
             flow += 60_000;
         }
-        if config.site.has_pump && self.is_on(Output::Pump) && flow == 0 {
+        let is_open = (0..config.zones.len()).any(|zone| self.is_on(Output::Zone(ZoneIndex(zone))));
+        if config.site.has_pump && self.is_on(Output::Pump) && !is_open {
             self.deadhead_ms += STEP;
         }
         if self.is_on(Output::Dosing) {

@@ -236,6 +236,7 @@ async fn check_sending(webhook: &WebhookSettings, mut posted: mpsc::Receiver<(bo
     };
     let entry = LogEntry {
         position,
+        chain: 0,
         changes: vec![readings(&[360, 330])],
     };
     archive.apply(&owner, &[entry]).unwrap();
