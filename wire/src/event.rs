@@ -471,6 +471,31 @@ mod tests {
         }
     }
 
+    fn all_ends() -> Vec<EventKind> {
+        let mut kinds = Vec::new();
+        let ends = [
+            EndReason::Completed,
+            EndReason::Stopped,
+            EndReason::Fault,
+            EndReason::Interrupted,
+            EndReason::LeaseLost,
+            EndReason::Budget,
+            EndReason::Interlock,
+        ];
+        for (place, end) in ends.into_iter().enumerate() {
+            kinds.push(EventKind::RunEnded {
+                run: 4,
+                cause: RunCause::Manual,
+                started_mono_ms: 10,
+                open_ms: 60_000,
+                millilitres: (place > 0).then_some(12_345),
+                end,
+                text: String::new(),
+            });
+        }
+        kinds
+    }
+
     fn all() -> Events {
         let device: DeviceId = "drip".parse().unwrap();
         let mut kinds = vec![
@@ -519,26 +544,7 @@ mod tests {
                 planned_millilitres: None,
             });
         }
-        let ends = [
-            EndReason::Completed,
-            EndReason::Stopped,
-            EndReason::Fault,
-            EndReason::Interrupted,
-            EndReason::LeaseLost,
-            EndReason::Budget,
-            EndReason::Interlock,
-        ];
-        for (place, end) in ends.into_iter().enumerate() {
-            kinds.push(EventKind::RunEnded {
-                run: 4,
-                cause: RunCause::Manual,
-                started_mono_ms: 10,
-                open_ms: 60_000,
-                millilitres: (place > 0).then_some(12_345),
-                end,
-                text: String::new(),
-            });
-        }
+        kinds.extend(all_ends());
         let event = |what| Event {
             at_mono_ms: 77,
             zone: Some("zone-1".parse().unwrap()),

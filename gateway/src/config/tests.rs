@@ -416,7 +416,7 @@ kind = "biomass"
              for example radiation = \"analog/global_radiation\"",
             "derived[2].id: \"sht-inside\" names two things; \
              give each device and derived its own id",
-            "derived[3].kind: \"biomass\" is nothing that is calculated; write air or light",
+            "derived[3].kind: \"biomass\" is nothing that is calculated; write air, light or et0",
         ],
     );
 }

@@ -95,12 +95,15 @@ impl Drop for Page {
 
 fn router(site: Site) -> Router {
     Router::new()
-        .route("/", get(|| file("text/html; charset=utf-8", INDEX)))
+        .route("/", get(async || file("text/html; charset=utf-8", INDEX)))
         .route(
             "/page.js",
-            get(|| file("text/javascript; charset=utf-8", SCRIPT)),
+            get(async || file("text/javascript; charset=utf-8", SCRIPT)),
         )
-        .route("/page.css", get(|| file("text/css; charset=utf-8", STYLE)))
+        .route(
+            "/page.css",
+            get(async || file("text/css; charset=utf-8", STYLE)),
+        )
         .route("/login", post(log_in))
         .route("/now", get(now))
         .route("/do", post(act))
@@ -112,7 +115,7 @@ const INDEX: &str = include_str!("../../page/index.html");
 const SCRIPT: &str = include_str!("../../page/page.js");
 const STYLE: &str = include_str!("../../page/page.css");
 
-async fn file(kind: &'static str, text: &'static str) -> impl IntoResponse {
+fn file(kind: &'static str, text: &'static str) -> impl IntoResponse {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(kind)),
         (

@@ -131,8 +131,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     if let Some(mapping) = adopted.and_then(|adopted| adopted.mapping) {
         records.mapping(&mapping);
     }
-    let scales = calibrations.as_ref();
-    let scales = scales.map(|calibrations| Scales::new(&settings, calibrations));
+    let scales = scales_of(&settings, calibrations.as_ref());
     let offset_ms = core_clock.offset_ms();
     let sampling = Sampling::new(&settings, scales, at, offset_ms, frontier_ms, phase_ms);
     let fill = store.fill();
@@ -157,6 +156,14 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         EventLoop::new(gateway, results, control, clock, wait).context("take over the signals")?;
     let end = event_loop.run().await;
     drop(page);
+    end_of(end)
+}
+
+fn scales_of(settings: &Settings, calibrations: Option<&Calibrations>) -> Option<Scales> {
+    calibrations.map(|calibrations| Scales::new(settings, calibrations))
+}
+
+fn end_of(end: End) -> anyhow::Result<()> {
     match end {
         End::Asked | End::Finished => Ok(()),
         End::FieldLost(why) => bail!("the field is lost: {why}"),

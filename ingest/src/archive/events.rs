@@ -94,13 +94,29 @@ impl EventRow {
                 text: Some(software.clone()),
                 ..row
             },
+            EventKind::DeviceFault { .. }
+            | EventKind::DeviceRecovered { .. }
+            | EventKind::Lockout { .. }
+            | EventKind::Calibrated { .. }
+            | EventKind::Decision(_)
+            | EventKind::Alarm { .. }
+            | EventKind::FlowLearnt { .. }
+            | EventKind::Held { .. }
+            | EventKind::Reset { .. } => row.told_of(&event.what),
+        }
+    }
+
+    /// Faults, and what rules decided.
+    fn told_of(self, what: &EventKind) -> Self {
+        let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        match what {
             EventKind::DeviceFault { device, text } => {
-                row.told("device_fault", Some(device), Some(text))
+                self.told("device_fault", Some(device), Some(text))
             }
             EventKind::DeviceRecovered { device } => {
-                row.told("device_recovered", Some(device), None)
+                self.told("device_recovered", Some(device), None)
             }
-            EventKind::Lockout { text } => row.told("lockout", None, Some(text)),
+            EventKind::Lockout { text } => self.told("lockout", None, Some(text)),
             EventKind::Calibrated {
                 device,
                 channel,
@@ -108,20 +124,8 @@ impl EventRow {
                 text,
             } => EventRow {
                 reason: Some(format!("{channel} version {version}")),
-                ..row.told("calibrated", Some(device), Some(text))
+                ..self.told("calibrated", Some(device), Some(text))
             },
-            EventKind::Decision(_)
-            | EventKind::Alarm { .. }
-            | EventKind::FlowLearnt { .. }
-            | EventKind::Held { .. }
-            | EventKind::Reset { .. } => row.of_rules(&event.what),
-        }
-    }
-
-    /// What rules decided, and what stands around them.
-    fn of_rules(self, what: &EventKind) -> Self {
-        let signed = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        match what {
             EventKind::Decision(decision) => EventRow {
                 open_ms: decision.wanted_ms.map(signed),
                 millilitres: decision.wanted_millilitres.map(signed),
@@ -147,11 +151,7 @@ impl EventRow {
             },
             EventKind::RunStarted { .. }
             | EventKind::RunEnded { .. }
-            | EventKind::GatewayStarted { .. }
-            | EventKind::DeviceFault { .. }
-            | EventKind::DeviceRecovered { .. }
-            | EventKind::Lockout { .. }
-            | EventKind::Calibrated { .. } => self,
+            | EventKind::GatewayStarted { .. } => self,
         }
     }
 

@@ -37,10 +37,7 @@ fn site(rest: &str) -> String {
     format!("{BASE}{SHT}{ANALOG}{DRIP}{rest}")
 }
 
-#[test]
-fn everything_that_a_zone_can_have() {
-    let settings = parse(&site(
-        r#"
+const WHOLE: &str = r#"
 [irrigation]
 max_open_zones = 2
 step = "3s"
@@ -100,9 +97,11 @@ kind = "radiation-sum"
 channel = "analog/global_radiation"
 threshold_j_cm2 = 100
 for = "3min"
-"#,
-    ))
-    .unwrap();
+"#;
+
+#[test]
+fn what_all_zones_share() {
+    let settings = parse(&site(WHOLE)).unwrap();
     let core = settings.irrigation_config();
     assert!(core.site.has_pump && core.site.has_master_valve && core.site.dosing.is_none());
     assert_eq!((core.site.step_ms, core.max_open_zones), (3_000, 2));
@@ -134,6 +133,15 @@ for = "3min"
         .map(|input| input.max_age_ms / 1_000)
         .collect();
     assert_eq!(ages, [65, 65, 35, 35]);
+    // The pump is an output like a zone's valve, behind them.
+    assert_eq!(settings.output(2).map(|place| place.output), Some(8));
+    assert_eq!(settings.output(3), None, "no fertiliser pump");
+    assert_eq!(Interlock::TankLow.text(), "the tank is too low to begin");
+}
+
+#[test]
+fn limits_of_a_zone() {
+    let core = parse(&site(WHOLE)).unwrap().irrigation_config();
     let zone = &core.zones[0];
     let entry = zone.schedule()[0];
     assert_eq!(
@@ -151,6 +159,12 @@ for = "3min"
         (Some(800_000), Some(0))
     );
     assert_eq!(options.flow.expected_mlph, Some(240_000));
+}
+
+#[test]
+fn rules_of_a_zone() {
+    let core = parse(&site(WHOLE)).unwrap().irrigation_config();
+    let options = core.zones[0].options();
     let [vpd, crop, light] = options.rules.as_slice() else {
         panic!("{:?}", options.rules);
     };
@@ -177,10 +191,6 @@ for = "3min"
     };
     assert_eq!(crop.fallback, dose);
     assert_eq!(light.kind.input(), InputIndex(2));
-    // The pump is an output like a zone's valve, behind them.
-    assert_eq!(settings.output(2).map(|place| place.output), Some(8));
-    assert_eq!(settings.output(3), None, "no fertiliser pump");
-    assert_eq!(Interlock::TankLow.text(), "the tank is too low to begin");
 }
 
 #[test]
@@ -218,8 +228,7 @@ area_m2 = 10
 for = "5min"
 "#,
     ))
-    .unwrap_err()
-    .to_string();
+    .unwrap_err();
     let lines: Vec<_> = error.lines().collect();
     let expected = [
         "zone[0].schedule[0].days: \"monday\" are no days; write mon, tue, wed, thu, fri, sat, sun, with commas between",
@@ -246,9 +255,7 @@ fn no_output_serves_two() {
     let pump =
         |output| format!("[irrigation]\npump = {{ controller = \"drip\", output = {output} }}\n");
     assert!(parse(&site(&format!("{}{zone}", pump(2)))).is_ok());
-    let error = parse(&site(&format!("{}{zone}", pump(1))))
-        .unwrap_err()
-        .to_string();
+    let error = parse(&site(&format!("{}{zone}", pump(1)))).unwrap_err();
     assert_eq!(
         error,
         "irrigation.pump.output: output 1 is used twice; give each valve and pump its own output"
