@@ -25,6 +25,9 @@ mod site;
 pub mod trace;
 mod world;
 
+pub use greenhouse::Beginning;
 pub use pace::Mode;
+pub use physics::plant::Plant;
+pub use physics::weather::Sky;
 pub use server::{Options, Progress, Simulator, StartError};
-pub use world::Setup;
+pub use world::{Placed, Setup};
