@@ -30,6 +30,9 @@ pub(crate) use status::WorldStatus;
 /// Valve changes kept for status; the oldest go first and are counted.
 const VALVE_LOG_MAX: usize = 4_096;
 
+/// A bus that nobody looks at.
+const NOWHERE: u8 = 30;
+
 /// How a world begins.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -111,7 +114,13 @@ impl World {
                 .places
                 .iter()
                 .find(|placed| placed.name == socket.name);
-            let (bus, address) = (socket.bus, socket.address);
+            let address = socket.address;
+            // Where another chip was put there is no room.
+            let mut others = setup.places.iter();
+            let is_taken = others.any(|other| {
+                socket.route.is_none() && (other.bus, other.address) == (socket.bus, address)
+            });
+            let bus = if is_taken { NOWHERE } else { socket.bus };
             Slot {
                 name: socket.name,
                 bus: placed.map_or(bus, |placed| placed.bus),

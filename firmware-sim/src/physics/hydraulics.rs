@@ -81,6 +81,8 @@ pub(crate) struct Change {
     pub(crate) open: u8,
     /// Whether the pump turned.
     pub(crate) turns: bool,
+    /// Whether the tank was dry.
+    pub(crate) dry: bool,
 }
 
 impl Hydraulics {
@@ -340,13 +342,19 @@ impl Hydraulics {
             self.flows = self.plant.flows(open, turns && !self.dry, &self.faults);
             self.solved = from;
         }
-        let is_new = |last: &Change| (last.open, last.turns) != (open, turns);
+        let dry = self.dry;
+        let is_new = |last: &Change| (last.open, last.turns, last.dry) != (open, turns, dry);
         if self.changes.back().is_none_or(is_new) {
             if self.changes.len() == CHANGES_MAX {
                 self.changes.pop_front();
             }
             let at_ns = self.now_ns;
-            self.changes.push_back(Change { at_ns, open, turns });
+            self.changes.push_back(Change {
+                at_ns,
+                open,
+                turns,
+                dry,
+            });
         }
     }
 

@@ -173,7 +173,8 @@ impl World {
         self.next_order += 1;
     }
 
-    fn check(&self, fault: &Fault) -> Result<(), FaultError> {
+    /// Whether a fault is possible here.
+    pub(crate) fn check(&self, fault: &Fault) -> Result<(), FaultError> {
         match fault {
             Fault::Unplug { device }
             | Fault::Plug { device }
