@@ -3,6 +3,7 @@
 mod fleet;
 mod mqtt;
 mod run;
+mod scenario;
 mod units;
 
 use std::path::PathBuf;
@@ -40,10 +41,14 @@ Examples:
     furrow-sim status --control tcp:127.0.0.1:7001 --json
   Readings for a dashboard of your own, as JSON to a broker:
     furrow-sim mqtt --json --broker mqtt://127.0.0.1:1883
+  What your configuration does when a line bursts, as a report that CI reads:
+    furrow-sim scenario burst.toml --gateway target/debug/furrow-gateway --config . --junit out.xml
   A thousand gateways against an ingest on this machine:
     furrow-sim fleet --gateways 1000 --write-ingest-config /tmp/fleet
     furrow-ingest --config /tmp/fleet/ingest.toml run &
     furrow-sim fleet --gateways 1000 --rate 100000 --for 60s";
+
+pub(crate) use units::{duration, permille as speed_permille};
 
 #[derive(Debug, Subcommand)]
 enum Action {
@@ -59,6 +64,11 @@ enum Action {
     ///
     /// For programs that know nothing of Furrow. Ends with totals; 1 when the broker did not take all.
     Mqtt(mqtt::Mqtt),
+    /// Try a gateway and its configuration against timelines of weather, faults and people
+    ///
+    /// Needs no network, no root and no hardware. Exit code 0: everything came as expected; 1: something
+    /// did not, and what was seen instead is said; 2: a file can't be used, with the line and the remedy.
+    Scenario(scenario::Scenario),
     /// Make something go wrong in a running simulator
     Fault(FaultArgs),
     /// Say what is going on in a running simulator
@@ -173,6 +183,7 @@ impl Cli {
             Action::Replay(args) => run::replay(args),
             Action::Fleet(args) => fleet::run(args),
             Action::Mqtt(args) => mqtt::run(args),
+            Action::Scenario(args) => Ok(scenario::run(&args)),
             Action::Fault(args) => {
                 let order = FaultOrder {
                     fault: args.fault,

@@ -90,6 +90,44 @@ pub enum Fault {
     /// The gateway's machine loses its power for a moment: its pins float, and every chip but the
     /// drip controller, which has a supply of its own, starts anew
     PowerCut,
+    /// The line of a zone has a hole
+    BurstLine {
+        /// Zone, from 1
+        zone: usize,
+        /// What it gives at 2 bar, L/min; 0 mends it
+        #[arg(long, default_value_t = 12)]
+        #[serde(default = "burst")]
+        litres_min: u32,
+    },
+    /// Drippers of a zone are clogged
+    ClogLine {
+        /// Zone, from 1
+        zone: usize,
+        /// How many of them; 0 ends it
+        #[arg(long, default_value_t = 100)]
+        #[serde(default = "all")]
+        percent: u8,
+    },
+    /// The pump does not turn although its contactor closes
+    FailPump,
+    /// The pump turns again
+    RepairPump,
+    /// The contactor of the pump does not open any more once it is closed
+    WeldPump,
+    /// The contactor of the pump opens again
+    FreePump,
+    /// The fertiliser is stronger or weaker than it should be
+    Overdose {
+        /// Percent of what is right; 100 ends it
+        percent: u32,
+    },
+    /// The flow meter bounces: it gives more pulses than the water makes, or fewer
+    BounceMeter {
+        /// Percent of the right ones; 100 ends it
+        #[arg(long, default_value_t = 200)]
+        #[serde(default = "twice")]
+        percent: u32,
+    },
     /// The tank is empty and is not refilled
     TankEmpty,
     /// The tank is refilled again
@@ -143,6 +181,19 @@ pub enum Fault {
         #[arg(allow_hyphen_values = true)]
         seconds: i64,
     },
+}
+
+/// Usual values, where an order does not say.
+fn burst() -> u32 {
+    12
+}
+
+fn all() -> u8 {
+    100
+}
+
+fn twice() -> u32 {
+    200
 }
 
 /// Where a valve sticks.
@@ -235,6 +286,18 @@ impl Fault {
             Self::Heat { .. } => Some(Self::Heat { kelvin: 0.0 }),
             Self::StickValve { zone, .. } => Some(Self::FreeValve { zone: *zone }),
             Self::WeldRelay { zone } => Some(Self::FreeRelay { zone: *zone }),
+            Self::BurstLine { zone, .. } => Some(Self::BurstLine {
+                zone: *zone,
+                litres_min: 0,
+            }),
+            Self::ClogLine { zone, .. } => Some(Self::ClogLine {
+                zone: *zone,
+                percent: 0,
+            }),
+            Self::FailPump => Some(Self::RepairPump),
+            Self::WeldPump => Some(Self::FreePump),
+            Self::Overdose { .. } => Some(Self::Overdose { percent: 100 }),
+            Self::BounceMeter { .. } => Some(Self::BounceMeter { percent: 100 }),
             Self::TankEmpty => Some(Self::TankRefill),
             Self::Leak { .. } => Some(Self::Leak { litres_min: 0 }),
             Self::JamMeter => Some(Self::FreeMeter),
@@ -256,6 +319,8 @@ impl Fault {
             | Self::FreeValve { .. }
             | Self::FreeRelay { .. }
             | Self::PowerCut
+            | Self::RepairPump
+            | Self::FreePump
             | Self::TankRefill
             | Self::FreeMeter
             | Self::ResetDrip

@@ -9,7 +9,8 @@ use crate::physics::air::Air;
 use crate::physics::climate::{Climate, Openings, STEP_S, Soil, relax};
 use crate::physics::hydraulics::{Hydraulics, Valve};
 use crate::physics::noise::{Noise, Purpose};
-use crate::physics::weather::{Weather, weather};
+use crate::physics::plant::Plant;
+use crate::physics::weather::{Sky, Weather, weather};
 use crate::site::{Memory, Now, Site, Supply};
 use crate::trace::Trace;
 
@@ -36,6 +37,28 @@ const NOISE_HUMIDITY_PCT: f64 = 0.15;
 const NOISE_CO2_PPM: f64 = 3.0;
 const NOISE_VOLTS: f64 = 0.000_4;
 
+/// Travel of a contactor, ms.
+const CONTACTOR_MS: u64 = 100;
+/// Conductivity of the water, and what fertiliser adds to it, µS/cm; how fast the pipe follows, s.
+const WATER_US_CM: f64 = 600.0;
+const DOSE_US_CM: f64 = 1_600.0;
+const DOSE_TIME_S: f64 = 20.0;
+/// Highest pressure that the sensor at AIN3 senses, bar.
+const PRESSURE_MAX_BAR: f64 = 6.0;
+
+/// What can be said of a site beyond its size. The default leaves everything as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Beginning {
+    /// Outputs that drive more than valves of zones.
+    pub plant: Plant,
+    /// The weather, if it is not left to the seed.
+    pub sky: Option<Sky>,
+    /// Water in the soil, m³/m³, held between wilting point 0.15 and saturation 0.46.
+    pub soil_water: Option<f64>,
+    /// How full the tank is, percent.
+    pub tank_percent: Option<u8>,
+}
+
 /// Where a greenhouse starts.
 #[derive(Debug, Clone)]
 pub(crate) struct Start {
@@ -43,6 +66,7 @@ pub(crate) struct Start {
     pub(crate) unix_ms: i64,
     pub(crate) mono_ns: u64,
     pub(crate) zones: usize,
+    pub(crate) beginning: Beginning,
 }
 
 /// The greenhouse.
@@ -62,6 +86,10 @@ pub(crate) struct Greenhouse {
     heat: Heat,
     /// Mains, button and rain.
     pub(crate) site: Memory,
+    /// Feed water behind the fertiliser pump, µS/cm.
+    dosed_us_cm: f64,
+    /// Strength of the fertiliser, percent of what is right.
+    dose_percent: u32,
 }
 
 /// What the sensors' bodies have followed.
@@ -109,6 +137,7 @@ pub(crate) struct Sensed<'a> {
 impl Greenhouse {
     pub(crate) fn new(start: Start, trace: Option<Trace>) -> Self {
         let noise = Noise::new(start.seed);
+        let plant = start.beginning.plant;
         let valves = (0..start.zones).map(|zone| {
             let draw = noise.unit(Purpose::Valve, i64::try_from(zone).unwrap_or_default());
             #[allow(
@@ -117,11 +146,18 @@ impl Greenhouse {
                 reason = "one to three thousand"
             )]
             let travel_ms = (1_000.0 + 2_000.0 * draw) as u64;
-            Valve::new(travel_ms * 1_000_000)
+            let is_valve = matches!(plant.name(zone), "zone" | "master-valve");
+            Valve::new(if is_valve { travel_ms } else { CONTACTOR_MS } * 1_000_000)
         });
-        let water = Hydraulics::new(start.mono_ns, valves.collect());
-        let outside = weather(&noise, seconds(start.unix_ms));
-        let climate = Climate::at_rest(outside, start.zones);
+        let mut water = Hydraulics::new(start.mono_ns, valves.collect(), plant);
+        let outside = weather(&noise, start.beginning.sky, seconds(start.unix_ms));
+        let mut climate = Climate::at_rest(outside, start.zones);
+        if let Some(soil_water) = start.beginning.soil_water {
+            climate.set_soil_water(soil_water);
+        }
+        if let Some(percent) = start.beginning.tank_percent {
+            water.set_tank_percent(percent);
+        }
         let mut greenhouse = Self {
             felt: Felt::of(&climate, outside),
             given: vec![0.0; start.zones],
@@ -134,6 +170,8 @@ impl Greenhouse {
             water,
             heat: Heat::default(),
             site: Memory::default(),
+            dosed_us_cm: WATER_US_CM,
+            dose_percent: 100,
             start,
         };
         greenhouse.spin_up();
@@ -152,6 +190,7 @@ impl Greenhouse {
         if now_ns >= self.next_step_ns {
             self.next_step_ns += STEP_NS;
             self.water.settle();
+            self.mix();
             let given = self.water.given_litres();
             let water_mm: Vec<f64> = given
                 .iter()
@@ -177,6 +216,11 @@ impl Greenhouse {
             from_k: self.heat.now(self.now_ns),
             since_ns: self.now_ns,
         };
+    }
+
+    /// The fertiliser is so strong, percent of what is right.
+    pub(crate) fn set_dose_percent(&mut self, percent: u32) {
+        self.dose_percent = percent;
     }
 
     /// The mains fail, or come back.
@@ -208,6 +252,7 @@ impl Greenhouse {
                 .soil
                 .first()
                 .map_or(0.0, |soil| soil.conductivity() * self.felt.soil_water),
+            dosed_us_cm: self.water.plant().dosing.map(|_| self.dosed_us_cm),
         })
     }
 
@@ -256,6 +301,20 @@ impl Greenhouse {
         self.felt = Felt::of(&self.climate, self.outside);
     }
 
+    /// The feed water follows the fertiliser pump; where it stands still it stays as it is.
+    fn mix(&mut self) {
+        if !self.water.is_flowing() {
+            return;
+        }
+        let dose = if self.water.is_dosing() {
+            DOSE_US_CM * f64::from(self.dose_percent) / 100.0
+        } else {
+            0.0
+        };
+        let rate = 1.0 / DOSE_TIME_S;
+        self.dosed_us_cm = relax(self.dosed_us_cm, 0.0, rate, WATER_US_CM + dose);
+    }
+
     fn step(&mut self, unix_ms: i64, water_mm: &[f64]) {
         let mut openings = Openings {
             roof: 1.0,
@@ -273,7 +332,7 @@ impl Greenhouse {
                 }
                 row.outside
             }
-            None => weather(&self.noise, seconds(unix_ms)),
+            None => weather(&self.noise, self.start.beginning.sky, seconds(unix_ms)),
         };
         self.climate.step(self.outside, openings, water_mm);
         self.site.rain_mm += self.outside.rain_mm_h * STEP_S / 3_600.0;
@@ -401,6 +460,11 @@ impl Field for Sensed<'_> {
             1 => 0.4 + 1.6 * greenhouse.water.tank_m() / 2.5,
             // Capacitive probe: 2.90 V dry, 1.30 V in water.
             2 => 2.90 - 1.60 * greenhouse.felt.soil_water / crate::physics::climate::SATURATION,
+            // 4 to 20 mA over 100 Ω for 0 to 6 bar behind the pump, if there is one.
+            3 if greenhouse.water.plant().pump.is_some() => {
+                let bar = greenhouse.water.bar();
+                0.4 + 1.6 * (bar / PRESSURE_MAX_BAR).min(1.0)
+            }
             _ => 0.0,
         };
         if greenhouse.trace.is_some() {

@@ -126,6 +126,43 @@ pub(crate) fn sockets(boards: usize) -> Vec<Socket> {
         .collect()
 }
 
+/// Most further ADS1115 boards.
+pub(crate) fn boards_of() -> usize {
+    BOARDS.len()
+}
+
+/// Chips that can stand for a gateway's device of a kind (`mcp23017 relays` for a relay board): name,
+/// bus, address.
+pub(crate) fn chips_of(kind: &str, boards: usize) -> Vec<(&'static str, u8, u8)> {
+    let all = sockets(boards).into_iter();
+    let of_kind = all.filter(|socket| socket.route.is_none() && kind_of(socket.name) == kind);
+    of_kind
+        .map(|socket| (socket.name, socket.bus, socket.address))
+        .collect()
+}
+
+/// The kind of device that a gateway has for a chip.
+fn kind_of(name: &str) -> &'static str {
+    match name {
+        "sht-inside" | "sht-outside" => "sht4x",
+        "scd41" => "scd4x",
+        "sht31" => "sht3x",
+        "bh1750" => "bh1750",
+        "bme280" => "bme280",
+        "scd30" => "scd30",
+        "ina219-mains" | "ina219-battery" => "ina219",
+        "ezo-ph" => "ezo-ph",
+        "ezo-ec" => "ezo-ec",
+        "mcp23017" => "mcp23017",
+        "pcf8574" => "pcf8574",
+        "relays-mcp23017" => "mcp23017 relays",
+        "relays-pcf8574" => "pcf8574 relays",
+        DRIP => "drip-controller",
+        _ if name.starts_with("ads1115") => "ads1115",
+        _ => "",
+    }
+}
+
 /// Relay boards of eight zones each, on while a pin is low. Behind all others, whose places are kept.
 fn relay_boards() -> [Socket; 2] {
     let at = |name, address, chip: Box<dyn Chip + Send>| Socket {

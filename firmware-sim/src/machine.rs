@@ -237,6 +237,11 @@ impl Machine {
         self.ended
     }
 
+    pub(crate) fn client_names(&self) -> Vec<String> {
+        let names = self.outboxes.values().map(|client| client.name.clone());
+        names.collect()
+    }
+
     pub(crate) fn clients(&self) -> usize {
         self.pace.clients()
     }

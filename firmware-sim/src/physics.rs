@@ -5,4 +5,6 @@ pub(crate) mod air;
 pub(crate) mod climate;
 pub(crate) mod hydraulics;
 pub(crate) mod noise;
+pub(crate) mod plant;
+mod valve;
 pub(crate) mod weather;

@@ -190,6 +190,16 @@ impl Simulator {
         Ok(())
     }
 
+    /// Changes or looks at the world between two events.
+    pub(crate) fn with_world<T>(&self, change: impl FnOnce(&mut World) -> T) -> T {
+        self.shared.lock().machine.with_world(real(), change)
+    }
+
+    /// Names of the programs whose clocks are connected.
+    pub(crate) fn client_names(&self) -> Vec<String> {
+        self.shared.lock().machine.client_names()
+    }
+
     /// Waits at most `limit` for the end of simulated time with all clients gone; how far it is then.
     pub fn wait(&self, limit: Duration) -> Progress {
         let until = Instant::now() + limit;

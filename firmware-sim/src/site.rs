@@ -83,6 +83,8 @@ pub(crate) struct Now {
     pub(crate) substrate_c: f64,
     pub(crate) soil_water: f64,
     pub(crate) soil_ds_m: f64,
+    /// Feed water behind a fertiliser pump, µS/cm; `None` where none is wired.
+    pub(crate) dosed_us_cm: Option<f64>,
 }
 
 /// What the site remembers.
@@ -134,7 +136,9 @@ impl Memory {
             mains,
             battery,
             ph: 6.0 + 0.2 * cos(TAU * hour / 24.0),
-            conductivity_us_cm: 2_200.0 + 150.0 * cos(TAU * (hour - 6.0) / 24.0),
+            conductivity_us_cm: now
+                .dosed_us_cm
+                .unwrap_or(2_200.0 + 150.0 * cos(TAU * (hour - 6.0) / 24.0)),
             contacts,
             presses: self.presses,
             substrate_c: now.substrate_c,
@@ -181,6 +185,7 @@ mod tests {
             substrate_c: 25.0,
             soil_water: 0.3,
             soil_ds_m: 1.0,
+            dosed_us_cm: None,
         }
     }
 

@@ -15,8 +15,9 @@ use furrow_sim_bus::protocol::{Failure, Operation, Transaction};
 use crate::chips::drip::{Cause, Drip};
 use crate::chips::{Chip, Field, Nack};
 use crate::faults::Fault;
-use crate::greenhouse::{Greenhouse, Sensed, Start};
+use crate::greenhouse::{Beginning, Greenhouse, Sensed, Start};
 use crate::layout;
+use crate::physics::hydraulics::Hydraulics;
 use crate::physics::noise::Purpose;
 use crate::trace::Trace;
 
@@ -28,6 +29,9 @@ pub(crate) use status::WorldStatus;
 
 /// Valve changes kept for status; the oldest go first and are counted.
 const VALVE_LOG_MAX: usize = 4_096;
+
+/// A bus that nobody looks at.
+const NOWHERE: u8 = 30;
 
 /// How a world begins.
 #[derive(Debug, Clone)]
@@ -46,6 +50,21 @@ pub struct Setup {
     pub wall_known: bool,
     /// Boot id; `None` draws it from the seed and the start.
     pub boot: Option<u64>,
+    /// Wiring, weather, soil and tank at the start.
+    pub beginning: Beginning,
+    /// Chips that are elsewhere than the layout says.
+    pub places: Vec<Placed>,
+}
+
+/// A chip of the layout at another place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placed {
+    /// Its name in the layout, for example `sht-inside`.
+    pub name: String,
+    /// I2C bus.
+    pub bus: u8,
+    /// I2C address.
+    pub address: u8,
 }
 
 /// Everything that is simulated.
@@ -86,19 +105,31 @@ impl World {
             unix_ms: setup.start_unix_ms,
             mono_ns: setup.start_mono_ns,
             zones: setup.zones.clamp(1, 8),
+            beginning: setup.beginning,
         };
         let greenhouse = Greenhouse::new(start, trace);
         let drawn = greenhouse.noise().bits(Purpose::Boot, setup.start_unix_ms);
-        let slots = layout::sockets(setup.boards)
-            .into_iter()
-            .map(|socket| Slot {
+        let slots = layout::sockets(setup.boards).into_iter().map(|socket| {
+            let placed = setup
+                .places
+                .iter()
+                .find(|placed| placed.name == socket.name);
+            let address = socket.address;
+            // Where another chip was put there is no room.
+            let mut others = setup.places.iter();
+            let is_taken = others.any(|other| {
+                socket.route.is_none() && (other.bus, other.address) == (socket.bus, address)
+            });
+            let bus = if is_taken { NOWHERE } else { socket.bus };
+            Slot {
                 name: socket.name,
-                bus: socket.bus,
-                address: socket.address,
-                route: socket.route,
+                bus: placed.map_or(bus, |placed| placed.bus),
+                address: placed.map_or(address, |placed| placed.address),
+                route: socket.route.filter(|_| placed.is_none()),
                 chip: socket.chip,
                 condition: Condition::default(),
-            });
+            }
+        });
         let mono_ms = i64::try_from(setup.start_mono_ns / 1_000_000).unwrap_or(i64::MAX);
         Self {
             now_ns: setup.start_mono_ns,
@@ -127,6 +158,19 @@ impl World {
 
     pub(crate) fn boot(&self) -> u64 {
         self.boot
+    }
+
+    /// The machine starts anew: what connects from now on finds another boot id. Its monotonic clock
+    /// goes on, so that one time line is enough.
+    pub(crate) fn reboot(&mut self) {
+        let moment = i64::try_from(self.now_ns / 1_000_000).unwrap_or(i64::MAX);
+        let index = self.unix_ms().saturating_add(moment).saturating_add(1);
+        self.boot = self.greenhouse.noise().bits(Purpose::Boot, index);
+    }
+
+    /// The water of the site.
+    pub(crate) fn water(&self) -> &Hydraulics {
+        &self.greenhouse.water
     }
 
     /// What the machine knows of the time of day: Unix ms = monotonic ms + this.
@@ -308,6 +352,7 @@ impl World {
             mono_ms: at_ns / 1_000_000,
             unix_ms: self.greenhouse.unix_ms(at_ns),
             zone: zone + 1,
+            drives: self.greenhouse.water.plant().name(zone),
             open,
             cause,
         });

@@ -26,6 +26,7 @@ impl Default for Fake {
             pulses: 0,
             switches: 0,
             site: Memory::default().site(Now {
+                dosed_us_cm: None,
                 unix_s: 0.0,
                 global_w_m2: 0.0,
                 tank_m: 1.0,

@@ -16,7 +16,7 @@ use super::{Common, Greenhouse, Replay};
 use crate::control::Command;
 use crate::faults::FaultOrder;
 use crate::trace::Trace;
-use crate::{Mode, Options, Setup, Simulator};
+use crate::{Beginning, Mode, Options, Setup, Simulator};
 
 /// Real time that programs have after the end, to send what they have and go.
 const GRACE: Duration = Duration::from_secs(60);
@@ -134,6 +134,8 @@ fn setup(common: &Common, seed: u64, start_unix_ms: i64, start_mono_ms: u64) -> 
         boards: usize::from(common.boards),
         wall_known: !common.no_wall_clock,
         boot: common.boot,
+        beginning: Beginning::default(),
+        places: Vec::new(),
     }
 }
 

@@ -10,7 +10,7 @@ pub(super) enum Moment {
 }
 
 /// Milliseconds of a text such as `90s`, `1h30m` or `7d`.
-pub(super) fn duration(text: &str) -> Result<u64, String> {
+pub(crate) fn duration(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text:?} is not a duration such as 90s, 10m, 1h30m or 7d");
     let mut rest = text;
     let mut sum: u64 = 0;
@@ -45,10 +45,16 @@ pub(super) fn duration(text: &str) -> Result<u64, String> {
 
 /// Thousandths of a factor such as `60` or `0.5`.
 pub(super) fn speed(text: &str) -> Result<u32, String> {
-    let wrong = || format!("{text:?} is not a factor of 0.001 to 1000000");
-    let factor: f64 = text.parse().map_err(|_| wrong())?;
+    let factor = text
+        .parse()
+        .map_err(|_| format!("{text:?} is not a factor of 0.001 to 1000000"))?;
+    permille(factor)
+}
+
+/// Thousandths of a factor.
+pub(crate) fn permille(factor: f64) -> Result<u32, String> {
     if !(0.001..=1e6).contains(&factor) {
-        return Err(wrong());
+        return Err(format!("{factor} is not a factor of 0.001 to 1000000"));
     }
     #[allow(
         clippy::cast_possible_truncation,

@@ -4,7 +4,7 @@
 //! would make of them, under the names and units that a gateway gives them.
 
 use crate::chips::{Field as _, Place};
-use crate::greenhouse::{Greenhouse, Sensed, Start};
+use crate::greenhouse::{Beginning, Greenhouse, Sensed, Start};
 use crate::site::{self, TIP_MM};
 
 /// Zones of the house.
@@ -62,6 +62,7 @@ impl House {
             unix_ms: start_unix_ms,
             mono_ns: 0,
             zones: ZONES,
+            beginning: Beginning::default(),
         };
         Self {
             greenhouse: Greenhouse::new(start, None),

@@ -125,6 +125,14 @@ impl Climate {
         }
     }
 
+    /// The beds hold so much water, m³/m³.
+    pub(crate) fn set_soil_water(&mut self, water: f64) {
+        for soil in &mut self.soil {
+            soil.water = water.clamp(WILTING_POINT, SATURATION);
+            soil.salt = 1.5 * soil.water * ROOT_DEPTH_M;
+        }
+    }
+
     /// Air inside.
     pub(crate) fn air(&self) -> Air {
         Air::of_vapour(self.air_c, self.vapour_pa)

@@ -1,18 +1,18 @@
-//! Valves, pipes, meter and tank.
+//! Valves, pump, pipes, meter and tank.
 //!
 //! Volumes are integers (nanolitres a second times nanoseconds), so that the sums don't depend on how
 //! often somebody looks. Flow changes at events only; between them it is constant.
 
+use std::collections::VecDeque;
+
 use super::climate::ZONES_MAX;
+use super::plant::{Flows, LineFault, Plant};
+pub(crate) use super::valve::Valve;
 
 /// A volume: nanolitres a second times nanoseconds. 10^18 of them are a litre.
 type Volume = u128;
 
 const LITRE: Volume = 1_000_000_000_000_000_000;
-/// What a zone's drippers give, nL/s: 8.0, 7.6, 8.4, 8.2 L/min and again.
-const ZONE_FLOW: [u64; 4] = [133_333_333, 126_666_667, 140_000_000, 136_666_667];
-/// The pump gives no more than 25 L/min, nL/s.
-const PUMP_CAPACITY: u64 = 416_666_667;
 /// Water that a zone's pipes take up before the drippers run: some 40 s of flow.
 const PIPE_VOLUME: Volume = 5_300_000_000 * 1_000_000_000;
 /// The flow meter's pulses per litre.
@@ -24,19 +24,8 @@ const TANK_HEIGHT_M: f64 = 2.5;
 const REFILL_FLOW: u64 = 250_000_000;
 const REFILL_BELOW_PCT: Volume = 40;
 const REFILL_UNTIL_PCT: Volume = 95;
-
-/// A motor valve: it travels for a second or more, and its switch says open from fully open until
-/// fully closed.
-#[derive(Debug, Clone)]
-pub(crate) struct Valve {
-    travel_ns: u64,
-    /// 0 is closed, `travel_ns` is open; as of `since_ns`.
-    position_ns: u64,
-    since_ns: u64,
-    driven_open: bool,
-    switch_open: bool,
-    stuck: bool,
-}
+/// Changes of switches that are kept: a zone that opens each minute for three weeks. The oldest go first.
+const CHANGES_MAX: usize = 65_536;
 
 /// All the water of one greenhouse.
 #[derive(Debug, Clone)]
@@ -56,53 +45,49 @@ pub(crate) struct Hydraulics {
     well_off: bool,
     leak_nl_s: u64,
     meter_jammed: bool,
+    /// Pulses for each that the water makes, percent.
+    meter_percent: u32,
+    plant: Plant,
+    faults: [LineFault; ZONES_MAX],
+    pump_fails: bool,
+    flows: Flows,
+    /// What `flows` follow from; `None` after a change of faults.
+    solved: Option<(u8, bool)>,
+    times: Times,
+    changes: VecDeque<Change>,
 }
 
-impl Valve {
-    pub(crate) fn new(travel_ns: u64) -> Self {
-        Self {
-            travel_ns: travel_ns.max(1),
-            position_ns: 0,
-            since_ns: 0,
-            driven_open: false,
-            switch_open: false,
-            stuck: false,
-        }
-    }
+/// How long what was so, ns.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Times {
+    /// Each output's switch said open.
+    pub(crate) open: [u64; ZONES_MAX],
+    /// The pump turned.
+    pub(crate) pump: u64,
+    /// It turned, and every way for its water was shut.
+    pub(crate) shut: u64,
+    /// The longest such time, and the present one.
+    pub(crate) shut_longest: u64,
+    shut_now: u64,
+    /// It turned without water.
+    pub(crate) dry: u64,
+}
 
-    /// When the valve arrives where it is driven to.
-    fn next_event_ns(&self) -> Option<u64> {
-        if self.stuck {
-            return None;
-        }
-        let left = if self.driven_open {
-            self.travel_ns - self.position_ns
-        } else {
-            self.position_ns
-        };
-        (left > 0).then_some(self.since_ns + left)
-    }
-
-    fn advance(&mut self, now_ns: u64) {
-        let passed = now_ns.saturating_sub(self.since_ns);
-        self.since_ns = now_ns;
-        if !self.stuck {
-            self.position_ns = if self.driven_open {
-                self.position_ns.saturating_add(passed).min(self.travel_ns)
-            } else {
-                self.position_ns.saturating_sub(passed)
-            };
-        }
-        if self.position_ns == self.travel_ns {
-            self.switch_open = true;
-        } else if self.position_ns == 0 {
-            self.switch_open = false;
-        }
-    }
+/// What the switches said from a moment on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) at_ns: u64,
+    /// Bit n is output n + 1.
+    pub(crate) open: u8,
+    /// Whether the pump turned.
+    pub(crate) turns: bool,
+    /// Whether the tank was dry.
+    pub(crate) dry: bool,
 }
 
 impl Hydraulics {
-    pub(crate) fn new(now_ns: u64, mut valves: Vec<Valve>) -> Self {
+    /// `valves` are what the outputs move, in their order.
+    pub(crate) fn new(now_ns: u64, mut valves: Vec<Valve>, plant: Plant) -> Self {
         valves.truncate(ZONES_MAX);
         for valve in &mut valves {
             valve.since_ns = now_ns;
@@ -121,8 +106,17 @@ impl Hydraulics {
             well_off: false,
             leak_nl_s: 0,
             meter_jammed: false,
+            meter_percent: 100,
+            plant,
+            faults: [LineFault::default(); ZONES_MAX],
+            pump_fails: false,
+            flows: Flows::default(),
+            solved: None,
+            times: Times::default(),
+            changes: VecDeque::new(),
         };
-        water.set_tank_pct(80);
+        water.set_tank_percent(80);
+        water.refresh();
         water
     }
 
@@ -135,20 +129,21 @@ impl Hydraulics {
     pub(crate) fn advance(&mut self, now_ns: u64) {
         let passed = Volume::from(now_ns.saturating_sub(self.now_ns));
         self.now_ns = now_ns;
-        let flows = self.flows();
+        self.count_times(passed);
         let mut taken = 0;
-        for ((flow, pipe), given) in flows.iter().zip(&mut self.pipes).zip(&mut self.given) {
-            let volume = Volume::from(*flow) * passed;
-            *pipe += volume;
+        let lines = self.flows.zones.iter().zip(&self.flows.holes);
+        for ((flow, hole), (pipe, given)) in lines.zip(self.pipes.iter_mut().zip(&mut self.given)) {
+            // What leaves by a hole never reaches the soil of the bed.
+            *pipe += Volume::from(flow.saturating_sub(*hole)) * passed;
             let through = pipe.saturating_sub(PIPE_VOLUME);
             *pipe -= through;
             *given += through;
-            taken += volume;
+            taken += Volume::from(*flow) * passed;
         }
         taken += Volume::from(self.leak()) * passed;
         self.drawn += taken;
         if !self.meter_jammed {
-            self.metered += taken;
+            self.metered += taken * Volume::from(self.meter_percent);
         }
         let refill = if self.refilling {
             Volume::from(REFILL_FLOW) * passed
@@ -159,6 +154,7 @@ impl Hydraulics {
         for valve in &mut self.valves {
             valve.advance(now_ns);
         }
+        self.refresh();
         self.empty_closed_pipes();
     }
 
@@ -174,6 +170,7 @@ impl Hydraulics {
         self.refilling &= !self.well_off;
         // Ten litres must be in the tank before the pump draws again.
         self.dry = level < if self.dry { 10 * LITRE } else { LITRE };
+        self.refresh();
     }
 
     /// Drives the valve of zone `zone` (from 0).
@@ -186,12 +183,9 @@ impl Hydraulics {
     /// A valve stays where it is, or where `position` says, until it is freed.
     pub(crate) fn stick(&mut self, zone: usize, position: Option<bool>) {
         if let Some(valve) = self.valves.get_mut(zone) {
-            valve.stuck = true;
-            if let Some(open) = position {
-                valve.position_ns = if open { valve.travel_ns } else { 0 };
-            }
-            valve.advance(self.now_ns);
+            valve.stick(position, self.now_ns);
         }
+        self.refresh();
         self.empty_closed_pipes();
     }
 
@@ -212,11 +206,48 @@ impl Hydraulics {
         self.meter_jammed = jammed;
     }
 
+    /// The meter gives so many percent of the pulses that it should.
+    pub(crate) fn set_meter_percent(&mut self, percent: u32) {
+        self.meter_percent = percent;
+    }
+
+    /// A hole in the line of a zone that gives so much at 2 bar, L/min; 0 mends it.
+    pub(crate) fn set_hole(&mut self, zone: usize, litres_min: u32) {
+        if let Some(fault) = self.faults.get_mut(zone) {
+            fault.hole_nl_s = u64::from(litres_min) * 1_000_000_000 / 60;
+        }
+        self.solved = None;
+        self.refresh();
+    }
+
+    /// So many percent of a zone's drippers are clogged.
+    pub(crate) fn set_clogged(&mut self, zone: usize, percent: u8) {
+        if let Some(fault) = self.faults.get_mut(zone) {
+            fault.clogged_percent = percent;
+        }
+        self.solved = None;
+        self.refresh();
+    }
+
+    /// The pump does not turn although its contactor closes, or turns again.
+    pub(crate) fn set_pump_fails(&mut self, fails: bool) {
+        self.pump_fails = fails;
+        self.refresh();
+    }
+
+    /// The contactor of the pump does not open any more once it is closed, or opens again.
+    pub(crate) fn set_pump_welded(&mut self, welded: bool) {
+        let pump = self.plant.pump.map(|pump| usize::from(pump) - 1);
+        if let Some(valve) = pump.and_then(|pump| self.valves.get_mut(pump)) {
+            valve.set_welded(welded);
+        }
+    }
+
     /// The tank is empty and the well gives nothing, or it gives again.
     pub(crate) fn set_empty(&mut self, empty: bool) {
         self.well_off = empty;
         if empty {
-            self.set_tank_pct(0);
+            self.set_tank_percent(0);
         }
         self.settle();
     }
@@ -229,19 +260,62 @@ impl Hydraulics {
             .fold(0, |mask, valve| mask << 1 | u8::from(valve.switch_open))
     }
 
-    /// Number of zones.
+    /// Whether the pump turns, with water or without; true where none is wired.
+    pub(crate) fn turns(&self) -> bool {
+        let pump = self.plant.pump.map(|pump| usize::from(pump) - 1);
+        let closed = |pump| {
+            self.valves
+                .get(pump)
+                .is_some_and(|valve: &Valve| valve.switch_open)
+        };
+        pump.is_none_or(|pump| closed(pump) && !self.pump_fails)
+    }
+
+    /// Whether fertiliser comes into water that flows.
+    pub(crate) fn is_dosing(&self) -> bool {
+        let dosing = self.plant.dosing.map(|dosing| usize::from(dosing) - 1);
+        let runs = dosing.and_then(|dosing| self.valves.get(dosing));
+        runs.is_some_and(|valve| valve.switch_open) && self.is_flowing()
+    }
+
+    /// Whether any zone gets water.
+    pub(crate) fn is_flowing(&self) -> bool {
+        self.flows.zones.iter().any(|flow| *flow > 0)
+    }
+
+    /// Pressure behind the pump, bar; 0 without one.
+    pub(crate) fn bar(&self) -> f64 {
+        self.flows.bar
+    }
+
+    /// How the outputs are wired.
+    pub(crate) fn plant(&self) -> Plant {
+        self.plant
+    }
+
+    /// How long what was so.
+    pub(crate) fn times(&self) -> &Times {
+        &self.times
+    }
+
+    /// What the switches said, oldest first.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = Change> {
+        self.changes.iter().copied()
+    }
+
+    /// Number of outputs.
     pub(crate) fn zones(&self) -> usize {
         self.valves.len()
     }
 
     /// Rising edges of the flow meter since the start.
     pub(crate) fn pulses(&self) -> u64 {
-        u64::try_from(self.metered * PULSES_PER_LITRE / LITRE).unwrap_or(u64::MAX)
+        u64::try_from(self.metered * PULSES_PER_LITRE / (100 * LITRE)).unwrap_or(u64::MAX)
     }
 
     /// Level of the flow meter's output: half of each pulse is high.
     pub(crate) fn pulse_level(&self) -> bool {
-        let halves = self.metered * PULSES_PER_LITRE * 2 / LITRE;
+        let halves = self.metered * PULSES_PER_LITRE * 2 / (100 * LITRE);
         self.metered > 0 && halves.is_multiple_of(2)
     }
 
@@ -260,24 +334,68 @@ impl Hydraulics {
         litres(unsigned(self.tank)) / f64::from(TANK_LITRES) * TANK_HEIGHT_M
     }
 
-    fn flows(&self) -> [u64; ZONES_MAX] {
-        let mut flows = [0; ZONES_MAX];
-        if self.dry {
-            return flows;
+    /// Looks at valves, pump and tank again; notes what changed.
+    fn refresh(&mut self) {
+        let (open, turns) = (self.switches(), self.turns());
+        let from = Some((open, turns && !self.dry));
+        if self.solved != from {
+            self.flows = self.plant.flows(open, turns && !self.dry, &self.faults);
+            self.solved = from;
         }
-        let nominal = ZONE_FLOW.iter().cycle();
-        for ((flow, valve), nominal) in flows.iter_mut().zip(&self.valves).zip(nominal) {
+        let dry = self.dry;
+        let is_new = |last: &Change| (last.open, last.turns, last.dry) != (open, turns, dry);
+        if self.changes.back().is_none_or(is_new) {
+            if self.changes.len() == CHANGES_MAX {
+                self.changes.pop_front();
+            }
+            let at_ns = self.now_ns;
+            self.changes.push_back(Change {
+                at_ns,
+                open,
+                turns,
+                dry,
+            });
+        }
+    }
+
+    fn count_times(&mut self, passed: Volume) {
+        let passed = u64::try_from(passed).unwrap_or(u64::MAX);
+        let times = &mut self.times;
+        for (time, valve) in times.open.iter_mut().zip(&self.valves) {
             if valve.switch_open {
-                *flow = *nominal;
+                *time += passed;
             }
         }
-        let sum: u64 = flows.iter().sum();
-        if sum > PUMP_CAPACITY {
-            for flow in &mut flows {
-                *flow = *flow * (PUMP_CAPACITY / 1_000) / (sum / 1_000);
-            }
+        let pump = self.plant.pump.map(|pump| usize::from(pump) - 1);
+        let turns = pump.and_then(|pump| self.valves.get(pump));
+        if !turns.is_some_and(|valve| valve.switch_open) || self.pump_fails {
+            times.shut_now = 0;
+            return;
         }
-        flows
+        times.pump += passed;
+        if self.dry {
+            times.dry += passed;
+        }
+        let is_open = |output: usize| {
+            self.valves
+                .get(output)
+                .is_some_and(|valve| valve.switch_open)
+        };
+        let master = self
+            .plant
+            .master_valve
+            .is_none_or(|master| is_open(usize::from(master) - 1));
+        let zones = 0..self.valves.len();
+        let zone = zones
+            .into_iter()
+            .any(|output| self.plant.is_zone(output) && is_open(output));
+        if master && zone {
+            times.shut_now = 0;
+        } else {
+            times.shut += passed;
+            times.shut_now += passed;
+            times.shut_longest = times.shut_longest.max(times.shut_now);
+        }
     }
 
     fn leak(&self) -> u64 {
@@ -293,7 +411,8 @@ impl Hydraulics {
         }
     }
 
-    fn set_tank_pct(&mut self, percent: u8) {
+    /// The tank is so full.
+    pub(crate) fn set_tank_percent(&mut self, percent: u8) {
         self.tank = signed(LITRE * Volume::from(TANK_LITRES) / 100 * Volume::from(percent));
     }
 }

@@ -33,12 +33,54 @@ pub struct Weather {
     pub rain_mm_h: f64,
 }
 
-/// The weather at a Unix time in seconds.
-pub(crate) fn weather(noise: &Noise, unix_s: f64) -> Weather {
+/// A day that is not left to chance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sky {
+    /// Hardly a cloud.
+    Sunny,
+    /// Clouds all day, no rain.
+    Overcast,
+    /// Clouds, and a light rain from 5 to 19 o'clock.
+    Rain,
+    /// Hardly a cloud, and five degrees warmer than usual.
+    Heat,
+}
+
+impl Sky {
+    fn cloudiness(self) -> f64 {
+        match self {
+            Self::Sunny | Self::Heat => 0.05,
+            Self::Overcast | Self::Rain => 0.9,
+        }
+    }
+
+    fn shower(self, hour: f64) -> f64 {
+        match self {
+            Self::Rain if (5.0..19.0).contains(&hour) => 0.15,
+            Self::Rain | Self::Sunny | Self::Overcast | Self::Heat => 0.0,
+        }
+    }
+
+    fn warmer_k(self) -> f64 {
+        match self {
+            Self::Heat => 5.0,
+            Self::Sunny | Self::Overcast | Self::Rain => 0.0,
+        }
+    }
+}
+
+/// The weather at a Unix time in seconds: by chance, or as `sky` says.
+pub(crate) fn weather(noise: &Noise, sky: Option<Sky>, unix_s: f64) -> Weather {
     // Daily values are drawn for local noon and blend in between.
     let day_s = unix_s + LONGITUDE_DEG / 360.0 * DAY_S - DAY_S / 2.0;
-    let cloudiness = cloudiness(noise.smooth(Purpose::CloudDay, day_s, DAY_S));
-    let shower = shower(noise, unix_s, cloudiness);
+    let (cloudiness, shower) = match sky {
+        Some(sky) => (sky.cloudiness(), sky.shower(solar_hour(unix_s))),
+        None => {
+            let cloudiness = cloudiness(noise.smooth(Purpose::CloudDay, day_s, DAY_S));
+            (cloudiness, shower(noise, unix_s, cloudiness))
+        }
+    };
     let sun = sun_height_sine(unix_s).max(0.0);
     let cover = cloud_cover(noise, unix_s, cloudiness).max(shower);
     let clear = CLEAR_SKY_W_M2 * pow(sun, 1.15);
@@ -47,8 +89,10 @@ pub(crate) fn weather(noise: &Noise, unix_s: f64) -> Weather {
     let warmth = noise.smooth(Purpose::WarmthDay, day_s, 3.0 * DAY_S) - 0.5;
     let swing_k = 5.0 * (1.0 - 0.6 * cloudiness);
     let hour = solar_hour(unix_s);
-    let temperature_c =
-        27.7 + 3.0 * warmth - cloudiness + swing_k * cos(TAU * (hour - 14.0) / 24.0) - 4.0 * shower;
+    let warmer_k = sky.map_or(0.0, Sky::warmer_k);
+    let temperature_c = 27.7 + warmer_k + 3.0 * warmth - cloudiness
+        + swing_k * cos(TAU * (hour - 14.0) / 24.0)
+        - 4.0 * shower;
 
     let dew_c = 22.0 + 2.5 * (noise.smooth(Purpose::DewDay, day_s, 2.0 * DAY_S) - 0.5);
     let saturated = saturation_pa(temperature_c);

@@ -89,6 +89,18 @@ impl World {
                 self.apply_outputs();
             }
             Fault::PowerCut => self.cut_power(),
+            Fault::BurstLine { zone, litres_min } => {
+                water.set_hole(zone.saturating_sub(1), *litres_min);
+            }
+            Fault::ClogLine { zone, percent } => {
+                water.set_clogged(zone.saturating_sub(1), *percent)
+            }
+            Fault::FailPump => water.set_pump_fails(true),
+            Fault::RepairPump => water.set_pump_fails(false),
+            Fault::WeldPump => water.set_pump_welded(true),
+            Fault::FreePump => water.set_pump_welded(false),
+            Fault::Overdose { percent } => self.greenhouse.set_dose_percent(*percent),
+            Fault::BounceMeter { percent } => water.set_meter_percent(*percent),
             Fault::TankEmpty => water.set_empty(true),
             Fault::TankRefill => water.set_empty(false),
             Fault::Leak { litres_min } => water.set_leak(*litres_min),
@@ -161,7 +173,8 @@ impl World {
         self.next_order += 1;
     }
 
-    fn check(&self, fault: &Fault) -> Result<(), FaultError> {
+    /// Whether a fault is possible here.
+    pub(crate) fn check(&self, fault: &Fault) -> Result<(), FaultError> {
         match fault {
             Fault::Unplug { device }
             | Fault::Plug { device }
@@ -198,18 +211,26 @@ impl World {
             Fault::StickValve { zone, .. }
             | Fault::FreeValve { zone }
             | Fault::WeldRelay { zone }
-            | Fault::FreeRelay { zone } => {
-                let zones = self.greenhouse.water.zones();
-                if (1..=zones).contains(zone) {
-                    Ok(())
-                } else {
-                    Err(FaultError::Zone { zone: *zone, zones })
-                }
+            | Fault::FreeRelay { zone } => self.check_zone(*zone),
+            Fault::BurstLine { zone, litres_min } => {
+                in_range(*litres_min, 0..=100, "litres-min", "0 to 100")?;
+                self.check_zone(*zone)
+            }
+            Fault::ClogLine { zone, percent } => {
+                in_range(*percent, 0..=100, "percent", "0 to 100")?;
+                self.check_zone(*zone)
+            }
+            Fault::Overdose { percent } | Fault::BounceMeter { percent } => {
+                in_range(*percent, 0..=1_000, "percent", "0 to 1000")
             }
             Fault::Leak { litres_min } => {
                 in_range(*litres_min, 0..=1_000, "litres-min", "0 to 1000")
             }
-            Fault::TankEmpty
+            Fault::FailPump
+            | Fault::RepairPump
+            | Fault::WeldPump
+            | Fault::FreePump
+            | Fault::TankEmpty
             | Fault::TankRefill
             | Fault::PowerCut
             | Fault::JamMeter
@@ -223,6 +244,14 @@ impl World {
             | Fault::WallKnown
             | Fault::WallStep { .. } => Ok(()),
         }
+    }
+
+    fn check_zone(&self, zone: usize) -> Result<(), FaultError> {
+        let zones = self.greenhouse.water.zones();
+        if (1..=zones).contains(&zone) {
+            return Ok(());
+        }
+        Err(FaultError::Zone { zone, zones })
     }
 
     fn find(&self, device: &str) -> Result<usize, FaultError> {

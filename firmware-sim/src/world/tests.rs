@@ -14,6 +14,8 @@ fn world(seed: u64) -> World {
         boards: 0,
         wall_known: true,
         boot: None,
+        beginning: Beginning::default(),
+        places: Vec::new(),
     };
     World::new(&setup, None)
 }

@@ -35,6 +35,8 @@ pub fn options(mode: Mode) -> Options {
             boards: 0,
             wall_known: true,
             boot: None,
+            beginning: furrow_sim::Beginning::default(),
+            places: Vec::new(),
         },
         mode,
         clients_min: 1,

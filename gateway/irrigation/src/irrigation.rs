@@ -53,6 +53,8 @@ pub struct Irrigation {
     watch_at_ms: u64,
     leak_at_ms: u64,
     stopping: bool,
+    /// EC or pH was wrong in this zone's run: no more fertiliser in it.
+    dosing_barred: Option<ZoneIndex>,
 }
 
 impl Irrigation {
@@ -104,6 +106,7 @@ impl Irrigation {
             watch_at_ms: 0,
             leak_at_ms: 0,
             stopping: false,
+            dosing_barred: None,
             config,
         }
     }

@@ -99,6 +99,16 @@ pub struct DosingPlan {
     pub flush_ms: u64,
 }
 
+/// What EC and pH say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dosing {
+    Right,
+    /// One of them can't be trusted.
+    Unknown,
+    /// One of them is wrong, and why, for people.
+    Wrong(&'static str),
+}
+
 /// What must survive of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SiteState {
@@ -203,16 +213,24 @@ impl Watch {
 
 impl DosingPlan {
     /// Whether the inputs allow to dose: what can't be trusted does not.
-    pub(crate) fn allows(&self, inputs: &Inputs, now_ms: u64) -> bool {
-        let ec_right = self.ec.is_none_or(|(input, most)| {
-            let ec = inputs.known(input, now_ms).fresh();
-            ec.is_some_and(|ec| ec <= most)
-        });
-        let ph_right = self.ph.is_none_or(|(input, least, most)| {
-            let ph = inputs.known(input, now_ms).fresh();
-            ph.is_some_and(|ph| ph >= least && ph <= most)
-        });
-        ec_right && ph_right
+    pub(crate) fn judge(&self, inputs: &Inputs, now_ms: u64) -> Dosing {
+        let fresh = |input| inputs.known(input, now_ms).fresh();
+        let ec = self
+            .ec
+            .map(|(input, most)| fresh(input).map(|ec| ec <= most));
+        let ph = self
+            .ph
+            .map(|(input, least, most)| fresh(input).map(|ph| ph >= least && ph <= most));
+        match (ec, ph) {
+            (Some(Some(false)), _) => {
+                Dosing::Wrong("EC is too high: no more fertiliser in this run")
+            }
+            (_, Some(Some(false))) => {
+                Dosing::Wrong("pH is out of its band: no more fertiliser in this run")
+            }
+            (Some(None), _) | (_, Some(None)) => Dosing::Unknown,
+            (None | Some(Some(true)), None | Some(Some(true))) => Dosing::Right,
+        }
     }
 }
 

@@ -13,6 +13,7 @@ mod wish;
 
 use crate::budget::Use;
 use crate::flow::FlowMode;
+use crate::flow::time_for;
 use crate::plan::ZonePlan;
 use crate::{Cause, EndReason, EventKind, Refusal, ZoneState};
 
@@ -193,15 +194,21 @@ impl Zone {
         }
     }
 
-    /// How long it will still want water.
-    pub(crate) fn wants_water_for_ms(&self, now_ms: u64) -> Option<u64> {
+    /// How long it will still want water: until its time is over, or until its volume has flowed at
+    /// `mlph`, or where that is not known at the flow so far.
+    pub(crate) fn wants_water_for_ms(&self, mlph: Option<u64>, now_ms: u64) -> Option<u64> {
         self.wants_water_since(0)?;
-        let (_, end_ms) = self.running()?;
-        Some(
-            end_ms
-                .saturating_sub(self.wind_down_ms)
-                .saturating_sub(now_ms),
-        )
+        let Stage::Watering(run) = self.stage else {
+            return None;
+        };
+        let end_ms = run.end_ms().saturating_sub(self.wind_down_ms);
+        let flowed_ml = run.flowed_ml.unwrap_or(0);
+        let open_ms = now_ms.saturating_sub(run.opened_ms).max(1);
+        let mlph = mlph.unwrap_or(flowed_ml.saturating_mul(3_600_000) / open_ms);
+        let target_ml = run.wish.target_ml.map(|ml| ml.saturating_sub(flowed_ml));
+        let by_volume_ms = target_ml.and_then(|left_ml| time_for(left_ml, mlph));
+        let by_time_ms = end_ms.saturating_sub(now_ms);
+        Some(by_volume_ms.map_or(by_time_ms, |ms| ms.min(by_time_ms)))
     }
 
     /// Millilitres that have flowed beyond what was charged.

@@ -80,7 +80,7 @@ impl Field {
     /// As [`Field::open`].
     pub fn connect(kind: Option<&BusKind>, client: &str) -> Result<Self, FieldError> {
         match kind {
-            Some(BusKind::Simulated { address }) => {
+            Some(BusKind::Simulated { address, .. }) => {
                 let bus = simulated::connect(address, client)?;
                 let clock = FieldClock::simulated(bus.clock());
                 Ok(Self {

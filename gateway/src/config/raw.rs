@@ -182,6 +182,7 @@ pub(super) struct RawBus {
     pub(super) parity: Option<Leaf>,
     pub(super) timeout: Option<Leaf>,
     pub(super) socket: Option<Leaf>,
+    pub(super) waits_for_delivery: Option<Leaf>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }

@@ -60,6 +60,22 @@ impl Settings {
         &self.buses
     }
 
+    /// Whether a lock-step simulation, and the end of the process, wait until ingest has taken what
+    /// was read. Only a simulated bus can say no.
+    #[must_use]
+    pub fn waits_for_delivery(&self) -> bool {
+        self.buses.iter().all(|bus| match bus.kind {
+            BusKind::Simulated {
+                waits_for_delivery, ..
+            } => waits_for_delivery,
+            BusKind::Pi
+            | BusKind::Linux { .. }
+            | BusKind::OneWire { .. }
+            | BusKind::Rs485(_)
+            | BusKind::Guard { .. } => true,
+        })
+    }
+
     /// At least one.
     #[must_use]
     pub fn devices(&self) -> &[DeviceSettings] {
@@ -320,6 +336,9 @@ pub enum BusKind {
     Simulated {
         /// `tcp:HOST:PORT` or `unix:PATH`.
         address: String,
+        /// Whether lock-step time stands while too much waits for delivery. Without a broker it
+        /// would stand for ever.
+        waits_for_delivery: bool,
     },
     /// The kernel's 1-Wire bus.
     OneWire {

@@ -748,6 +748,42 @@ fn lines_of_one_chip_are_used_once() {
 }
 
 #[test]
+fn only_simulated_time_can_wait_for_delivery() {
+    let key = "waits_for_delivery = false\n";
+    check(
+        &BASE.replace("i2c = 1\n", &format!("i2c = 1\n{key}")),
+        &["bus[0].waits_for_delivery: only a simulated bus has a time that can wait; remove it"],
+    );
+    let simulated = BASE.replace(
+        "kind = \"pi\"\n",
+        "kind = \"simulated\"\naddress = \"tcp:127.0.0.1:7000\"\n",
+    );
+    let waits = |text: &str| {
+        let settings = from_text(&format!("{text}{SHT}"), &|_| Ok(String::new())).unwrap();
+        settings.waits_for_delivery()
+    };
+    assert!(waits(&simulated));
+    assert!(!waits(&simulated.replace("i2c = 1\n", &format!("i2c = 1\n{key}"))));
+}
+
+#[test]
+fn a_fertiliser_pump_is_watched_by_the_probes_that_there_are() {
+    let probe = |id: &str, kind: &str| {
+        format!("[[device]]\nid = \"{id}\"\nkind = \"{kind}\"\nbus = \"main\"\n")
+    };
+    let text = format!(
+        "{BASE}{DRIP}{}{}[irrigation.dosing]\ncontroller = \"drip\"\noutput = 6\n\
+         ec = \"ec/electrical_conductivity\"\nec_max = 2.8\n\
+         ph = \"ph/ph\"\nph_min = 5.5\nph_max = 6.8\n",
+        probe("ec", "ezo-ec"),
+        probe("ph", "ezo-ph"),
+    );
+    let settings = from_text(&text, &|_| Ok(String::new())).unwrap();
+    let dosing = settings.irrigation().site.dosing.unwrap();
+    assert!(dosing.ec.is_some() && dosing.ph.is_some());
+}
+
+#[test]
 fn a_field_has_one_clock() {
     check(
         &format!(

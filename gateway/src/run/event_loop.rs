@@ -59,6 +59,8 @@ pub struct EventLoop {
     interrupt: Signal,
     /// Simulated time has ended: no deadline of it will come.
     timeless: bool,
+    /// Whether simulated time and the end wait for acknowledgements.
+    waits_for_delivery: bool,
 }
 
 enum Woken {
@@ -82,7 +84,9 @@ impl EventLoop {
         field: FieldClock,
         wait: FieldWait,
     ) -> std::io::Result<Self> {
+        let waits_for_delivery = gateway.settings.waits_for_delivery();
         Ok(EventLoop {
+            waits_for_delivery,
             gateway,
             results,
             control,
@@ -144,8 +148,9 @@ impl EventLoop {
             return;
         }
         let waiting = self.gateway.delivery.outbox.totals().waiting_records;
+        let is_outrun = self.waits_for_delivery && waiting > WAITING_MAX;
         self.wait
-            .set_hold(!self.gateway.records.is_settled() || waiting > WAITING_MAX);
+            .set_hold(!self.gateway.records.is_settled() || is_outrun);
         self.wait.declare(self.gateway.poll_field_timeout());
     }
 
@@ -230,7 +235,9 @@ impl EventLoop {
         self.gateway.handle_last_batch();
         self.until(COMMIT_TIMEOUT, |gateway| gateway.records.is_settled())
             .await;
-        self.drain_outbox(end).await;
+        if self.waits_for_delivery {
+            self.drain_outbox(end).await;
+        }
         self.gateway.handle_goodbye();
         let written = self
             .until(COMMIT_TIMEOUT, |gateway| gateway.records.is_settled())

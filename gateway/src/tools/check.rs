@@ -67,7 +67,7 @@ fn describe(settings: &Settings, text: &mut String) -> std::fmt::Result {
                 let both: Vec<String> = i2c.into_iter().chain(lines).collect();
                 both.join(", ")
             }
-            BusKind::Simulated { address } => {
+            BusKind::Simulated { address, .. } => {
                 format!("I2C {} at {address}", bus.i2c.unwrap_or_default())
             }
             BusKind::OneWire { root } => root.display().to_string(),

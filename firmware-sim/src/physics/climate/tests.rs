@@ -22,7 +22,7 @@ const OPEN: Openings = Openings {
 /// A day after one of spin-up.
 fn day(seed: u64, unix_s: f64, openings: Openings) -> Day {
     let noise = Noise::new(seed);
-    let mut climate = Climate::at_rest(weather(&noise, unix_s - 86_400.0), 1);
+    let mut climate = Climate::at_rest(weather(&noise, None, unix_s - 86_400.0), 1);
     let around = (f64::MAX, f64::MIN);
     let mut day = Day {
         air_c: around,
@@ -40,7 +40,7 @@ fn day(seed: u64, unix_s: f64, openings: Openings) -> Day {
         if step == 0 {
             climate.transpired_mm = 0.0;
         }
-        let now = weather(&noise, unix_s + f64::from(step) * STEP_S);
+        let now = weather(&noise, None, unix_s + f64::from(step) * STEP_S);
         climate.step(now, openings, &[0.0]);
         if step < 0 {
             continue;
@@ -104,10 +104,10 @@ fn nearly_closed_vents_are_hot_wet_and_swing_the_co2() {
 #[test]
 fn soil_dries_by_transpiration_and_is_wetted_by_water() {
     let noise = Noise::new(1);
-    let mut climate = Climate::at_rest(weather(&noise, april(0.0)), 2);
+    let mut climate = Climate::at_rest(weather(&noise, None, april(0.0)), 2);
     let start = climate.soil.clone();
     for step in 0..8_640 {
-        let now = weather(&noise, april(0.0) + f64::from(step) * STEP_S);
+        let now = weather(&noise, None, april(0.0) + f64::from(step) * STEP_S);
         // Ten minutes of water for the second bed.
         let water_mm = if step < 60 { 1.6 / 60.0 } else { 0.0 };
         climate.step(now, OPEN, &[0.0, water_mm]);

@@ -4,7 +4,7 @@ const SECOND: u64 = 1_000_000_000;
 
 fn water() -> Hydraulics {
     let travel = [1_000, 2_000, 3_000, 1_500].map(|ms| Valve::new(ms * 1_000_000));
-    Hydraulics::new(0, travel.to_vec())
+    Hydraulics::new(0, travel.to_vec(), Plant::default())
 }
 
 /// Runs event by event, settling every ten seconds as the physics does.

@@ -4,6 +4,7 @@ use super::start::{DRY_LOCK_MS, DRY_RUNS_MAX};
 use super::{Irrigation, RECHECK_MS, WATCH_MS};
 use crate::flow::{FlowMode, WrongFlow};
 use crate::interlock::{Interlock, Lock, Moment};
+use crate::site::Dosing;
 use crate::zone::Over;
 use crate::{EndReason, EventKind, Now, Output, OutputStatus, Phase, ZoneIndex};
 
@@ -16,7 +17,7 @@ impl Irrigation {
                 .is_some_and(|since_ms| since_ms <= now.mono_ms)
         };
         let demand = !self.stopping && self.zones.iter().any(wants);
-        let dose = demand && self.may_dose(now);
+        let dose = self.may_dose(now) && demand;
         self.supply.drive(demand, dose, now.mono_ms);
         self.note_open(now.mono_ms);
         if demand || self.supply.is_down(now.mono_ms) {
@@ -27,20 +28,41 @@ impl Irrigation {
     }
 
     /// Fertiliser only into water that flows, with EC and pH right, and not into the flush.
-    fn may_dose(&self, now: Now) -> bool {
+    /// Once EC or pH was wrong there is none for the rest of the run: a limit that lets go as soon as
+    /// clear water has come would dose in bursts of what is too much.
+    fn may_dose(&mut self, now: Now) -> bool {
         let Some(plan) = self.config.site.dosing else {
             return false;
         };
-        let mut wanted = self.zones.iter().filter(|zone| {
-            let left_ms = zone.wants_water_for_ms(now.mono_ms);
-            zone.plan.options().fertigate && left_ms.is_some_and(|ms| ms > plan.flush_ms)
-        });
-        let flows = wanted.any(|zone| {
-            let meter = zone.plan.options().meter;
-            let meter = meter.and_then(|meter| self.meters.get(meter));
-            meter.is_some_and(|meter| meter.is_flowing(now.mono_ms))
-        });
-        flows && plan.allows(&self.inputs, now.mono_ms)
+        let mut fed = None;
+        let mut flows = false;
+        for (index, zone) in self.zones.iter().enumerate() {
+            let options = zone.plan.options();
+            let mlph = self.expected_mlph(index);
+            let left_ms = zone.wants_water_for_ms(mlph, now.mono_ms);
+            let Some(left_ms) = left_ms.filter(|_| options.fertigate) else {
+                continue;
+            };
+            fed.get_or_insert(ZoneIndex(index));
+            let meter = options.meter.and_then(|meter| self.meters.get(meter));
+            let is_flowing = meter.is_some_and(|meter| meter.is_flowing(now.mono_ms));
+            flows |= left_ms > plan.flush_ms && is_flowing;
+        }
+        if self.dosing_barred != fed {
+            self.dosing_barred = None;
+        }
+        if !flows || self.dosing_barred.is_some() {
+            return false;
+        }
+        match plan.judge(&self.inputs, now.mono_ms) {
+            Dosing::Right => true,
+            Dosing::Unknown => false,
+            Dosing::Wrong(text) => {
+                self.dosing_barred = fed;
+                self.emit(fed, EventKind::Alarm { text: text.into() }, now);
+                false
+            }
+        }
     }
 
     /// Tells each meter whose water it counts.

@@ -287,3 +287,54 @@ fn fertiliser_only_into_water_that_flows() {
         0
     );
 }
+
+/// A bench with a fertiliser pump and one zone of 240 L/h that is fed.
+fn fed() -> Bench {
+    use furrow_irrigation::{DosingPlan, InputIndex};
+    let site = SitePlan {
+        dosing: Some(DosingPlan {
+            ec: Some((InputIndex(0), 2.5)),
+            ph: None,
+            flush_ms: 2 * MINUTE,
+        }),
+        meters: vec![MeterPlan {
+            name: "main".into(),
+            leak_ml: 2_000,
+            mode: FlowMode::Off,
+        }],
+        ..pumped()
+    };
+    let options = ZoneOptions {
+        fertigate: true,
+        ..watched(FlowMode::Monitor)
+    };
+    let mut bench = Bench::new(vec![zone("a", options)], 1, site);
+    bench.readings = vec![Some(2.0)];
+    bench
+}
+
+#[test]
+fn once_ec_was_too_high_the_run_gets_no_more_fertiliser_and_it_is_told() {
+    let mut bench = fed();
+    bench.manual(0, 20 * MINUTE).unwrap();
+    bench.wait(6 * MINUTE);
+    assert!(bench.plant.dosed_ms > 0);
+    bench.readings = vec![Some(3.9)];
+    bench.wait(MINUTE);
+    let dosed = bench.plant.dosed_ms;
+    // Clear water comes: that is no reason to begin again.
+    bench.readings = vec![Some(0.6)];
+    bench.wait(20 * MINUTE);
+    assert_eq!(bench.plant.dosed_ms, dosed);
+    let log = bench.take_log();
+    let told = log.iter().filter(|line| line.contains("EC is too high"));
+    assert_eq!(told.count(), 1, "{log:#?}");
+    assert!(
+        log.iter().any(|line| line.contains("Completed")),
+        "{log:#?}"
+    );
+    // The next run begins anew.
+    bench.manual(0, 20 * MINUTE).unwrap();
+    bench.wait(10 * MINUTE);
+    assert!(bench.plant.dosed_ms > dosed);
+}

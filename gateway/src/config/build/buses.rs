@@ -92,7 +92,7 @@ pub(super) fn buses(raw: &[RawBus], found: &mut Mistakes) -> Option<Vec<BusSetti
 /// Where the clock of a bus is, if not in this machine.
 fn clock(bus: &BusSettings) -> Option<&str> {
     match &bus.kind {
-        BusKind::Simulated { address } => Some(address),
+        BusKind::Simulated { address, .. } => Some(address),
         BusKind::Pi
         | BusKind::Linux { .. }
         | BusKind::OneWire { .. }
@@ -104,7 +104,7 @@ fn clock(bus: &BusSettings) -> Option<&str> {
 fn bus(index: usize, raw: &RawBus, found: &mut Mistakes) -> Option<BusSettings> {
     let mut section = Section::new(format!("bus[{index}]"), found);
     let known = "id, kind, i2c, address, root, gpio_chip, scl_pin, sda_pin, device, baud, parity, \
-                 timeout, socket";
+                 timeout, socket, waits_for_delivery";
     section.refuse_unknown(&raw.unknown, known);
     let id = section.parsed("id", raw.id.as_ref(), "main");
     let kind = section.text("kind", raw.kind.as_ref(), "pi");
@@ -165,6 +165,7 @@ fn guard(raw: &RawBus, id: Option<DeviceId>, section: &mut Section<'_>) -> Optio
         ("baud", &raw.baud),
         ("parity", &raw.parity),
         ("timeout", &raw.timeout),
+        ("waits_for_delivery", &raw.waits_for_delivery),
     ];
     for (key, leaf) in others {
         section.refuse(key, leaf.as_ref(), "the guard has a socket only");
@@ -240,6 +241,12 @@ fn refuse_foreign(raw: &RawBus, kind: Option<&str>, section: &mut Section<'_>) {
             true,
             "only a bus of kind guard has a socket".to_owned(),
         ),
+        (
+            "waits_for_delivery",
+            &raw.waits_for_delivery,
+            kind != Some("simulated"),
+            "only a simulated bus has a time that can wait".to_owned(),
+        ),
     ];
     for (key, leaf, refused, why) in foreign {
         section.refuse(key, leaf.as_ref().filter(|_| refused), &why);
@@ -292,9 +299,14 @@ fn usual(baud: u32, section: &mut Section<'_>) -> Option<u32> {
 }
 
 fn simulated(raw: &RawBus, section: &mut Section<'_>) -> Option<BusKind> {
+    let waits = raw.waits_for_delivery.as_ref();
+    let waits = section.truth("waits_for_delivery", waits, Some(true));
     let address = section.text("address", raw.address.as_ref(), "tcp:127.0.0.1:7000")?;
     if address.starts_with("tcp:") || address.starts_with("unix:") {
-        return Some(BusKind::Simulated { address });
+        return Some(BusKind::Simulated {
+            address,
+            waits_for_delivery: waits?,
+        });
     }
     let problem = format!("{address:?} is no address of a simulator");
     section.mistake("address", problem, "write tcp:HOST:PORT or unix:/PATH")

@@ -286,8 +286,8 @@ fn dosing(
             Some(None)
         }
         leaf => {
-            let units = ["mS/cm", "uS/cm"];
-            let input = looked_at.find("ec", leaf, &units, "ec/conductivity", &mut section);
+            let units = ["dS/m", "mS/cm", "uS/cm"];
+            let input = looked_at.find("ec", leaf, &units, "ec/electrical_conductivity", &mut section);
             let most = section.number("ec_max", raw.ec_max.as_ref(), &(0.01..=100_000.0), "2.8");
             input.zip(most).map(Some)
         }
@@ -299,7 +299,7 @@ fn dosing(
             Some(None)
         }
         leaf => {
-            let input = looked_at.find("ph", leaf, &["pH"], "ph/ph", &mut section);
+            let input = looked_at.find("ph", leaf, &["[pH]", "pH"], "ph/ph", &mut section);
             let least = section.number("ph_min", raw.ph_min.as_ref(), &(0.0..=14.0), "5.5");
             let most = section.number("ph_max", raw.ph_max.as_ref(), &(0.0..=14.0), "6.8");
             match (input, least, most) {

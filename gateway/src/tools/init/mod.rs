@@ -223,6 +223,7 @@ impl Init {
             },
             address => BusKind::Simulated {
                 address: address.to_owned(),
+                waits_for_delivery: true,
             },
         }
     }

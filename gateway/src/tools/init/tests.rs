@@ -23,6 +23,7 @@ fn plan(devices: Vec<Device>, analog: &[&str], folder: &Path) -> Plan {
         every: "10s".into(),
         kind: BusKind::Simulated {
             address: "tcp:127.0.0.1:7000".into(),
+            waits_for_delivery: true,
         },
         buses: vec![1, 3],
         one_wire: ONE_WIRE_ROOT.into(),

@@ -142,7 +142,7 @@ fn write_buses(plan: &Plan, text: &mut String) -> std::fmt::Result {
     for number in &plan.buses {
         writeln!(text, "\n[[bus]]\nid = \"i2c-{number}\"\ni2c = {number}")?;
         match &plan.kind {
-            BusKind::Simulated { address } => {
+            BusKind::Simulated { address, .. } => {
                 writeln!(text, "kind = \"simulated\"\naddress = {}", quoted(address))?;
             }
             BusKind::Linux { gpio_chip } => {
