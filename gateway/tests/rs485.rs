@@ -332,6 +332,8 @@ fn simulator(mode: Mode, clients_min: usize, faults: Vec<FaultOrder>) -> Simulat
             boards: 0,
             wall_known: true,
             boot: None,
+            beginning: furrow_sim::Beginning::default(),
+            places: Vec::new(),
         },
         mode,
         clients_min,

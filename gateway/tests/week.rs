@@ -405,6 +405,8 @@ fn run(seed: u64, sown: &[Sown]) -> (Book, u64, u64) {
             boards: 0,
             wall_known: true,
             boot: None,
+            beginning: furrow_sim::Beginning::default(),
+            places: Vec::new(),
         },
         mode: Mode::LockStep {
             ceiling_permille: None,

@@ -763,7 +763,9 @@ fn only_simulated_time_can_wait_for_delivery() {
         settings.waits_for_delivery()
     };
     assert!(waits(&simulated));
-    assert!(!waits(&simulated.replace("i2c = 1\n", &format!("i2c = 1\n{key}"))));
+    assert!(!waits(
+        &simulated.replace("i2c = 1\n", &format!("i2c = 1\n{key}"))
+    ));
 }
 
 #[test]

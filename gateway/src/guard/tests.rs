@@ -130,6 +130,8 @@ impl Bench {
                 boards: 0,
                 wall_known: true,
                 boot: None,
+                beginning: furrow_sim::Beginning::default(),
+                places: Vec::new(),
             },
             mode: Mode::LockStep {
                 ceiling_permille: None,

@@ -287,7 +287,13 @@ fn dosing(
         }
         leaf => {
             let units = ["dS/m", "mS/cm", "uS/cm"];
-            let input = looked_at.find("ec", leaf, &units, "ec/electrical_conductivity", &mut section);
+            let input = looked_at.find(
+                "ec",
+                leaf,
+                &units,
+                "ec/electrical_conductivity",
+                &mut section,
+            );
             let most = section.number("ec_max", raw.ec_max.as_ref(), &(0.01..=100_000.0), "2.8");
             input.zip(most).map(Some)
         }

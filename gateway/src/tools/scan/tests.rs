@@ -27,6 +27,8 @@ fn check(file: &str, unplugged: &[&str], expected: &str) {
             boards: 0,
             wall_known: true,
             boot: None,
+            beginning: furrow_sim::Beginning::default(),
+            places: Vec::new(),
         },
         mode: Mode::LockStep {
             ceiling_permille: None,
