@@ -262,3 +262,19 @@ fn relays_move_valves_until_their_supply_goes() {
         ]
     );
 }
+
+#[test]
+fn only_the_soil_that_is_watered_gets_wetter() {
+    let mut world = world(1);
+    let bytes = [0x11, 0x01, 0x2C];
+    let crc = crate::chips::crc::crc8(&bytes);
+    write(&mut world, 3, 0x2C, &[bytes.as_slice(), &[crc]].concat());
+    let before = world.status();
+    world.advance(600 * SECOND);
+    let json = |status: &WorldStatus| serde_json::to_value(status).unwrap();
+    let water = |status, zone: usize| json(status)["truth"]["soil_water"][zone].as_f64().unwrap();
+    let after = world.status();
+    assert!(water(&after, 1) > water(&before, 1) + 0.002);
+    assert!(water(&after, 0) <= water(&before, 0));
+    assert_eq!(json(&after)["zone_open_s"][1], 300.0);
+}

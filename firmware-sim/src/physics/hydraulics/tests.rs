@@ -157,3 +157,77 @@ fn faults_of_valve_meter_and_pipe() {
     water.stick(1, Some(true));
     assert_eq!(water.switches(), 0b10);
 }
+
+/// Zones at outputs 1 and 2, master valve at 3, pump at 4.
+fn pumped() -> Hydraulics {
+    let travel = [1_000, 2_000, 1_000, 100].map(|ms| Valve::new(ms * 1_000_000));
+    let plant = Plant {
+        pump: Some(4),
+        master_valve: Some(3),
+        dosing: None,
+    };
+    Hydraulics::new(0, travel.to_vec(), plant)
+}
+
+#[test]
+fn water_needs_valve_master_valve_and_pump() {
+    let mut water = pumped();
+    for open in [&[0][..], &[0, 2], &[3], &[2, 3], &[0, 3]] {
+        (0..4).for_each(|output| water.drive(output, false));
+        run(&mut water, 10);
+        (0..4).for_each(|output| water.drive(output, open.contains(&output)));
+        run(&mut water, 60);
+        // The pump draws nothing while every way is shut.
+        assert!(water.litres() < 1e-9, "{open:?}: {}", water.litres());
+    }
+    (0..4).for_each(|output| water.drive(output, output != 1));
+    run(&mut water, 61);
+    assert!((water.litres() - 8.0).abs() < 0.1, "{}", water.litres());
+    assert!((2.7..2.8).contains(&water.bar()), "{}", water.bar());
+    let times = water.times();
+    let seconds = |ns: u64| (ns + SECOND / 2) / SECOND;
+    // Three minutes without a way, in three pieces, then one with water.
+    assert_eq!((seconds(times.pump), seconds(times.shut)), (241, 181));
+    assert_eq!(seconds(times.shut_longest), 61);
+}
+
+#[test]
+fn faults_of_line_pump_and_meter() {
+    let mut water = pumped();
+    (0..4).for_each(|output| water.drive(output, output != 1));
+    run(&mut water, 60);
+    let flow = |water: &mut Hydraulics| {
+        let before = (water.litres(), water.pulses(), water.given_litres()[0]);
+        run(water, 60);
+        let of = |now: f64, before: f64| (now - before).round();
+        let pulses = (water.pulses() - before.1) as f64 / 450.0;
+        let given = of(water.given_litres()[0], before.2);
+        (of(water.litres(), before.0), pulses.round(), given)
+    };
+    assert_eq!(flow(&mut water), (8.0, 8.0, 8.0));
+    water.set_hole(0, 12);
+    assert_eq!(flow(&mut water), (19.0, 19.0, 8.0));
+    water.set_hole(0, 0);
+    water.set_clogged(0, 50);
+    assert_eq!(flow(&mut water), (4.0, 4.0, 4.0));
+    water.set_clogged(0, 0);
+    water.set_meter_percent(200);
+    assert_eq!(flow(&mut water), (8.0, 16.0, 8.0));
+    water.set_meter_percent(100);
+    water.set_pump_fails(true);
+    assert_eq!(flow(&mut water), (0.0, 0.0, 0.0));
+    assert!(water.bar() < 1e-9 && water.switches() >> 3 & 1 == 1);
+    water.set_pump_fails(false);
+    // Welded: the contactor stays, and the water with it.
+    water.set_pump_welded(true);
+    water.drive(3, false);
+    assert_eq!(flow(&mut water), (8.0, 8.0, 8.0));
+    water.set_pump_welded(false);
+    run(&mut water, 1);
+    assert_eq!(flow(&mut water), (0.0, 0.0, 0.0));
+    // Without water the pump runs dry.
+    water.drive(3, true);
+    water.set_empty(true);
+    run(&mut water, 31);
+    assert!(water.times().dry >= 30 * SECOND, "{}", water.times().dry);
+}
