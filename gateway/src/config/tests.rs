@@ -751,7 +751,10 @@ fn lines_of_one_chip_are_used_once() {
 fn only_simulated_time_can_wait_for_delivery() {
     let key = "waits_for_delivery = false\n";
     check(
-        &BASE.replace("i2c = 1\n", &format!("i2c = 1\n{key}")),
+        &format!(
+            "{}{SHT}",
+            BASE.replace("i2c = 1\n", &format!("i2c = 1\n{key}"))
+        ),
         &["bus[0].waits_for_delivery: only a simulated bus has a time that can wait; remove it"],
     );
     let simulated = BASE.replace(
