@@ -186,6 +186,9 @@ mod tests {
         dosing: None,
     };
 
+    /// What, open outputs, faults, flows, pressure.
+    type Row<'a> = (&'a str, u8, &'a [(usize, LineFault)], [f64; 3], f64);
+
     fn flows(open: u8, faults: &[(usize, LineFault)]) -> ([f64; 3], f64) {
         let mut all = [LineFault::default(); ZONES_MAX];
         for (zone, fault) in faults {
@@ -206,7 +209,7 @@ mod tests {
             clogged_percent: 50,
             ..LineFault::default()
         };
-        let table: [(&str, u8, &[(usize, LineFault)], [f64; 3], f64); 6] = [
+        let table: [Row<'_>; 6] = [
             ("all closed", 0b01_1000, &[], [0.0; 3], 3.0),
             ("one zone", 0b01_1001, &[], [8.0, 0.0, 0.0], 2.77),
             ("three zones", 0b01_1111, &[], [8.0, 7.6, 8.4], 0.97),

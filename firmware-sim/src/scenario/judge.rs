@@ -4,9 +4,10 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::file::Valve;
-use super::plan::{Entry, Holds, Of, Plan, Want};
+use super::plan::Plan;
 use super::play::Played;
 use super::site::Site;
+use super::want::{Entry, Holds, Of, Want};
 
 /// Most entries of the journal that a verdict shows.
 const SHOWN_MAX: usize = 8;

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`file`] | the format of a scenario file: what was written, with lines |
 //! | [`plan`] | what it means: times, zones, faults and expectations, checked |
+//! | [`want`] | what is expected |
 //! | [`site`] | the configuration as the gateway of a scenario gets it, and the plumbing that follows from it |
 //! | [`process`] | children, with bounded output, that never outlive their owner |
 //! | [`play`] | the run itself |
@@ -23,6 +24,7 @@ mod play;
 mod process;
 mod record;
 mod site;
+mod want;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use jiff::civil::Time;
 use toml::Spanned;
 
-use super::file::{Event, Expect, Process, Valve, Written};
+use super::file::{Event, Expect, Process, Written};
 use super::site::Site;
+use super::want::{Entry, Holds, Of, Want};
 use super::{BadInput, Shared};
 use crate::cli::{duration, speed_permille};
 use crate::faults::{Fault, FaultOrder};
@@ -61,60 +62,6 @@ pub(super) enum What {
     Process(Process),
     /// Programs that were away come back.
     Start,
-}
-
-/// Something that is expected.
-#[derive(Debug)]
-pub(super) struct Want {
-    pub(super) name: String,
-    pub(super) line: usize,
-    pub(super) from_ms: u64,
-    pub(super) to_ms: u64,
-    pub(super) of: Of,
-}
-
-/// What must be so.
-#[derive(Debug)]
-pub(super) enum Of {
-    /// Litres of an output's zone.
-    Given(usize, [f64; 2]),
-    /// An output is so all the time, or once.
-    Valve(usize, Valve, Holds),
-    /// How often an output, or any zone, was opened.
-    Runs(Option<usize>, [u64; 2]),
-    /// How long an output was open, ms.
-    OpenFor(usize, [u64; 2]),
-    /// Most zones open at the same time.
-    OpenAtOnce(u64),
-    /// Longest time of the pump against closed valves, ms.
-    PumpAgainstClosed(u64),
-    /// Longest time of the pump without water, ms.
-    PumpDry(u64),
-    /// Entries of the journal.
-    Journal(Entry, [u64; 2]),
-    /// Good values of a channel, all of them or one.
-    Channel(String, [f64; 2], Holds),
-    /// What a command said.
-    Says(String),
-    /// Nothing: a command whose words nobody looks at.
-    Nothing,
-}
-
-/// Whether all or one is enough.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Holds {
-    Always,
-    Once,
-}
-
-/// What an entry of the journal must be.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) kind: String,
-    pub(super) zone: Option<String>,
-    pub(super) rule: Option<String>,
-    pub(super) verdict: Option<String>,
-    pub(super) text: Option<String>,
 }
 
 /// What all entries of a file are checked with.
@@ -296,22 +243,8 @@ impl Reader<'_> {
                 What::Command(words, plan.wants.len() - 1)
             }
             (None, None, Some(process)) => {
-                if process == Process::KillGuard && !self.site.has_guard {
-                    return Err(bad("process: the configuration has no guarded outputs"));
-                }
-                let away_ms = match process {
-                    Process::Restart => 0,
-                    Process::Kill | Process::PowerCut | Process::KillGuard => {
-                        lasting.unwrap_or(AWAY_MS)
-                    }
-                };
-                let back_ms = at_ms.saturating_add(away_ms);
-                let line = self.written.line(place);
-                plan.actions.push(Action {
-                    at_ms: back_ms,
-                    line,
-                    what: What::Start,
-                });
+                let back = self.back(process, (at_ms, lasting), place)?;
+                plan.actions.push(back);
                 What::Process(process)
             }
             (_, _, _) => return Err(bad("write exactly one of fault, command and process")),
@@ -322,6 +255,32 @@ impl Reader<'_> {
         let index = plan.actions.len().saturating_sub(back);
         plan.actions.insert(index, Action { at_ms, line, what });
         Ok(())
+    }
+
+    /// When what was ended comes back.
+    fn back(
+        &self,
+        process: Process,
+        (at_ms, lasting): (u64, Option<u64>),
+        place: usize,
+    ) -> Result<Action, BadInput> {
+        if process == Process::KillGuard && !self.site.has_guard {
+            let problem = "process: the configuration has no guarded outputs";
+            return Err(self.bad(place, problem));
+        }
+        let away_ms = match process {
+            Process::Restart if lasting.is_some() => {
+                let problem = "for: a gateway that is restarted comes back at once: leave it out";
+                return Err(self.bad(place, problem));
+            }
+            Process::Restart => 0,
+            Process::Kill | Process::PowerCut | Process::KillGuard => lasting.unwrap_or(AWAY_MS),
+        };
+        Ok(Action {
+            at_ms: at_ms.saturating_add(away_ms),
+            line: self.written.line(place),
+            what: What::Start,
+        })
     }
 
     fn fault(&self, written: &toml::Table, place: usize) -> Result<Fault, BadInput> {
@@ -366,7 +325,7 @@ impl Reader<'_> {
         let name = expect
             .name
             .clone()
-            .unwrap_or_else(|| describe(&of, self.site));
+            .unwrap_or_else(|| of.describe(self.site));
         Ok(Want {
             name,
             line: self.written.line(place),
@@ -495,34 +454,4 @@ fn since(start: Timestamp, at: Timestamp) -> Option<u64> {
 fn stem(path: &Path) -> String {
     let stem: Option<PathBuf> = path.file_stem().map(PathBuf::from);
     stem.map_or_else(String::new, |stem| stem.display().to_string())
-}
-
-fn describe(of: &Of, site: &Site) -> String {
-    match of {
-        Of::Given(output, [a, b]) => format!("{} gets {a} to {b} L", site.name(*output)),
-        Of::Valve(output, Valve::Open, _) => format!("{} is open", site.name(*output)),
-        Of::Valve(output, Valve::Closed, _) => format!("{} is closed", site.name(*output)),
-        Of::Runs(output, [a, b]) => {
-            let whose = output.map_or("any zone", |output| site.name(output));
-            format!("{whose} opens {a} to {b} times")
-        }
-        Of::OpenFor(output, _) => format!("{} is open as long as expected", site.name(*output)),
-        Of::OpenAtOnce(most) => format!("at most {most} zones are open at once"),
-        Of::PumpAgainstClosed(_) => "the pump does not work against closed valves".to_owned(),
-        Of::PumpDry(_) => "the pump does not run dry".to_owned(),
-        Of::Journal(entry, _) => {
-            let text = entry
-                .text
-                .as_ref()
-                .map_or_else(String::new, |text| format!(" with {text:?}"));
-            let rule = entry
-                .rule
-                .as_ref()
-                .map_or_else(String::new, |rule| format!(" of {rule}"));
-            format!("journal: {}{rule}{text}", entry.kind)
-        }
-        Of::Channel(channel, [a, b], _) => format!("{channel} is {a} to {b}"),
-        Of::Says(text) => format!("says {text:?}"),
-        Of::Nothing => String::new(),
-    }
 }

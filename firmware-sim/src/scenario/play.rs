@@ -18,10 +18,11 @@ use std::time::{Duration, Instant};
 use furrow_sim_bus::{Busy, RemoteBus, RemoteClock};
 
 use super::file;
-use super::plan::{Action, Of, Plan, What};
+use super::plan::{Action, Plan, What};
 use super::process::Process;
 use super::record::Records;
 use super::site::Site;
+use super::want::Of;
 use super::{BadInput, Shared};
 use crate::physics::hydraulics::Change;
 use crate::server::{Options, Simulator};

@@ -48,14 +48,8 @@ impl World {
         tracing::info!(?fault, mono_ms = self.now_ns / 1_000_000, "fault");
         let water = &mut self.greenhouse.water;
         match fault {
-            Fault::Unplug { device } => self.with_slot(device, |slot| {
-                slot.condition.unplugged = true;
-                Power::Stays
-            }),
-            Fault::Plug { device } => self.with_slot(device, |slot| {
-                slot.condition.unplugged = false;
-                Power::Cycled
-            }),
+            Fault::Unplug { device } => self.plug(device, false),
+            Fault::Plug { device } => self.plug(device, true),
             Fault::BrownOut { device } => self.with_slot(device, |_| Power::Cycled),
             Fault::Freeze { device } => self.freeze(device),
             Fault::Thaw { device } => self.with_slot(device, |slot| {
@@ -95,33 +89,41 @@ impl World {
             Fault::ClogLine { zone, percent } => {
                 water.set_clogged(zone.saturating_sub(1), *percent)
             }
-            Fault::FailPump => water.set_pump_fails(true),
-            Fault::RepairPump => water.set_pump_fails(false),
-            Fault::WeldPump => water.set_pump_welded(true),
-            Fault::FreePump => water.set_pump_welded(false),
+            Fault::FailPump | Fault::RepairPump => water.set_pump_fails(*fault == Fault::FailPump),
+            Fault::WeldPump | Fault::FreePump => water.set_pump_welded(*fault == Fault::WeldPump),
             Fault::Overdose { percent } => self.greenhouse.set_dose_percent(*percent),
             Fault::BounceMeter { percent } => water.set_meter_percent(*percent),
-            Fault::TankEmpty => water.set_empty(true),
-            Fault::TankRefill => water.set_empty(false),
+            Fault::TankEmpty | Fault::TankRefill => water.set_empty(*fault == Fault::TankEmpty),
             Fault::Leak { litres_min } => water.set_leak(*litres_min),
-            Fault::JamMeter => water.set_meter_jammed(true),
-            Fault::FreeMeter => water.set_meter_jammed(false),
+            Fault::JamMeter | Fault::FreeMeter => water.set_meter_jammed(*fault == Fault::JamMeter),
             Fault::ResetDrip => {
                 self.drip.reset(self.now_ns, water.pulses());
                 self.apply_outputs();
             }
             Fault::HoldBus { clocks } => self.held_clocks = *clocks,
-            Fault::MainsOff => self.greenhouse.set_mains(false),
-            Fault::MainsOn => self.greenhouse.set_mains(true),
-            Fault::PressButton => self.greenhouse.site.press(true),
-            Fault::ReleaseButton => self.greenhouse.site.press(false),
-            Fault::WallUnknown => self.wall_known = false,
-            Fault::WallKnown => self.wall_known = true,
+            Fault::MainsOff | Fault::MainsOn => {
+                self.greenhouse.set_mains(*fault == Fault::MainsOn);
+            }
+            Fault::PressButton | Fault::ReleaseButton => {
+                self.greenhouse.site.press(*fault == Fault::PressButton);
+            }
+            Fault::WallUnknown | Fault::WallKnown => self.wall_known = *fault == Fault::WallKnown,
             Fault::WallStep { seconds } => {
                 let step_ms = seconds.saturating_mul(1_000);
                 self.wall_offset_ms = self.wall_offset_ms.saturating_add(step_ms);
             }
         }
+    }
+
+    fn plug(&mut self, device: &str, is_plugged: bool) {
+        self.with_slot(device, |slot| {
+            slot.condition.unplugged = !is_plugged;
+            if is_plugged {
+                Power::Cycled
+            } else {
+                Power::Stays
+            }
+        });
     }
 
     fn cut_power(&mut self) {
