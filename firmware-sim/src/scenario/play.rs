@@ -21,7 +21,7 @@ use super::file;
 use super::plan::{Action, Plan, What};
 use super::process::Process;
 use super::record::Records;
-use super::site::Site;
+use super::site::{SERIAL, Site};
 use super::want::Of;
 use super::{BadInput, Shared};
 use crate::physics::hydraulics::Change;
@@ -154,6 +154,9 @@ impl<'a> Stage<'a> {
         simulator
             .serve_one_wire(&folder.path().join("one-wire"))
             .map_err(|error| told("make 1-Wire files", &error))?;
+        simulator
+            .serve_serial(&folder.path().join(SERIAL))
+            .map_err(|error| told("make a serial line", &error))?;
         let bus = RemoteBus::connect(&simulator.bus.to_string(), "scenario");
         let clock = bus
             .map_err(|error| told("connect to the simulator", &error))?

@@ -23,6 +23,8 @@ const CONFIG_BYTES_MAX: u64 = 4 * 1024 * 1024;
 const SUPPLY: [&str; 3] = ["master_valve", "pump", "dosing"];
 /// Outputs that the simulated plumbing has.
 const OUTPUTS_MAX: usize = 8;
+/// Where the RS-485 line is linked, below a scenario's folder.
+pub(super) const SERIAL: &str = "serial";
 /// Nobody listens there.
 const NO_BROKER_PORT: i64 = 9;
 
@@ -135,6 +137,10 @@ impl Site {
                 }
                 Some("one-wire") => {
                     entry.insert("root".into(), below("one-wire"));
+                    continue;
+                }
+                Some("rs485") => {
+                    entry.insert("device".into(), below(SERIAL));
                     continue;
                 }
                 Some(_) | None => {}
