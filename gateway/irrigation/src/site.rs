@@ -7,8 +7,9 @@ use crate::input::{InputIndex, Inputs};
 use crate::interlock::{Interlock, Lock, Moment};
 use crate::{Budget, Origin};
 
-/// Between two of valve, master valve and pump: two seconds, unless configured.
-pub const STEP_MS_DEFAULT: u64 = 2_000;
+/// Between two of valve, master valve and pump, unless configured: four seconds, since a motor valve
+/// travels for up to three.
+pub const STEP_MS_DEFAULT: u64 = 4_000;
 /// The longest such step, in milliseconds.
 pub const STEP_MS_MAX: u64 = 10_000;
 /// Longest time that a person can forbid all water for at once: 12 hours, in milliseconds.

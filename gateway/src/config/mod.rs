@@ -26,9 +26,9 @@ pub use guard::{GuardOutput, GuardPart, GuardSettings, OutputAt, WatchdogLine};
 pub use kinds::{KINDS, Kind, Place};
 pub use mistakes::{Mistake, Mistakes};
 pub use settings::{
-    BusKind, BusSettings, ClearPins, DerivedSettings, GatewaySettings, InputSettings,
-    IrrigationSettings, JournalSettings, MqttSettings, OutputSettings, PageSettings, Parity,
-    Secret, SerialSettings, Settings, ZoneSettings,
+    BusKind, BusSettings, ButtonDoes, ButtonSettings, ClearPins, DerivedSettings, GatewaySettings,
+    InputSettings, IrrigationSettings, JournalSettings, MqttSettings, OutputSettings, PageSettings,
+    Parity, Secret, SerialSettings, Settings, ZoneSettings,
 };
 pub use units::{parse_duration, parse_size};
 

@@ -22,6 +22,8 @@ pub(super) struct RawConfig {
     pub(super) guard: Option<RawGuard>,
     pub(super) page: Option<RawPage>,
     #[serde(default)]
+    pub(super) button: Vec<RawButton>,
+    #[serde(default)]
     pub(super) bus: Vec<RawBus>,
     #[serde(default)]
     pub(super) device: Vec<RawDevice>,
@@ -313,6 +315,17 @@ pub(super) struct RawSchedule {
     #[serde(rename = "for")]
     pub(super) run: Option<Leaf>,
     pub(super) litres: Option<Leaf>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct RawButton {
+    pub(super) channel: Option<Leaf>,
+    pub(super) does: Option<Leaf>,
+    pub(super) zone: Option<Leaf>,
+    #[serde(rename = "for")]
+    pub(super) run: Option<Leaf>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }

@@ -26,6 +26,7 @@ pub struct Settings {
     pub(super) zones: Vec<ZoneSettings>,
     pub(super) guard: Option<GuardSettings>,
     pub(super) page: Option<PageSettings>,
+    pub(super) buttons: Vec<ButtonSettings>,
 }
 
 impl Settings {
@@ -98,6 +99,12 @@ impl Settings {
     #[must_use]
     pub fn page(&self) -> Option<&PageSettings> {
         self.page.as_ref()
+    }
+
+    /// Buttons at the gateway; may be empty.
+    #[must_use]
+    pub fn buttons(&self) -> &[ButtonSettings] {
+        &self.buttons
     }
 
     /// The outputs that the guard owns, if there are any.
@@ -262,6 +269,32 @@ pub struct InputSettings {
     pub channel: usize,
     /// Its decimal exponent.
     pub exponent: i8,
+}
+
+/// A button at the gateway: a contact that is 1 while it is pressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ButtonSettings {
+    /// Its place in the catalog.
+    pub channel: usize,
+    /// What it does.
+    pub does: ButtonDoes,
+}
+
+/// What a button does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ButtonDoes {
+    /// Stops all watering.
+    Stop {
+        /// For so long, in milliseconds; longer while it stays pressed.
+        hold_ms: u64,
+    },
+    /// Waters a zone.
+    Water {
+        /// Which.
+        zone: ZoneIndex,
+        /// For so long, in milliseconds.
+        for_ms: u64,
+    },
 }
 
 /// The page on the gateway.

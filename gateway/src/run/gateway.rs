@@ -12,6 +12,7 @@ use furrow_gateway_core::space::Space;
 use furrow_wire::{Ack, CatalogHash, Event, EventKind, TopicKind};
 
 use super::asked::Wish;
+use super::buttons::Buttons;
 use super::calibrating::catalog_json;
 use super::delivery::{Delivery, Offers, Unreadable};
 use super::dispatch::Dispatch;
@@ -62,6 +63,7 @@ pub struct Gateway {
     pub(super) cap_bytes: u64,
     /// What was asked for while the process is stopping.
     pub(super) stopping: bool,
+    pub(super) buttons: Buttons,
     /// The latest of watering, oldest first.
     pub(super) recent: VecDeque<Event>,
 }
@@ -112,6 +114,7 @@ impl Gateway {
             measuring: Measuring::default(),
             surveying: Surveying::default(),
             dispatch: Dispatch::new(&parts.settings),
+            buttons: Buttons::new(parts.settings.buttons().to_vec()),
             settings: parts.settings,
             clock: parts.clock,
             sampling: parts.sampling,

@@ -9,7 +9,7 @@
 //! | [`measuring`], [`calibrating`] | readings that people ask for; calibrations taken up while running |
 //! | [`dispatch`] | one job at a time for each bus |
 //! | [`watering`], [`waterworks`], [`told`] | the irrigation core's commands; what it tells, as it is journalled |
-//! | [`water_watch`] | who waits for a run |
+//! | [`water_watch`], [`buttons`] | who waits for a run; buttons at the gateway |
 //! | [`records`] | records on their way into the journal |
 //! | [`store`], [`journal_thread`] | the journal, on its own thread |
 //! | [`quiet`] | failures that repeat are said at a bounded rate |
@@ -21,6 +21,7 @@
 pub mod answer;
 pub mod asked;
 mod birth;
+pub mod buttons;
 mod calibrating;
 pub mod delivery;
 pub mod dispatch;

@@ -1,9 +1,12 @@
 //! The event loop's part in watering.
 
+use furrow_irrigation::Origin;
 use furrow_wire::Event;
 
+use super::buttons::Press;
 use super::gateway::Gateway;
 use super::watering::Effect;
+use crate::bus::FieldTime;
 
 /// Effects of the irrigation core that one turn executes: all of a full set of zones.
 const EFFECTS_A_TURN: usize = 64;
@@ -15,6 +18,7 @@ impl Gateway {
     pub(super) fn execute_watering(&mut self) {
         let now = self.field.now();
         self.watering.handle_readings(self.sampling.latest(), now);
+        self.press_buttons(now);
         for _ in 0..EFFECTS_A_TURN {
             match self.watering.poll_effect() {
                 Some(Effect::Persist(state)) => {
@@ -34,6 +38,26 @@ impl Gateway {
                     self.journal_event(event);
                 }
                 None => return,
+            }
+        }
+    }
+
+    fn press_buttons(&mut self, now: FieldTime) {
+        let is_held = self.watering.site_view(now).held_ms.is_some();
+        let presses = self
+            .buttons
+            .handle_readings(self.sampling.latest(), is_held);
+        for press in presses {
+            tracing::info!(?press, "a button was pressed");
+            let done = match press {
+                Press::Stop { hold_ms } => self.watering.handle_hold(Origin::Button, hold_ms, now),
+                Press::Water { zone, for_ms } => self
+                    .watering
+                    .handle_manual(zone, Some(for_ms), Origin::Button, now)
+                    .map(drop),
+            };
+            if let Err(refusal) = done {
+                tracing::warn!(?press, %refusal, "what a button wants is not done");
             }
         }
     }

@@ -4,8 +4,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
+use furrow_irrigation::{Fallback, Rule, RuleKind};
+
 use super::{load, print};
-use crate::config::{BusKind, Settings};
+use crate::config::{BusKind, Settings, ZoneSettings};
 
 /// Check the configuration: print every mistake with its remedy, or a summary
 ///
@@ -159,6 +161,69 @@ fn zones(settings: &Settings, text: &mut String) -> std::fmt::Result {
             zone.plan.max_run_ms() / 60_000,
             zone.plan.daily_limit_ms() / 60_000,
         )?;
+        for rule in &zone.plan.options().rules {
+            writeln!(text, "rule      {}", rule_text(settings, zone, rule))?;
+        }
+    }
+    supply(settings, text)
+}
+
+/// What a rule looks at, and what it does when that can't be trusted.
+fn rule_text(settings: &Settings, zone: &ZoneSettings, rule: &Rule) -> String {
+    let input = settings.irrigation().inputs.get(rule.kind.input().0);
+    let input = input.map_or("?", |input| &input.plan.name);
+    let wish = match &rule.kind {
+        RuleKind::Moisture {
+            start_below,
+            stop_above,
+            ..
+        } => format!("{input} below {start_below}, until {stop_above}"),
+        RuleKind::RadiationSum {
+            threshold_j_cm2, ..
+        } => format!("{input} has summed up to {threshold_j_cm2} J/cm2"),
+        RuleKind::Vpd { above_kpa, .. } => format!("{input} above {above_kpa} kPa"),
+        RuleKind::WaterBalance {
+            trigger_mm,
+            area_m2,
+            ..
+        } => format!("{input} times Kc adds up to {trigger_mm} mm on {area_m2} m2"),
+    };
+    let volume = rule
+        .amount
+        .millilitres
+        .map(|ml| format!(" or {} l", ml / 1_000));
+    let fallback = match rule.fallback {
+        Fallback::Skip => "if it can't be trusted nothing".to_owned(),
+        Fallback::Dose { amount, every_ms } => format!(
+            "if it can't be trusted {} s every {} h",
+            amount.run_ms / 1_000,
+            every_ms / 3_600_000
+        ),
+    };
+    format!(
+        "{} of {}: {} s{} when {wish}; {fallback}",
+        rule.name,
+        zone.id,
+        rule.amount.run_ms / 1_000,
+        volume.unwrap_or_default(),
+    )
+}
+
+/// What brings the water, as far as it is switched.
+fn supply(settings: &Settings, text: &mut String) -> std::fmt::Result {
+    let names = ["master valve", "pump", "fertiliser pump"];
+    for (name, output) in names.into_iter().zip(settings.irrigation().supply) {
+        let Some(output) = output else { continue };
+        let controller = settings.devices().get(output.controller);
+        let controller = controller.map_or("?", |device| device.id.as_str());
+        writeln!(
+            text,
+            "supply    {name}: output {} of {controller}",
+            output.output
+        )?;
+    }
+    if let Some(page) = settings.page() {
+        writeln!(text, "page      http://{}, with a PIN", page.listen)?;
     }
     Ok(())
 }
@@ -166,6 +231,27 @@ fn zones(settings: &Settings, text: &mut String) -> std::fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rules_and_supply_are_named() {
+        let deploy = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../firmware-sim/scenarios/config/gateway.toml"
+        );
+        let settings = Settings::load(Path::new(deploy)).unwrap();
+        let mut text = String::new();
+        zones(&settings, &mut text).unwrap();
+        for start in [
+            "rule      ",
+            "supply    pump: output ",
+            "supply    master valve: output ",
+        ] {
+            assert!(
+                text.lines().any(|line| line.starts_with(start)),
+                "no {start:?} in\n{text}"
+            );
+        }
+    }
 
     #[test]
     fn the_summary_names_everything() {

@@ -175,6 +175,7 @@ pub(crate) fn pumped() -> SitePlan {
     SitePlan {
         has_master_valve: true,
         has_pump: true,
+        step_ms: 2 * SECOND,
         meters: vec![MeterPlan {
             name: "main".into(),
             leak_ml: 2_000,

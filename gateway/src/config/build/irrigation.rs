@@ -113,7 +113,7 @@ fn site(
     looked_at: &mut LookedAt<'_>,
     section: &mut Section<'_>,
 ) -> Option<SitePlan> {
-    let step = section.duration("step", own.step.as_ref(), ("0s", "10s"), Some("2s"));
+    let step = section.duration("step", own.step.as_ref(), ("0s", "10s"), Some("4s"));
     let capacity = litres(
         "pump_litres_per_hour",
         own.pump_litres_per_hour.as_ref(),

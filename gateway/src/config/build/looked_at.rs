@@ -103,6 +103,24 @@ impl<'a> LookedAt<'a> {
         Some(InputIndex(self.inputs.len() - 1))
     }
 
+    /// A channel's place in the catalog, whatever its unit.
+    pub(super) fn place(
+        &self,
+        key: &str,
+        leaf: Option<&Leaf>,
+        example: &str,
+        section: &mut Section<'_>,
+    ) -> Option<usize> {
+        let text = section.text(key, leaf, example)?;
+        let mut channels = self.channels.as_ref()?.iter();
+        let place = channels
+            .position(|channel| text.split_once('/') == Some((channel.device, channel.name)));
+        place.or_else(|| {
+            let remedy = format!("write device/channel of a device here, for example {example:?}");
+            section.mistake(key, format!("there is no channel {text:?}"), remedy)
+        })
+    }
+
     pub(super) fn into_inputs(self) -> Vec<InputSettings> {
         self.inputs
     }

@@ -1,6 +1,7 @@
 //! From what was written to what holds.
 
 mod buses;
+mod buttons;
 mod contacts;
 mod derived;
 mod devices;
@@ -44,7 +45,8 @@ impl Settings {
     /// Checks everything; all mistakes come together.
     pub(super) fn from_raw(raw: &RawConfig, read: ReadText<'_>) -> Result<Self, Mistakes> {
         let mut found = Mistakes::default();
-        let known = "gateway, mqtt, journal, irrigation, guard, page, bus, device, derived, zone";
+        let known =
+            "gateway, mqtt, journal, irrigation, guard, page, button, bus, device, derived, zone";
         Section::new("", &mut found).refuse_unknown(&raw.unknown, known);
         let gateway = gateway(raw.gateway.as_ref(), &mut found);
         let login = gateway
@@ -62,10 +64,12 @@ impl Settings {
         let none = (Vec::new(), Vec::new());
         let (watered, meters) = zones.as_ref().unwrap_or(&none);
         let irrigation = irrigation::irrigation(raw, (watered, meters), &mut looked_at, &mut found);
+        let buttons = buttons::buttons(&raw.button, watered, &looked_at, &mut found);
         let inputs = looked_at.into_inputs();
         let page = page::page(raw.page.as_ref(), read, &mut found);
         let parts = (
             gateway, mqtt, journal, irrigation, buses, devices, derived, zones, guard, page,
+            buttons,
         );
         let (
             Some(gateway),
@@ -78,6 +82,7 @@ impl Settings {
             Some((zones, _)),
             Some(guard),
             Some(page),
+            Some(buttons),
         ) = parts
         else {
             return Err(found);
@@ -97,6 +102,7 @@ impl Settings {
                 zones,
                 guard,
                 page,
+                buttons,
             })
         } else {
             Err(found)

@@ -1,11 +1,12 @@
 //! Zones, rules, pump and tank.
 
 use furrow_irrigation::{
-    Amount, Crop, Days, Fallback, FlowMode, InputIndex, Interlock, RuleKind, Window,
+    Amount, Crop, Days, Fallback, FlowMode, InputIndex, Interlock, RuleKind, Window, ZoneIndex,
 };
 use jiff::civil::{Weekday, date, time};
 
 use super::{BASE, DRIP, SHT, parse};
+use crate::config::ButtonDoes;
 
 const ANALOG: &str = r#"
 [[device]]
@@ -260,4 +261,75 @@ fn no_output_serves_two() {
         error,
         "irrigation.pump.output: output 1 is used twice; give each valve and pump its own output"
     );
+}
+
+#[test]
+fn buttons_stop_or_water() {
+    let lines = r#"
+[[device]]
+id = "lines"
+kind = "gpio-inputs"
+bus = "main"
+every = "1s"
+[[device.input]]
+pin = 5
+kind = "button"
+channel = "stop"
+[[device.input]]
+pin = 6
+kind = "button"
+channel = "bed"
+[[zone]]
+id = "zone-1"
+controller = "drip"
+output = 1
+"#;
+    let right = r#"
+[[button]]
+channel = "lines/stop"
+does = "stop"
+[[button]]
+channel = "lines/bed"
+does = "water"
+zone = "zone-1"
+for = "5min"
+"#;
+    let settings = parse(&site(&format!("{lines}{right}"))).unwrap();
+    let does: Vec<_> = settings
+        .buttons()
+        .iter()
+        .map(|button| button.does)
+        .collect();
+    let water = ButtonDoes::Water {
+        zone: ZoneIndex(0),
+        for_ms: 5 * MINUTE,
+    };
+    let hold_ms = 30 * MINUTE;
+    assert_eq!(does, [ButtonDoes::Stop { hold_ms }, water]);
+    let wrong = r#"
+[[button]]
+channel = "lines/halt"
+does = "stop"
+zone = "zone-1"
+[[button]]
+channel = "lines/bed"
+does = "sing"
+[[button]]
+channel = "lines/bed"
+does = "water"
+zone = "zone-9"
+for = "5min"
+"#;
+    let error = parse(&site(&format!("{lines}{wrong}"))).unwrap_err();
+    let keys: Vec<_> = error
+        .lines()
+        .filter_map(|line| line.split(": ").next())
+        .collect();
+    let expected = [
+        "button[0].channel",
+        "button[0].zone",
+        "button[1].does",
+        "button[2].zone",
+    ];
+    assert_eq!(keys, expected, "{error}");
 }
