@@ -373,10 +373,12 @@ impl Irrigation {
         if over.millilitres.is_some_and(|ml| ml > 0) {
             zone.state.dry_runs = 0;
         }
-        let open_ms = over.wish.charge.ms;
+        let is_dry = over.reason == EndReason::Interlock(Interlock::NoFlow);
         let flowed = over
             .millilitres
-            .or_else(|| expected.map(|mlph| volume(mlph, open_ms)));
+            // A meter that counted nothing at all is jammed, unless that is what ended the run.
+            .filter(|ml| *ml > 0 || is_dry)
+            .or_else(|| expected.map(|mlph| volume(mlph, over.open_ms)));
         for (place, rule) in zone.plan.options().rules.iter().enumerate() {
             let is_its_own = over.wish.rule == Some(place);
             let counts = match rule.kind {

@@ -107,6 +107,7 @@ impl Zone {
             wish: run.wish,
             reason,
             millilitres,
+            open_ms,
         }));
         // Behind the event: a crash in between tells the end twice, by one number, never not at all.
         self.effects.push(Effect::Persist);
@@ -133,7 +134,8 @@ impl Zone {
         };
         let really = Use {
             ms: open_ms,
-            ml: millilitres.unwrap_or_else(expected_ml),
+            // A meter that counted nothing at all is more likely jammed than the line dry.
+            ml: millilitres.filter(|ml| *ml > 0).unwrap_or_else(expected_ml),
         };
         self.state.budget.settle(charge, really);
         self.effects.push(Effect::Settle {

@@ -27,7 +27,10 @@ pub(crate) enum Effect {
 pub(crate) struct Over {
     pub(crate) wish: Wish,
     pub(crate) reason: EndReason,
+    /// What the meter counted.
     pub(crate) millilitres: Option<u64>,
+    /// How long the valve was open.
+    pub(crate) open_ms: u64,
 }
 
 /// A run that was asked for.

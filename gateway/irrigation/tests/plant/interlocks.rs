@@ -399,3 +399,18 @@ fn a_controller_that_falls_silent_stops_at_the_end_of_its_leases() {
     assert!(bench.all_off());
     assert_eq!(bench.plant.deadhead_ms, 0);
 }
+
+#[test]
+fn a_jammed_meter_is_no_endless_budget() {
+    let options = ZoneOptions {
+        daily_limit_ml: Some(200_000),
+        ..watched(FlowMode::Monitor)
+    };
+    let mut bench = Bench::new(vec![zone("a", options)], 0, pumped());
+    bench.plant.faults.push(Fault::MeterJammed);
+    // 15 min at the right flow are 150 l, whatever the meter says.
+    bench.manual(0, 15 * MINUTE).unwrap();
+    bench.wait(20 * MINUTE);
+    let refusal = bench.manual(0, 6 * MINUTE).unwrap_err().to_string();
+    assert!(refusal.contains("50000 ml are left"), "{refusal}");
+}

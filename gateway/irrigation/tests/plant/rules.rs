@@ -190,3 +190,34 @@ fn sums_outlast_a_restart_to_the_hour() {
     let log = bench.take_log();
     assert_eq!(started(&log), 1, "{log:#?}");
 }
+
+#[test]
+fn a_balance_that_was_stopped_gives_the_rest_later() {
+    let rule = Rule {
+        name: "balance".into(),
+        amount: Amount::time(HOUR),
+        window: None,
+        fallback: Fallback::Skip,
+        kind: RuleKind::WaterBalance {
+            input: InputIndex(0),
+            crop: Crop {
+                kc: [1.0; 3],
+                days: [30, 40, 45, 30],
+                planted: date(2026, 9, 1),
+            },
+            trigger_mm: 1.0,
+            area_m2: 100.0,
+            efficiency: 1.0,
+        },
+    };
+    let mut bench = Bench::new(vec![zone("a", with(rule, 0))], 1, SitePlan::default());
+    // A meter that is jammed: what was given follows from the time that the valve was open.
+    bench.plant.faults.push(crate::bench::Fault::MeterJammed);
+    bench.readings = vec![Some(1.0)];
+    bench.wait(HOUR + 2 * MINUTE);
+    assert!(bench.valve_is_open(0), "1 mm on 100 m2: 100 l, ten minutes");
+    assert!(bench.stop(0, furrow_irrigation::Origin::Cloud));
+    bench.wait(10 * MINUTE);
+    let log = bench.take_log();
+    assert_eq!(started(&log), 2, "the rest is still wanted: {log:#?}");
+}
