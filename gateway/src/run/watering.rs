@@ -50,6 +50,8 @@ pub struct Watering {
 struct Meter {
     latest: Option<u32>,
     at_start: Option<u32>,
+    /// The run that `at_start` belongs to.
+    run: Option<u64>,
 }
 
 /// Progress of a run, for people.
@@ -218,12 +220,15 @@ impl Watering {
     /// How far the run of a zone is; `None` when none is under way.
     #[must_use]
     pub fn progress(&self, zone: ZoneIndex, now: FieldTime) -> Option<Progress> {
-        let left_ms = self.view(zone, now)?.left_ms?;
+        let view = self.view(zone, now)?;
+        let left_ms = view.left_ms?;
         let meter = self.meters.get(zone.0)?;
         let plan = &self.settings.zones().get(zone.0)?.plan;
+        // Until the run is journalled the count is that of the one before.
+        let at_start = meter.at_start.filter(|_| meter.run == view.run);
         let pulses = meter
             .latest
-            .zip(meter.at_start)
+            .zip(at_start)
             .map(|(now, then)| now.wrapping_sub(then));
         Some(Progress {
             left_ms,
@@ -295,10 +300,11 @@ impl Watering {
 
     fn event(&mut self, event: furrow_irrigation::Event) -> Effect {
         let zone = event.zone;
-        if let (Watered::RunStarted { .. }, Some(zone)) = (&event.kind, zone)
+        if let (Watered::RunStarted { run, .. }, Some(zone)) = (&event.kind, zone)
             && let Some(meter) = self.meters.get_mut(zone.0)
         {
             meter.at_start = meter.latest;
+            meter.run = Some(*run);
         }
         let refused = match &event.kind {
             Watered::NotStarted { refusal, .. } => Some(refusal.to_string()),
