@@ -3,15 +3,15 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`file`] | the format of a scenario file: what was written, with lines |
-//! | [`plan`] | what it means: times, zones, faults and expectations, checked |
-//! | [`want`] | what is expected |
-//! | [`site`] | the configuration as the gateway of a scenario gets it, and the plumbing that follows from it |
-//! | [`process`] | children, with bounded output, that never outlive their owner |
-//! | [`play`] | the run itself |
-//! | [`record`] | what the gateway wrote down |
-//! | [`judge`] | whether what was expected happened |
-//! | [`junit`] | the report for machines |
+//! | [`mod@file`] | the format of a scenario file: what was written, with lines |
+//! | [`mod@plan`] | what it means: times, zones, faults and expectations, checked |
+//! | [`mod@want`] | what is expected |
+//! | [`mod@site`] | the configuration as the gateway of a scenario gets it, and the plumbing that follows from it |
+//! | [`mod@process`] | children, with bounded output, that never outlive their owner |
+//! | [`mod@play`] | the run itself |
+//! | [`mod@record`] | what the gateway wrote down |
+//! | [`mod@judge`] | whether what was expected happened |
+//! | [`mod@junit`] | the report for machines |
 //!
 //! It knows a gateway only by command line, configuration, journal and remote bus, as anybody does who
 //! brings a binary of their own. `docs/scenarios.md` is the reference of the format.
