@@ -321,6 +321,9 @@ impl Irrigation {
         // What a zone does may call for the pump, and what the pump does may let a zone close.
         for _ in 0..2 {
             self.drive_supply(now);
+            // Pump and master valve are told first: at a fault all close at once, in this order.
+            let effects = self.supply.take_effects();
+            self.take_supply(effects, now);
             for index in 0..self.zones.len() {
                 let Some(zone) = self.zones.get_mut(index) else {
                     continue;
@@ -329,8 +332,6 @@ impl Irrigation {
                     self.take_effect(index, effect, now);
                 }
             }
-            let effects = self.supply.take_effects();
-            self.take_supply(effects, now);
         }
     }
 

@@ -68,7 +68,9 @@ impl Irrigation {
                 Ok(())
             }
         };
-        self.queue.clear();
+        for waiting in self.queue.take() {
+            self.refuse(waiting.zone, waiting.cause, Refusal::Stopped);
+        }
         for zone in &mut self.zones {
             zone.stop(EndReason::Stopped, now.mono_ms);
         }

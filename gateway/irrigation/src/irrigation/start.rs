@@ -11,7 +11,8 @@ use crate::queue::Waiting;
 use crate::schedule::{self, SCHEDULE_GRACE_MS};
 use crate::zone::{Over, Wish};
 use crate::{
-    Amount, Cause, EndReason, MANUAL_RUN_DEFAULT_MS, Now, Origin, Refusal, RuleKind, ZoneIndex,
+    Amount, Cause, CyclePlan, EndReason, MANUAL_RUN_DEFAULT_MS, Now, Origin, Refusal, RuleKind,
+    ZoneIndex,
 };
 
 /// A run that has waited this long for other zones is given up, in milliseconds.
@@ -343,7 +344,10 @@ impl Irrigation {
     /// Splits an amount into its first cycle and the rest.
     fn first_cycle(&self, zone: usize, amount: Amount) -> (Amount, Option<Amount>) {
         let plan = self.zones.get(zone).and_then(|z| z.plan.options().cycle);
-        let Some(cycle) = plan.filter(|cycle| cycle.on_ms < amount.run_ms) else {
+        // A rest too short to open the valve for again is given with the last cycle.
+        let is_split =
+            |cycle: &CyclePlan| cycle.on_ms.saturating_add(SHORTENED_MIN_MS) <= amount.run_ms;
+        let Some(cycle) = plan.filter(is_split) else {
             return (amount, None);
         };
         let part = |ml: u64| {
@@ -360,7 +364,7 @@ impl Irrigation {
                 .millilitres
                 .map(|ml| ml.saturating_sub(part(ml)).max(1)),
         };
-        (first, (rest.run_ms >= SHORTENED_MIN_MS).then_some(rest))
+        (first, Some(rest))
     }
 
     /// A run is over: what was learnt, what its rule now knows, what follows after the soak.
@@ -404,7 +408,9 @@ impl Irrigation {
                 not_before_ms: now.mono_ms.saturating_add(soak_ms),
                 priority: options.priority,
             };
-            self.queue.push(waiting);
+            if !self.queue.push(waiting) {
+                self.refuse(index, over.wish.cause, Refusal::AlreadyRunning);
+            }
         }
     }
 }

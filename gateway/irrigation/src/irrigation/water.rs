@@ -6,7 +6,7 @@ use crate::flow::{FlowMode, WrongFlow};
 use crate::interlock::{Interlock, Lock, Moment};
 use crate::site::Dosing;
 use crate::zone::Over;
-use crate::{EndReason, EventKind, Now, Output, OutputStatus, Phase, ZoneIndex};
+use crate::{EndReason, EventKind, Now, Output, OutputStatus, Phase, Refusal, ZoneIndex};
 
 impl Irrigation {
     /// Pump, master valve and fertiliser follow the zones; a zone's valve closes after them.
@@ -275,7 +275,9 @@ impl Irrigation {
         if let Some(zone) = self.zones.get_mut(index) {
             zone.stop(EndReason::Interlock(interlock), now.mono_ms);
         }
-        self.queue.remove(index);
+        if let Some(waiting) = self.queue.remove(index) {
+            self.refuse(index, waiting.cause, Refusal::Interlock(interlock));
+        }
     }
 
     /// Tank, pressure and the supply itself, while water flows.

@@ -57,6 +57,8 @@ fn a_burst_stops_and_stays_locked_through_a_reboot() {
     bench.manual(0, HOUR).unwrap();
     bench.wait(10 * MINUTE);
     let log = bench.take_log();
+    let place = |what: &str| log.iter().position(|line| line.ends_with(what));
+    assert!(place("off pump") < place("off valve 0"), "{log:#?}");
     assert!(
         has(&log, "Interlock(Burst)") && has(&log, "locked: more water flows"),
         "{log:#?}"

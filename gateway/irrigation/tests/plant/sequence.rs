@@ -338,3 +338,45 @@ fn once_ec_was_too_high_the_run_gets_no_more_fertiliser_and_it_is_told() {
     bench.wait(10 * MINUTE);
     assert!(bench.plant.dosed_ms > dosed);
 }
+
+#[test]
+fn what_waits_is_never_dropped_untold() {
+    let options = || ZoneOptions {
+        rules: vec![crate::rules::always(minutes(5))],
+        min_off_ms: 10 * HOUR,
+        ..ZoneOptions::default()
+    };
+    let zones = vec![zone("a", options()), zone("b", options())];
+    let mut bench = Bench::new(zones, 1, SitePlan::default());
+    bench.config.max_open_zones = 1;
+    bench.crash(0, false);
+    bench.readings = vec![Some(9.0)];
+    bench.wait(3 * MINUTE);
+    assert!(bench.valve_is_open(0), "the other waits");
+    let now = bench.moment();
+    let held = bench.irrigation.handle_hold(Origin::Page, HOUR, now);
+    held.unwrap();
+    bench.execute();
+    let log = bench.take_log();
+    let told = log
+        .iter()
+        .any(|line| line.contains("zone 1 not started Rule: it was stopped"));
+    assert!(told, "{log:#?}");
+}
+
+#[test]
+fn a_rest_of_seconds_goes_with_the_last_cycle() {
+    let options = ZoneOptions {
+        rules: vec![crate::rules::always(furrow_irrigation::Amount::time(
+            630 * SECOND,
+        ))],
+        cycle: Some(cycle(5 * MINUTE, 20 * MINUTE)),
+        min_off_ms: 20 * MINUTE,
+        ..ZoneOptions::default()
+    };
+    let mut bench = Bench::new(vec![zone("a", options)], 1, SitePlan::default());
+    bench.readings = vec![Some(9.0)];
+    bench.wait(40 * MINUTE);
+    let open_ms = bench.plant.open_ms[0];
+    assert!(open_ms.abs_diff(630 * SECOND) < 2 * SECOND, "{open_ms}");
+}
