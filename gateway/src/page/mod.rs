@@ -6,6 +6,7 @@
 //! Plain HTTP: for the local network or the gateway's own hotspot, not for the internet.
 
 mod login;
+mod places;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,6 +26,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use self::login::{Attempt, Logins};
+use self::places::Places;
 use crate::config::PageSettings;
 use crate::control::server::Question;
 use crate::control::{Answer, Ask};
@@ -73,7 +75,7 @@ impl Page {
             started: Instant::now(),
         });
         let task = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router(shared)).await {
+            if let Err(error) = axum::serve(Places::new(listener), router(shared)).await {
                 tracing::error!(%error, "the page ended");
             }
         });
