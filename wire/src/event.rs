@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::ClockState;
 use crate::decision::Decision;
 use crate::ids::{BootId, ChannelName, DeviceId, PlantingId, ZoneId};
+use crate::orders::OrdersOutcome;
 use crate::{BodyError, decode_message, proto};
 
 /// Most events in one record.
@@ -142,6 +143,17 @@ pub enum EventKind {
         /// From where: `button`, `page`, `tool` or `cloud`.
         by: String,
     },
+    /// What became of orders from ingest.
+    Ordered {
+        /// Which.
+        version: u64,
+        /// What became of them.
+        outcome: OrdersOutcome,
+        /// Who wanted them.
+        by: String,
+        /// Why, for people; may be empty.
+        text: String,
+    },
 }
 
 /// One event.
@@ -232,13 +244,15 @@ fn device_of(what: &EventKind) -> Option<&DeviceId> {
         | EventKind::Alarm { .. }
         | EventKind::FlowLearnt { .. }
         | EventKind::Held { .. }
-        | EventKind::Reset { .. } => None,
+        | EventKind::Reset { .. }
+        | EventKind::Ordered { .. } => None,
     }
 }
 
 fn encode_what(what: &EventKind) -> proto::event::What {
     use proto::event::{
-        Calibrated, FlowLearnt, GatewayStarted, Held, Reset, RunEnded, RunStarted, Text, What,
+        Calibrated, FlowLearnt, GatewayStarted, Held, Ordered, Reset, RunEnded, RunStarted, Text,
+        What,
     };
     match what {
         EventKind::RunStarted {
@@ -306,6 +320,17 @@ fn encode_what(what: &EventKind) -> proto::event::What {
             hold_ms: *hold_ms,
         }),
         EventKind::Reset { by } => What::Reset(Reset { by: cut(by) }),
+        EventKind::Ordered {
+            version,
+            outcome,
+            by,
+            text,
+        } => What::Ordered(Ordered {
+            version: *version,
+            outcome: outcome.to_proto().into(),
+            by: cut(by),
+            text: cut(text),
+        }),
     }
 }
 
@@ -359,6 +384,12 @@ fn decode_event(raw: proto::Event) -> Result<Event, BodyError> {
             hold_ms: held.hold_ms,
         },
         Some(What::Reset(reset)) => EventKind::Reset { by: reset.by },
+        Some(What::Ordered(ordered)) => EventKind::Ordered {
+            version: ordered.version,
+            outcome: OrdersOutcome::from_proto(ordered.outcome)?,
+            by: ordered.by,
+            text: ordered.text,
+        },
         None => {
             let reason = "of a newer version".to_owned();
             return Err(BodyError::invalid("events", "event", reason));
@@ -428,8 +459,19 @@ fn parse<T>(field: &'static str, text: &str) -> Result<T, BodyError>
 where
     T: std::str::FromStr<Err = crate::IdError>,
 {
+    parse_id("events", field, text)
+}
+
+pub(crate) fn parse_id<T>(
+    message: &'static str,
+    field: &'static str,
+    text: &str,
+) -> Result<T, BodyError>
+where
+    T: std::str::FromStr<Err = crate::IdError>,
+{
     text.parse()
-        .map_err(|error: crate::IdError| BodyError::invalid("events", field, error.to_string()))
+        .map_err(|error: crate::IdError| BodyError::invalid(message, field, error.to_string()))
 }
 
 fn optional<T>(field: &'static str, text: &str) -> Result<Option<T>, BodyError>
@@ -529,6 +571,12 @@ mod tests {
                 hold_ms: Some(1_800_000),
             },
             EventKind::Reset { by: "page".into() },
+            EventKind::Ordered {
+                version: 7,
+                outcome: OrdersOutcome::RolledBack,
+                by: "chị Hoa".into(),
+                text: "zone-1 was locked".into(),
+            },
         ];
         for cause in [
             RunCause::Schedule,

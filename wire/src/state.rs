@@ -42,6 +42,9 @@ pub struct Birth {
     pub greenhouse: GreenhouseId,
     /// How wall time is known.
     pub clock: ClockState,
+    /// Version of the newest orders that it has seen, whatever became of them; 0: none.
+    #[serde(default)]
+    pub orders: u64,
     /// Streams that it holds; ingest forgets the others.
     pub streams: Vec<HeldStream>,
     /// Readings that were ever journalled.
@@ -100,6 +103,7 @@ mod tests {
             software: "0.1.0".into(),
             greenhouse: "nha-luoi-1".parse().unwrap(),
             clock: ClockState::Synchronised,
+            orders: 4,
             streams: vec![HeldStream {
                 stream: StreamId(2),
                 first: 1,

@@ -208,6 +208,7 @@ impl Member {
             software: concat!("furrow-sim ", env!("CARGO_PKG_VERSION")).to_owned(),
             greenhouse: self.name.greenhouse.clone(),
             clock: ClockState::Synchronised,
+            orders: 0,
             streams: vec![HeldStream {
                 stream: self.stream,
                 first,

@@ -114,6 +114,7 @@ pub fn birth(gateway: &Gateway, now: FieldTime) -> GatewayState {
         software: env!("CARGO_PKG_VERSION").to_owned(),
         greenhouse: gateway.settings.gateway().greenhouse.clone(),
         clock: gateway.clock.state(),
+        orders: 0,
         streams: held_streams(gateway),
         journalled_readings: gateway.records.journalled_readings(),
         waiting_readings: gateway.delivery.outbox.totals().waiting_readings,

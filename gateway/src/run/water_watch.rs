@@ -72,7 +72,8 @@ impl WaterWatch {
             | EventKind::Alarm { .. }
             | EventKind::FlowLearnt { .. }
             | EventKind::Held { .. }
-            | EventKind::Reset { .. } => {}
+            | EventKind::Reset { .. }
+            | EventKind::Ordered { .. } => {}
         }
     }
 

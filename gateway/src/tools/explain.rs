@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use furrow_irrigation::{Known, Rule, Seen, evaluate};
-use furrow_wire::{BootId, Decision, Event, EventKind, Events, RecordKind};
+use furrow_wire::{BootId, Decision, Event, EventKind, Events, OrdersOutcome, RecordKind};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
@@ -331,6 +331,25 @@ fn text(what: &EventKind) -> Option<String> {
         } => format!("no water for {} min, by {by}", ms / 60_000),
         EventKind::Held { by, hold_ms: None } => format!("water may flow again, by {by}"),
         EventKind::Reset { by } => format!("faults were looked at, by {by}"),
+        EventKind::Ordered {
+            version,
+            outcome,
+            by,
+            text,
+        } => {
+            let what = match outcome {
+                OrdersOutcome::Refused => "were refused",
+                OrdersOutcome::OnTrial => "hold on trial",
+                OrdersOutcome::Confirmed => "hold",
+                OrdersOutcome::RolledBack => "were rolled back",
+            };
+            let why = if text.is_empty() {
+                String::new()
+            } else {
+                format!(": {text}")
+            };
+            format!("orders of version {version}, by {by}, {what}{why}")
+        }
         EventKind::GatewayStarted { .. }
         | EventKind::DeviceFault { .. }
         | EventKind::DeviceRecovered { .. }

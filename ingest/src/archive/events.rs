@@ -14,7 +14,7 @@ pub struct EventRow {
     /// When, in Unix milliseconds.
     pub time_ms: i64,
     /// `run_started`, `run_ended`, `gateway_started`, `device_fault`, `device_recovered`, `lockout`,
-    /// `calibrated`, `decision`, `alarm`, `flow_learnt`, `held` or `reset`.
+    /// `calibrated`, `decision`, `alarm`, `flow_learnt`, `held`, `reset` or `ordered`.
     pub kind: String,
     /// Where, if it concerns one zone.
     pub zone: Option<String>,
@@ -102,7 +102,8 @@ impl EventRow {
             | EventKind::Alarm { .. }
             | EventKind::FlowLearnt { .. }
             | EventKind::Held { .. }
-            | EventKind::Reset { .. } => row.told_of(&event.what),
+            | EventKind::Reset { .. }
+            | EventKind::Ordered { .. } => row.told_of(&event.what),
         }
     }
 
@@ -148,6 +149,17 @@ impl EventRow {
             EventKind::Reset { by } => EventRow {
                 cause: Some(by.clone()),
                 ..self.told("reset", None, None)
+            },
+            EventKind::Ordered {
+                version,
+                outcome,
+                by,
+                text,
+            } => EventRow {
+                run: Some(signed(*version)),
+                cause: Some(by.clone()),
+                reason: Some(outcome.as_str().to_owned()),
+                ..self.told("ordered", None, Some(text).filter(|text| !text.is_empty()))
             },
             EventKind::RunStarted { .. }
             | EventKind::RunEnded { .. }

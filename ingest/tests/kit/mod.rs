@@ -184,6 +184,7 @@ fn birth_of(boot: u64, streams: Vec<HeldStream>) -> Bytes {
         software: "test".to_owned(),
         greenhouse: "nha-luoi-1".parse().unwrap(),
         clock: ClockState::Synchronised,
+        orders: 0,
         streams,
         journalled_readings: 0,
         waiting_readings: 7,

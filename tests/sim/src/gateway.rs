@@ -183,6 +183,7 @@ impl Process {
             software: String::new(),
             greenhouse: greenhouse(),
             clock: self.clock.state(),
+            orders: 0,
             streams,
             journalled_readings: self.records.journalled_readings(),
             waiting_readings: self.outbox.totals().waiting_readings,

@@ -92,6 +92,7 @@ export function eventText(event: FarmEvent, zones: readonly Zone[], words: Words
     case 'decision':
     case 'held':
     case 'reset':
+    case 'ordered':
       return { title: title(text.events.kind[event.kind]), detail: detail(cause, reason, note) };
     case 'flow_learnt':
       return { title: title(text.events.kind.flow_learnt), detail: event.litres === null ? '' : `${litres(event.litres, language)}/h` };

@@ -83,7 +83,8 @@ export type EventKindName =
   | 'alarm'
   | 'flow_learnt'
   | 'held'
-  | 'reset';
+  | 'reset'
+  | 'ordered';
 
 export interface FarmEvent {
   time_ms: number;
