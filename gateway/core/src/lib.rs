@@ -21,17 +21,21 @@
 //! | [`evict`] | what goes when the journal is at its cap |
 //! | [`space`] | when the oldest segment is given up, and how far that is |
 //! | [`recovery`] | all of this again from a journal after a restart |
+//! | [`commands`] | which commands from afar are done |
+//! | [`orders`] | which plantings and rules from ingest hold, and when they are given up |
 //! | [`state`] | the small durable state beside the records |
 
 pub mod backoff;
 pub mod batch;
 pub mod calibration;
 pub mod clock;
+pub mod commands;
 pub mod debounce;
 pub mod derived;
 pub mod evict;
 pub mod health;
 pub mod lateness;
+pub mod orders;
 pub mod outbox;
 pub mod quality;
 pub mod record;
