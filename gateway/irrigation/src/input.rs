@@ -56,6 +56,16 @@ impl Inputs {
         Self { plans, latest }
     }
 
+    /// Other inputs; those of the same name keep what is known of them.
+    pub(crate) fn replan(&mut self, plans: Vec<InputPlan>) {
+        let before = |plan: &InputPlan| {
+            let place = self.plans.iter().position(|old| old.name == plan.name)?;
+            *self.latest.get(place)?
+        };
+        self.latest = plans.iter().map(before).collect();
+        self.plans = plans;
+    }
+
     /// A reading of good quality. What is not a number is no reading.
     pub(crate) fn take(&mut self, input: InputIndex, value: f64, at_ms: u64) {
         if let Some(place) = self.latest.get_mut(input.0)

@@ -2,6 +2,7 @@
 
 mod decide;
 mod people;
+mod replan;
 mod start;
 mod view;
 mod water;

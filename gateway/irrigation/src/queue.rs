@@ -55,6 +55,10 @@ impl Queue {
         std::mem::take(&mut self.0)
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(crate) fn clear(&mut self) {
         self.0.clear();
     }

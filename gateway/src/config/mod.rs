@@ -9,6 +9,7 @@ mod device;
 mod guard;
 mod kinds;
 mod leaf;
+mod local;
 mod mistakes;
 mod raw;
 mod settings;
@@ -24,11 +25,12 @@ use crate::config::raw::RawConfig;
 pub use device::{AnalogInput, ChannelSettings, Contact, DeviceKind, DeviceSettings, Level};
 pub use guard::{GuardOutput, GuardPart, GuardSettings, OutputAt, WatchdogLine};
 pub use kinds::{KINDS, Kind, Place};
+pub use local::{LocalFile, OrdersError};
 pub use mistakes::{Mistake, Mistakes};
 pub use settings::{
     BusKind, BusSettings, ButtonDoes, ButtonSettings, ClearPins, DerivedSettings, GatewaySettings,
     InputSettings, IrrigationSettings, JournalSettings, MqttSettings, OutputSettings, PageSettings,
-    Parity, Secret, SerialSettings, Settings, ZoneSettings,
+    Parity, PlantingSettings, Secret, SerialSettings, Settings, ZoneSettings,
 };
 pub use units::{parse_duration, parse_size};
 
@@ -68,7 +70,7 @@ impl Settings {
     /// # Errors
     /// A file that can't be read, or the full list of mistakes.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        load_from(path, environment())
+        LocalFile::read(path)?.settings()
     }
 }
 
@@ -93,14 +95,6 @@ fn environment() -> config::Environment {
     config::Environment::with_prefix(ENVIRONMENT_PREFIX)
         .prefix_separator("__")
         .separator("__")
-}
-
-fn load_from(path: &Path, environment: config::Environment) -> Result<Settings, ConfigError> {
-    let raw = raw_from(path, environment)?;
-    Settings::from_raw(&raw, &read_text).map_err(|mistakes| ConfigError::Mistakes {
-        path: path.to_owned(),
-        mistakes,
-    })
 }
 
 fn raw_from(path: &Path, environment: config::Environment) -> Result<RawConfig, ConfigError> {

@@ -13,7 +13,7 @@ use super::leaf::Leaf;
 pub(super) type Unknown = BTreeMap<String, Leaf>;
 
 /// The whole file.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct RawConfig {
     pub(super) gateway: Option<RawGateway>,
     pub(super) mqtt: Option<RawMqtt>,
@@ -31,11 +31,13 @@ pub(super) struct RawConfig {
     pub(super) derived: Vec<RawDerived>,
     #[serde(default)]
     pub(super) zone: Vec<RawZone>,
+    #[serde(default)]
+    pub(super) planting: Vec<RawPlanting>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct RawGateway {
     pub(super) cooperative: Option<Leaf>,
     pub(super) id: Option<Leaf>,
@@ -47,7 +49,7 @@ pub(super) struct RawGateway {
     pub(super) unknown: Unknown,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct RawMqtt {
     pub(super) host: Option<Leaf>,
     pub(super) port: Option<Leaf>,
@@ -62,14 +64,14 @@ pub(super) struct RawMqtt {
     pub(super) unknown: Unknown,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct RawTls {
     pub(super) ca_file: Option<Leaf>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct RawJournal {
     pub(super) commit_interval: Option<Leaf>,
     pub(super) cap: Option<Leaf>,
@@ -77,7 +79,7 @@ pub(super) struct RawJournal {
     pub(super) unknown: Unknown,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct RawIrrigation {
     pub(super) lease: Option<Leaf>,
     pub(super) max_open_zones: Option<Leaf>,
@@ -98,7 +100,7 @@ pub(super) struct RawIrrigation {
     pub(super) unknown: Unknown,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct RawOutput {
     pub(super) controller: Option<Leaf>,
     pub(super) output: Option<Leaf>,
@@ -106,7 +108,7 @@ pub(super) struct RawOutput {
     pub(super) unknown: Unknown,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct RawDosing {
     pub(super) controller: Option<Leaf>,
     pub(super) output: Option<Leaf>,
@@ -120,7 +122,7 @@ pub(super) struct RawDosing {
     pub(super) unknown: Unknown,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct RawTank {
     pub(super) channel: Option<Leaf>,
     pub(super) low: Option<Leaf>,
@@ -130,7 +132,7 @@ pub(super) struct RawTank {
     pub(super) unknown: Unknown,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct RawPressure {
     pub(super) channel: Option<Leaf>,
     pub(super) low: Option<Leaf>,
@@ -140,7 +142,7 @@ pub(super) struct RawPressure {
     pub(super) unknown: Unknown,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct RawRule {
     pub(super) name: Option<Leaf>,
     pub(super) kind: Option<Leaf>,
@@ -156,6 +158,7 @@ pub(super) struct RawRule {
     pub(super) stop_above: Option<Leaf>,
     pub(super) threshold_j_cm2: Option<Leaf>,
     pub(super) above_kpa: Option<Leaf>,
+    pub(super) planting: Option<Leaf>,
     pub(super) crop: Option<Leaf>,
     pub(super) planted: Option<Leaf>,
     #[serde(default)]
@@ -169,7 +172,7 @@ pub(super) struct RawRule {
     pub(super) unknown: Unknown,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct RawBus {
     pub(super) id: Option<Leaf>,
     pub(super) kind: Option<Leaf>,
@@ -189,7 +192,7 @@ pub(super) struct RawBus {
     pub(super) unknown: Unknown,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct RawDevice {
     pub(super) id: Option<Leaf>,
     pub(super) name: Option<Leaf>,
@@ -217,7 +220,7 @@ pub(super) struct RawDevice {
 }
 
 /// A file of its own: what a probe has in which register.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct RawProfile {
     pub(super) function: Option<Leaf>,
     #[serde(default)]
@@ -226,7 +229,7 @@ pub(super) struct RawProfile {
     pub(super) unknown: Unknown,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct RawRegister {
     pub(super) register: Option<Leaf>,
     pub(super) channel: Option<Leaf>,
@@ -241,7 +244,7 @@ pub(super) struct RawRegister {
     pub(super) unknown: Unknown,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct RawInput {
     pub(super) input: Option<Leaf>,
     pub(super) pin: Option<Leaf>,
@@ -262,7 +265,7 @@ pub(super) struct RawInput {
     pub(super) unknown: Unknown,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct RawDerived {
     pub(super) id: Option<Leaf>,
     pub(super) name: Option<Leaf>,
@@ -279,7 +282,7 @@ pub(super) struct RawDerived {
     pub(super) unknown: Unknown,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct RawZone {
     pub(super) id: Option<Leaf>,
     pub(super) name: Option<Leaf>,
@@ -308,7 +311,43 @@ pub(super) struct RawZone {
     pub(super) unknown: Unknown,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct RawPlanting {
+    pub(super) id: Option<Leaf>,
+    #[serde(default)]
+    pub(super) zones: Vec<Leaf>,
+    pub(super) crop: Option<Leaf>,
+    pub(super) variety: Option<Leaf>,
+    pub(super) plot: Option<Leaf>,
+    pub(super) household: Option<Leaf>,
+    pub(super) area_m2: Option<Leaf>,
+    pub(super) planted: Option<Leaf>,
+    pub(super) ended: Option<Leaf>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+/// Not of the file: what ingest wants, laid over it.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct RawOrders {
+    pub(super) planting: Option<Vec<RawPlanting>>,
+    pub(super) season: Option<Vec<Leaf>>,
+    #[serde(default)]
+    pub(super) zone: Vec<RawOrderedZone>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct RawOrderedZone {
+    pub(super) id: Option<Leaf>,
+    pub(super) schedule: Option<Vec<RawSchedule>>,
+    pub(super) rule: Option<Vec<RawRule>>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct RawSchedule {
     pub(super) at: Option<Leaf>,
     pub(super) days: Option<Leaf>,
@@ -319,7 +358,7 @@ pub(super) struct RawSchedule {
     pub(super) unknown: Unknown,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct RawButton {
     pub(super) channel: Option<Leaf>,
     pub(super) does: Option<Leaf>,
@@ -330,7 +369,7 @@ pub(super) struct RawButton {
     pub(super) unknown: Unknown,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct RawPage {
     pub(super) listen: Option<Leaf>,
     pub(super) pin: Option<Leaf>,
@@ -339,7 +378,7 @@ pub(super) struct RawPage {
     pub(super) unknown: Unknown,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct RawGuard {
     pub(super) watchdog_bus: Option<Leaf>,
     pub(super) watchdog_line: Option<Leaf>,
@@ -350,7 +389,7 @@ pub(super) struct RawGuard {
     pub(super) unknown: Unknown,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct RawGuardOutput {
     pub(super) number: Option<Leaf>,
     pub(super) name: Option<Leaf>,

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use furrow_gateway_core::derived::{Formula, Plan};
 use furrow_irrigation::{InputPlan, Output, SitePlan, ZoneIndex, ZonePlan};
-use furrow_wire::{CooperativeId, DeviceId, GatewayId, GreenhouseId, ZoneId};
+use furrow_wire::{CooperativeId, DeviceId, GatewayId, GreenhouseId, PlantingId, ZoneId};
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::device::{ChannelSettings, DeviceSettings};
@@ -27,6 +28,7 @@ pub struct Settings {
     pub(super) guard: Option<GuardSettings>,
     pub(super) page: Option<PageSettings>,
     pub(super) buttons: Vec<ButtonSettings>,
+    pub(super) plantings: Vec<PlantingSettings>,
 }
 
 impl Settings {
@@ -105,6 +107,37 @@ impl Settings {
     #[must_use]
     pub fn buttons(&self) -> &[ButtonSettings] {
         &self.buttons
+    }
+
+    /// What grows where; may be empty.
+    #[must_use]
+    pub fn plantings(&self) -> &[PlantingSettings] {
+        &self.plantings
+    }
+
+    /// What grows in a zone on a day. Without a date only what a zone has alone is known.
+    #[must_use]
+    pub fn planting(&self, zone: ZoneIndex, date: Option<Date>) -> Option<&PlantingSettings> {
+        let mut here = self
+            .plantings
+            .iter()
+            .filter(|planting| planting.zones.contains(&zone));
+        match date {
+            Some(date) => here.find(|planting| planting.grows_on(date)),
+            None => here.next().filter(|_| here.next().is_none()),
+        }
+    }
+
+    /// The same wiring and limits with what another configuration says of plantings, schedules, rules
+    /// and season. Both are of one local file, so zones and channels are the same.
+    #[must_use]
+    pub fn with_watering_of(&self, other: Settings) -> Self {
+        Self {
+            irrigation: other.irrigation,
+            zones: other.zones,
+            plantings: other.plantings,
+            ..self.clone()
+        }
     }
 
     /// The outputs that the guard owns, if there are any.
@@ -295,6 +328,35 @@ pub enum ButtonDoes {
         /// For so long, in milliseconds.
         for_ms: u64,
     },
+}
+
+/// What grows in some zones, from a day to another.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlantingSettings {
+    /// Stamped on what happens with the water of its zones.
+    pub id: PlantingId,
+    /// Where; at least one.
+    pub zones: Vec<ZoneIndex>,
+    /// What, for people; rules know some names.
+    pub crop: String,
+    /// Which variety; may be empty.
+    pub variety: String,
+    /// Code of the plot, as in the cooperative's records; may be empty.
+    pub plot: String,
+    /// Whose; may be empty.
+    pub household: String,
+    /// Area, in square metres.
+    pub area_m2: Option<f64>,
+    /// First day.
+    pub planted: Date,
+    /// First day on which nothing of it grows any more.
+    pub ended: Option<Date>,
+}
+
+impl PlantingSettings {
+    fn grows_on(&self, date: Date) -> bool {
+        self.planted <= date && self.ended.is_none_or(|ended| date < ended)
+    }
 }
 
 /// The page on the gateway.

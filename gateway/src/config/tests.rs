@@ -7,7 +7,7 @@ use std::path::Path;
 mod watering;
 
 use super::raw::RawConfig;
-use super::{BusKind, ConfigError, Settings, load_from};
+use super::{BusKind, ConfigError, LocalFile, Settings};
 
 /// What every test's file begins with; the lists follow.
 const BASE: &str = r#"
@@ -1011,7 +1011,8 @@ fn the_environment_overrides_the_file() {
             .iter()
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
             .collect();
-        load_from(&path, super::environment().source(Some(variables)))
+        LocalFile::read_with(&path, super::environment().source(Some(variables)))
+            .and_then(|local| local.settings())
     };
     let settings = load(&[
         ("FURROW__MQTT__PORT", "8883"),
@@ -1043,8 +1044,9 @@ fn a_file_that_is_no_toml_is_told_with_its_place() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("gateway.toml");
     std::fs::write(&path, "[gateway\n").unwrap();
-    let error =
-        load_from(&path, super::environment().source(Some(config::Map::new()))).unwrap_err();
+    let error = LocalFile::read_with(&path, super::environment().source(Some(config::Map::new())))
+        .and_then(|local| local.settings())
+        .unwrap_err();
     assert_eq!(
         error.to_string(),
         format!("read configuration {}", path.display())

@@ -231,6 +231,17 @@ impl Bench {
         }
     }
 
+    /// Whether another configuration was taken.
+    pub(crate) fn replan(&mut self, config: &Config) -> bool {
+        let now = self.moment();
+        let taken = self.irrigation.handle_plan(config.clone(), now);
+        if taken {
+            self.config = config.clone();
+        }
+        self.execute();
+        taken
+    }
+
     pub(crate) fn wait(&mut self, ms: u64) {
         let end = self.now + ms;
         while self.now < end {

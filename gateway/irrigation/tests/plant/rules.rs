@@ -1,7 +1,7 @@
 //! What the rules do, day by day.
 
 use furrow_irrigation::{
-    Amount, Crop, Fallback, InputIndex, Rule, RuleKind, SitePlan, Window, ZoneOptions,
+    Amount, Config, Crop, Fallback, InputIndex, Rule, RuleKind, SitePlan, Window, ZoneOptions,
 };
 use jiff::civil::{date, time};
 
@@ -220,4 +220,45 @@ fn a_balance_that_was_stopped_gives_the_rest_later() {
     bench.wait(10 * MINUTE);
     let log = bench.take_log();
     assert_eq!(started(&log), 2, "the rest is still wanted: {log:#?}");
+}
+
+#[test]
+fn other_rules_hold_from_the_moment_on_and_budgets_go_on() {
+    let options = with(moisture(Fallback::Skip), 0);
+    let mut bench = Bench::new(vec![zone("a", options)], 1, SitePlan::default());
+    bench.readings = vec![Some(21.0)];
+    bench.wait(3 * MINUTE);
+    assert!(bench.valve_is_open(0));
+    let mut config = bench.config.clone();
+    // Later in the list of inputs than it was.
+    config.inputs.insert(0, config.inputs[0].clone());
+    config.inputs[0].name = "another".into();
+    let mut rule = moisture(Fallback::Skip);
+    let RuleKind::Moisture {
+        input, start_below, ..
+    } = &mut rule.kind
+    else {
+        panic!("{rule:?}");
+    };
+    *input = InputIndex(1);
+    *start_below = 15.0;
+    config.zones = vec![zone("a", with(rule, 0))];
+    assert!(!bench.replan(&config), "water flows");
+    bench.readings = vec![Some(30.5)];
+    bench.wait(MINUTE);
+    let used_ms = bench.irrigation.state().zones["a"].budget.used_ms;
+    assert!(used_ms > 0);
+    let other = Config {
+        zones: vec![zone("b", with(moisture(Fallback::Skip), 0))],
+        ..config.clone()
+    };
+    assert!(!bench.replan(&other), "another zone");
+    assert!(bench.replan(&config));
+    bench.readings = vec![None, Some(21.0)];
+    bench.wait(HOUR);
+    assert!(!bench.valve_is_open(0), "wet enough for the new rule");
+    assert_eq!(bench.irrigation.state().zones["a"].budget.used_ms, used_ms);
+    bench.readings = vec![None, Some(14.0)];
+    bench.wait(3 * MINUTE);
+    assert!(bench.valve_is_open(0));
 }

@@ -10,7 +10,9 @@ mod inputs;
 mod irrigation;
 mod kind;
 mod looked_at;
+pub(super) mod orders;
 mod page;
+mod plantings;
 mod profile;
 mod rules;
 mod section;
@@ -45,8 +47,8 @@ impl Settings {
     /// Checks everything; all mistakes come together.
     pub(super) fn from_raw(raw: &RawConfig, read: ReadText<'_>) -> Result<Self, Mistakes> {
         let mut found = Mistakes::default();
-        let known =
-            "gateway, mqtt, journal, irrigation, guard, page, button, bus, device, derived, zone";
+        let known = "gateway, mqtt, journal, irrigation, guard, page, button, bus, device, derived, \
+                     zone, planting";
         Section::new("", &mut found).refuse_unknown(&raw.unknown, known);
         let gateway = gateway(raw.gateway.as_ref(), &mut found);
         let login = gateway
@@ -66,10 +68,11 @@ impl Settings {
         let irrigation = irrigation::irrigation(raw, (watered, meters), &mut looked_at, &mut found);
         let buttons = buttons::buttons(&raw.button, watered, &looked_at, &mut found);
         let inputs = looked_at.into_inputs();
+        let plantings = plantings::plantings(raw, watered, &mut found);
         let page = page::page(raw.page.as_ref(), read, &mut found);
         let parts = (
             gateway, mqtt, journal, irrigation, buses, devices, derived, zones, guard, page,
-            buttons,
+            buttons, plantings,
         );
         let (
             Some(gateway),
@@ -83,6 +86,7 @@ impl Settings {
             Some(guard),
             Some(page),
             Some(buttons),
+            Some(plantings),
         ) = parts
         else {
             return Err(found);
@@ -103,6 +107,7 @@ impl Settings {
                 guard,
                 page,
                 buttons,
+                plantings,
             })
         } else {
             Err(found)

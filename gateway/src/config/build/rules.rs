@@ -6,16 +6,17 @@ use furrow_irrigation::{Amount, Crop, Fallback, Rule, RuleKind, Window};
 use jiff::civil::{Date, Time};
 
 use super::looked_at::LookedAt;
+use super::plantings::{self, AREA_M2};
 use super::section::Section;
 use super::zones::{amount, millis};
 use crate::config::leaf::Leaf;
-use crate::config::raw::{RawRule, RawZone};
+use crate::config::raw::{RawPlanting, RawRule, RawZone};
 
 /// Most rules of a zone.
 const RULES_MAX: usize = 8;
 const KNOWN: &str = "name, kind, channel, for, litres, from, to, fallback_for, fallback_every, \
-                     start_below, stop_above, threshold_j_cm2, above_kpa, crop, planted, kc, \
-                     stage_days, trigger_mm, area_m2, efficiency";
+                     start_below, stop_above, threshold_j_cm2, above_kpa, planting, crop, planted, \
+                     kc, stage_days, trigger_mm, area_m2, efficiency";
 
 /// Name, Kc of the stages, days of the stages.
 type KnownCrop = (&'static str, [f64; 3], Option<[u16; 4]>);
@@ -34,7 +35,7 @@ const CROPS: [KnownCrop; 9] = [
 ];
 
 pub(super) fn rules(
-    zone: &RawZone,
+    (zone, plantings): (&RawZone, &[RawPlanting]),
     max_run: Option<Duration>,
     looked_at: &mut LookedAt<'_>,
     section: &mut Section<'_>,
@@ -46,7 +47,7 @@ pub(super) fn rules(
     let mut built: Vec<Option<Rule>> = Vec::new();
     for (index, raw) in zone.rule.iter().enumerate() {
         let mut section = section.inner(format!("rule[{index}]"));
-        let one = rule(raw, max_run, looked_at, &mut section);
+        let one = rule((raw, plantings), max_run, looked_at, &mut section);
         if let Some(one) = &one
             && built.iter().flatten().any(|other| other.name == one.name)
         {
@@ -59,7 +60,7 @@ pub(super) fn rules(
 }
 
 fn rule(
-    raw: &RawRule,
+    (raw, plantings): (&RawRule, &[RawPlanting]),
     max_run: Option<Duration>,
     looked_at: &mut LookedAt<'_>,
     section: &mut Section<'_>,
@@ -104,7 +105,7 @@ fn rule(
                 above_kpa: above?,
             }
         }
-        "water-balance" => balance(raw, looked_at, section)?,
+        "water-balance" => balance((raw, plantings), looked_at, section)?,
         other => {
             let problem = format!("{other:?} is no kind of rule");
             let remedy = "write moisture, radiation-sum, vpd or water-balance";
@@ -124,20 +125,26 @@ fn rule(
     })
 }
 
+/// What the rule does not say itself, the planting that it names does.
 fn balance(
-    raw: &RawRule,
+    (raw, plantings): (&RawRule, &[RawPlanting]),
     looked_at: &mut LookedAt<'_>,
     section: &mut Section<'_>,
 ) -> Option<RuleKind> {
+    let planting = plantings::named(raw.planting.as_ref(), plantings, section);
+    let named = planting.flatten();
     let channel = raw.channel.as_ref();
     let input = looked_at.find("channel", channel, &["mm/h"], "et0/et0", section);
-    let crop = crop(raw, section);
+    let crop = crop(raw, named, section);
     let trigger = section.number("trigger_mm", raw.trigger_mm.as_ref(), &(0.1..=100.0), "1.5");
-    let area = section.number("area_m2", raw.area_m2.as_ref(), &(0.1..=100_000.0), "120");
+    let area = raw.area_m2.as_ref();
+    let area = area.or(named.and_then(|planting| planting.area_m2.as_ref()));
+    let area = section.number("area_m2", area, &AREA_M2, "120");
     let efficiency = match raw.efficiency.as_ref() {
         None => Some(0.9),
         leaf => section.number("efficiency", leaf, &(0.5..=1.0), "0.9"),
     };
+    planting?;
     Some(RuleKind::WaterBalance {
         input: input?,
         crop: crop?,
@@ -147,9 +154,14 @@ fn balance(
     })
 }
 
-fn crop(raw: &RawRule, section: &mut Section<'_>) -> Option<Crop> {
-    let planted = section.parsed::<Date>("planted", raw.planted.as_ref(), "2026-09-01");
-    let known = match raw.crop.as_ref() {
+fn crop(raw: &RawRule, planting: Option<&RawPlanting>, section: &mut Section<'_>) -> Option<Crop> {
+    let planted = raw.planted.as_ref();
+    let planted = planted.or(planting.and_then(|planting| planting.planted.as_ref()));
+    let planted = section.parsed::<Date>("planted", planted, "2026-09-01");
+    // A planting's crop is a free text; what the rule says of it comes first.
+    let free = planting.and_then(|planting| planting.crop.as_ref());
+    let free = free.filter(|_| raw.kc.is_empty() || raw.stage_days.is_empty());
+    let known = match raw.crop.as_ref().or(free) {
         None => None,
         leaf => {
             let name = section.text("crop", leaf, "tomato")?;
@@ -265,6 +277,7 @@ fn refuse_foreign(kind: &str, raw: &RawRule, section: &mut Section<'_>) {
             "radiation-sum",
         ),
         ("above_kpa", raw.above_kpa.as_ref(), "vpd"),
+        ("planting", raw.planting.as_ref(), "water-balance"),
         ("crop", raw.crop.as_ref(), "water-balance"),
         ("planted", raw.planted.as_ref(), "water-balance"),
         ("kc", first, "water-balance"),

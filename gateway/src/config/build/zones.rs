@@ -104,7 +104,7 @@ fn zone(
         (Some(None), factor(raw, zone, controller, &mut section))
     };
     let longest = limits.map(|(max_run, _)| max_run);
-    let rules = rules::rules(zone, longest, looked_at, &mut section);
+    let rules = rules::rules((zone, &raw.planting), longest, looked_at, &mut section);
     let options = options(zone, &mut section);
     let counter = meter.and_then(|meter| meter.or(controller.filter(|_| !is_guarded)));
     let (id, (max_run, daily_limit), schedule) = (id?, limits?, schedule?);
