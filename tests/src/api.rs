@@ -53,6 +53,45 @@ impl Api {
         Ok((answer.status().as_u16(), body))
     }
 
+    /// Status and JSON of a JSON body that is posted.
+    ///
+    /// # Errors
+    /// When nobody answers, or not JSON.
+    pub fn post(&self, path: &str, body: &Value) -> anyhow::Result<(u16, Value)> {
+        let request = self.agent.post(self.url(path));
+        let request = request.header("content-type", "application/json");
+        self.send(path, request, &body.to_string())
+    }
+
+    /// Status and JSON of a text that is put.
+    ///
+    /// # Errors
+    /// When nobody answers, or not JSON.
+    pub fn put(&self, path: &str, text: &str) -> anyhow::Result<(u16, Value)> {
+        let request = self.agent.put(self.url(path));
+        let request = request.header("content-type", "application/toml");
+        self.send(path, request, text)
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    fn send(
+        &self,
+        path: &str,
+        request: ureq::RequestBuilder<ureq::typestate::WithBody>,
+        body: &str,
+    ) -> anyhow::Result<(u16, Value)> {
+        let bearer = format!("Bearer {}", self.token);
+        let request = request.header("authorization", &bearer);
+        let mut answer = request.send(body).with_context(|| format!("ask {path}"))?;
+        let text = answer.body_mut().read_to_string()?;
+        let json = serde_json::from_str(&text)
+            .with_context(|| format!("{path} did not answer JSON: {text}"))?;
+        Ok((answer.status().as_u16(), json))
+    }
+
     /// The JSON of a path.
     ///
     /// # Errors

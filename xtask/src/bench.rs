@@ -94,7 +94,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     for what in chosen {
         let figures = match what {
             What::Wire => wire::measure(&binaries, &folder.path().join("wire"))?,
-            What::Gateway => gateway::measure(&binaries, &folder.path().join("gateway"))?,
+            What::Gateway => {
+                let tell = |figure: &Figure| print(figure, options.json);
+                gateway::measure(&binaries, &folder.path().join("gateway"), tell)?;
+                Vec::new()
+            }
             What::Alerts => alerts::measure(&binaries, &folder.path().join("alerts"))?,
             What::Mobile => mobile::measure(&binaries, &folder.path().join("mobile"))?,
             What::Archive => archive::measure()?,

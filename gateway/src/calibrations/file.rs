@@ -1,13 +1,14 @@
 //! The history's file in the state folder: JSON that a person can read, replaced as a whole.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use super::{Calibrations, Entry, EntryError};
+use crate::files::replace;
 
 /// Largest file: [`super::ENTRIES_MAX`] entries are smaller.
 const BYTES_MAX: u64 = 2 * 1024 * 1024;
@@ -169,22 +170,10 @@ impl Locked {
     }
 }
 
-/// Replaces a file so that a power cut leaves the old one or the new one, whole.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let beside = path.with_extension("json.new");
-    let mut file = File::create(&beside)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    drop(file);
-    fs::rename(&beside, path)?;
-    match path.parent() {
-        Some(folder) => File::open(folder)?.sync_all(),
-        None => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::super::What;
     use super::super::tests::{entry, offset};
     use super::*;

@@ -486,7 +486,7 @@ pub enum Parity {
 }
 
 /// One zone.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ZoneSettings {
     /// Its id.
     pub id: ZoneId,

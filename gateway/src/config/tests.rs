@@ -1,4 +1,5 @@
 mod guard;
+mod orders;
 
 use std::collections::BTreeMap;
 use std::io;

@@ -246,6 +246,14 @@ impl Link {
         self.publish(kind, None, payload, Retain::Yes)
     }
 
+    /// Publishes one of the gateway's own messages for whoever listens now.
+    ///
+    /// # Errors
+    /// [`PublishError`]; nothing says it again.
+    pub fn publish_once(&mut self, kind: TopicKind, payload: Bytes) -> Result<(), PublishError> {
+        self.publish(kind, None, payload, Retain::No)
+    }
+
     /// Gives the connection up and makes a new one, after a pause.
     pub fn rebuild(&self) {
         self.drop_connection.notify_one();

@@ -215,6 +215,7 @@ impl Session {
         let kinds = [
             (TopicKind::Ack, QoS::AtMostOnce),
             (TopicKind::Command, QoS::AtLeastOnce),
+            (TopicKind::Config, QoS::AtLeastOnce),
         ];
         let filter = |(kind, qos)| {
             let topic = Topic {

@@ -163,7 +163,7 @@ impl Gateway {
         }
     }
 
-    fn zone_of(&self, id: &str) -> Option<ZoneIndex> {
+    pub(super) fn zone_of(&self, id: &str) -> Option<ZoneIndex> {
         let place = self
             .settings
             .zones()

@@ -86,13 +86,14 @@ impl Delivery {
                 self.outbox.handle_puback(puback.id, puback.answer, now);
                 None
             }
-            Change::Message(TopicKind::Ack | TopicKind::Command, _) => Some(change),
+            Change::Message(TopicKind::Ack | TopicKind::Command | TopicKind::Config, _) => {
+                Some(change)
+            }
             Change::Message(
                 TopicKind::Batch
                 | TopicKind::State
                 | TopicKind::Catalog
                 | TopicKind::Result
-                | TopicKind::Config
                 | TopicKind::Json,
                 _,
             ) => None,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use furrow_gateway_core::FieldMs;
 use furrow_gateway_core::clock::Clock;
+use furrow_gateway_core::commands::Commands;
 use furrow_gateway_core::evict;
 use furrow_gateway_core::recovery::HeldBoot;
 use furrow_gateway_core::space::Space;
@@ -18,6 +19,7 @@ use super::delivery::{Delivery, Offers, Unreadable};
 use super::dispatch::Dispatch;
 use super::journal_thread::{Answer as JournalAnswer, JournalThread};
 use super::measuring::Measuring;
+use super::ordered::Ordered;
 use super::records::{Done as Written, Records};
 use super::report;
 use super::sampling::Sampling;
@@ -64,6 +66,8 @@ pub struct Gateway {
     /// What was asked for while the process is stopping.
     pub(super) stopping: bool,
     pub(super) buttons: Buttons,
+    pub(super) commands: Commands,
+    pub(super) ordered: Ordered,
     /// The latest of watering, oldest first.
     pub(super) recent: VecDeque<Event>,
 }
@@ -81,6 +85,8 @@ pub struct Parts {
     pub sampling: Sampling,
     /// When zones are watered.
     pub watering: Watering,
+    /// What ingest wants it to be watered by.
+    pub ordered: Ordered,
     /// What is on its way into the journal.
     pub records: Records,
     /// What is on its way to ingest.
@@ -106,6 +112,7 @@ impl Gateway {
         let catalog = report::catalog(&parts.settings, parts.calibrations.as_ref());
         let hash = parts.records.catalog(&catalog);
         let cap_bytes = parts.settings.journal().cap_bytes;
+        let commands = Commands::new(parts.clock.boot(), parts.field.now().mono_ms());
         let mut gateway = Gateway {
             catalog: hash,
             catalog_json: catalog_json(&catalog, hash),
@@ -119,6 +126,8 @@ impl Gateway {
             clock: parts.clock,
             sampling: parts.sampling,
             watering: parts.watering,
+            commands,
+            ordered: parts.ordered,
             records: parts.records,
             delivery: parts.delivery,
             fill: parts.fill,
@@ -199,13 +208,21 @@ impl Gateway {
                 Ok(ack) => self.handle_ack(&ack),
                 Err(error) => self.delivery.handle_malformed(TopicKind::Ack, &error),
             },
-            Some(Change::Message(kind, _)) => {
-                tracing::warn!(
-                    topic = kind.as_str(),
-                    "nothing is done with such messages yet"
-                );
-            }
-            Some(Change::Down | Change::Puback(_)) | None => {}
+            Some(Change::Message(TopicKind::Command, payload)) => self.handle_command(&payload),
+            Some(Change::Message(TopicKind::Config, payload)) => self.handle_orders(&payload),
+            Some(
+                Change::Message(
+                    TopicKind::Batch
+                    | TopicKind::State
+                    | TopicKind::Catalog
+                    | TopicKind::Result
+                    | TopicKind::Json,
+                    _,
+                )
+                | Change::Down
+                | Change::Puback(_),
+            )
+            | None => {}
         }
     }
 
@@ -218,6 +235,9 @@ impl Gateway {
         }
         self.retry_early();
         self.execute_watering();
+        if !self.stopping {
+            self.execute_orders();
+        }
         while let Some(job) = self.dispatch.poll_later(at.0) {
             self.submit(job);
         }
@@ -254,11 +274,18 @@ impl Gateway {
         };
         let send = self.delivery.outbox.poll_field_timeout(self.field_ms());
         let later = self.dispatch.poll_timeout();
-        [Some(water), Some(sampling), later, send.map(|at| at.0)]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(u64::MAX)
+        let orders = self.poll_orders_timeout().filter(|_| !self.stopping);
+        [
+            Some(water),
+            Some(sampling),
+            later,
+            send.map(|at| at.0),
+            orders,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(u64::MAX)
     }
 
     /// When the link clock should wake the loop.
@@ -337,6 +364,7 @@ impl Gateway {
     fn handle_ack(&mut self, ack: &Ack) {
         let now = self.delivery.now();
         self.delivery.outbox.handle_ack(ack, now);
+        self.handle_heard();
         let at = self.field_ms();
         self.clock.handle_ingest_time(at, ack.ingest_unix_ms);
     }

@@ -9,6 +9,7 @@
 //! | [`measuring`], [`calibrating`] | readings that people ask for; calibrations taken up while running |
 //! | [`dispatch`] | one job at a time for each bus |
 //! | [`watering`], [`waterworks`], [`told`] | the irrigation core's commands; what it tells, as it is journalled |
+//! | [`commanded`], [`ordered`] | commands from afar; plantings and rules from ingest |
 //! | [`water_watch`], [`buttons`] | who waits for a run; buttons at the gateway |
 //! | [`records`] | records on their way into the journal |
 //! | [`store`], [`journal_thread`] | the journal, on its own thread |
@@ -23,6 +24,7 @@ pub mod asked;
 mod birth;
 pub mod buttons;
 mod calibrating;
+mod commanded;
 pub mod delivery;
 pub mod dispatch;
 pub mod event_loop;
@@ -32,6 +34,7 @@ pub mod journal_thread;
 pub mod latest;
 pub mod measuring;
 pub mod notify;
+pub mod ordered;
 pub mod quiet;
 pub mod records;
 pub mod report;
@@ -62,6 +65,7 @@ use self::delivery::Delivery;
 use self::event_loop::{End, EventLoop};
 use self::gateway::{Gateway, Parts};
 use self::journal_thread::JournalThread;
+use self::ordered::Ordered;
 use self::records::Records;
 use self::sampling::Sampling;
 use self::store::Store;
@@ -69,7 +73,7 @@ use self::time::FieldWait;
 use self::watering::Watering;
 use crate::bus::Field;
 use crate::calibrations::{self, Calibrations, Scales};
-use crate::config::Settings;
+use crate::config::{LocalFile, Settings};
 use crate::control::server::Control;
 use crate::devices::Devices;
 use crate::link::{Link, Target};
@@ -90,8 +94,8 @@ const COMMIT_SLACK: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// What can't be opened, or that the simulator went away.
-pub async fn run(settings: Settings) -> anyhow::Result<()> {
-    let settings = Arc::new(settings);
+pub async fn run(local: LocalFile, own: Settings) -> anyhow::Result<()> {
+    let settings = Arc::new(own.clone());
     let (store, recovered, options) = open_journal(&settings)?;
     let calibrations = load_calibrations(&settings);
     let field = open_field(&settings).await?;
@@ -124,6 +128,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let adopted = core_clock.handle_clock(at, now.wall_unix_ms);
     let stream = StreamId(rand::rng().random());
     let (clean_stop, phase_ms) = (state.clean_stop, state.phase_ms);
+    let (ordered, settings) = Ordered::load(local, own, now.mono_ms());
+    let settings = Arc::new(settings);
     let watering = Watering::new(&settings, state.irrigation.clone(), now);
     let mut records = Records::new(stream, state);
     for loss in &damaged {
@@ -141,6 +147,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         clock: core_clock,
         sampling,
         watering,
+        ordered,
         records,
         delivery: Delivery::new(outbox, link),
         devices,

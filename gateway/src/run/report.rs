@@ -114,7 +114,7 @@ pub fn birth(gateway: &Gateway, now: FieldTime) -> GatewayState {
         software: env!("CARGO_PKG_VERSION").to_owned(),
         greenhouse: gateway.settings.gateway().greenhouse.clone(),
         clock: gateway.clock.state(),
-        orders: 0,
+        orders: gateway.ordered.seen(),
         streams: held_streams(gateway),
         journalled_readings: gateway.records.journalled_readings(),
         waiting_readings: gateway.delivery.outbox.totals().waiting_readings,
@@ -203,6 +203,8 @@ pub fn status(gateway: &Gateway, now: FieldTime) -> Value {
         "unencodable_records": gateway.records.unencodable(),
         "zones": zones.collect::<Vec<_>>(),
         "irrigation": site(gateway, now),
+        "orders": gateway.ordered.report(now.mono_ms()),
+        "refused_commands": gateway.commands.refused(),
         "journal": journal(gateway),
     })
 }

@@ -95,6 +95,30 @@ impl Watering {
         }
     }
 
+    /// Whether no water flows, is wanted or waits.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.core.is_idle() && self.waiting.is_empty() && !self.persisting
+    }
+
+    /// From now on other schedules and rules hold for the same zones. Answers whether it was done: only
+    /// while [`Watering::is_idle`].
+    pub fn replan(&mut self, settings: &Arc<Settings>, now: FieldTime) -> bool {
+        if !self.is_idle() {
+            return false;
+        }
+        if !self
+            .core
+            .handle_plan(settings.irrigation_config(), moment(now))
+        {
+            return false;
+        }
+        // What was read is taken again by its new place.
+        self.taken = vec![None; settings.irrigation().inputs.len()];
+        self.settings = Arc::clone(settings);
+        true
+    }
+
     /// A person wants water.
     ///
     /// # Errors
@@ -177,7 +201,7 @@ impl Watering {
     }
 
     /// The next thing to do. Nothing while a state is being made durable.
-    pub fn poll_effect(&mut self) -> Option<Effect> {
+    pub fn poll_effect(&mut self, now: FieldTime) -> Option<Effect> {
         while let Some(command) = self.core.poll_command() {
             self.waiting.push_back(command);
         }
@@ -200,7 +224,7 @@ impl Watering {
             Command::ClearFlags { output } => Effect::Job(Job::ClearFlags {
                 output: self.settings.place_of(output),
             }),
-            Command::Emit(event) => self.event(event),
+            Command::Emit(event) => self.event(event, now),
         };
         Some(effect)
     }
@@ -298,7 +322,7 @@ impl Watering {
         }
     }
 
-    fn event(&mut self, event: furrow_irrigation::Event) -> Effect {
+    fn event(&mut self, event: furrow_irrigation::Event, now: FieldTime) -> Effect {
         let zone = event.zone;
         if let (Watered::RunStarted { run, .. }, Some(zone)) = (&event.kind, zone)
             && let Some(meter) = self.meters.get_mut(zone.0)
@@ -319,6 +343,7 @@ impl Watering {
             | Watered::Decided(_) => None,
         };
         let controller = zone.and_then(|zone| self.controller_of(zone));
+        let planting = zone.and_then(|zone| self.planting_of(zone, now));
         let zones = self.settings.zones();
         let id = zone
             .and_then(|zone| zones.get(zone.0))
@@ -326,13 +351,22 @@ impl Watering {
         let event = Event {
             at_mono_ms: event.at_mono_ms,
             zone: id,
-            planting: None,
+            planting,
             what: what_of(event.kind, controller),
         };
         match (zone, refused) {
             (Some(zone), Some(reason)) => Effect::Refused(zone, reason, event),
             (_, _) => Effect::Event(event),
         }
+    }
+
+    /// What grows there on this day.
+    fn planting_of(&self, zone: ZoneIndex, now: FieldTime) -> Option<wire::PlantingId> {
+        let time_zone = &self.settings.gateway().time_zone;
+        let wall = moment(now).wall;
+        let date = wall.map(|wall| time_zone.to_datetime(wall).date());
+        let planting = self.settings.planting(zone, date);
+        planting.map(|planting| planting.id.clone())
     }
 
     fn controller_of(&self, zone: ZoneIndex) -> Option<wire::DeviceId> {

@@ -1,7 +1,7 @@
 //! The event loop's part in watering.
 
 use furrow_irrigation::Origin;
-use furrow_wire::Event;
+use furrow_wire::{Event, EventKind};
 
 use super::buttons::Press;
 use super::gateway::Gateway;
@@ -20,7 +20,7 @@ impl Gateway {
         self.watering.handle_readings(self.sampling.latest(), now);
         self.press_buttons(now);
         for _ in 0..EFFECTS_A_TURN {
-            match self.watering.poll_effect() {
+            match self.watering.poll_effect(now) {
                 Some(Effect::Persist(state)) => {
                     self.records.persist(state);
                 }
@@ -28,6 +28,9 @@ impl Gateway {
                 Some(Effect::Event(event)) => {
                     tracing::info!(zone = ?event.zone, what = ?event.what, "watering");
                     self.watch.handle_event(&event.what);
+                    if let EventKind::Lockout { text } = &event.what {
+                        self.handle_locked(text);
+                    }
                     self.remember(&event);
                     self.journal_event(event);
                 }

@@ -4,10 +4,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use furrow_irrigation::{Fallback, Rule, RuleKind};
-
+use super::plan_text::rule_text;
 use super::{load, print};
-use crate::config::{BusKind, Settings, ZoneSettings};
+use crate::config::{BusKind, Settings};
 
 /// Check the configuration: print every mistake with its remedy, or a summary
 ///
@@ -166,47 +165,6 @@ fn zones(settings: &Settings, text: &mut String) -> std::fmt::Result {
         }
     }
     supply(settings, text)
-}
-
-/// What a rule looks at, and what it does when that can't be trusted.
-fn rule_text(settings: &Settings, zone: &ZoneSettings, rule: &Rule) -> String {
-    let input = settings.irrigation().inputs.get(rule.kind.input().0);
-    let input = input.map_or("?", |input| &input.plan.name);
-    let wish = match &rule.kind {
-        RuleKind::Moisture {
-            start_below,
-            stop_above,
-            ..
-        } => format!("{input} below {start_below}, until {stop_above}"),
-        RuleKind::RadiationSum {
-            threshold_j_cm2, ..
-        } => format!("{input} has summed up to {threshold_j_cm2} J/cm2"),
-        RuleKind::Vpd { above_kpa, .. } => format!("{input} above {above_kpa} kPa"),
-        RuleKind::WaterBalance {
-            trigger_mm,
-            area_m2,
-            ..
-        } => format!("{input} times Kc adds up to {trigger_mm} mm on {area_m2} m2"),
-    };
-    let volume = rule
-        .amount
-        .millilitres
-        .map(|ml| format!(" or {} l", ml / 1_000));
-    let fallback = match rule.fallback {
-        Fallback::Skip => "if it can't be trusted nothing".to_owned(),
-        Fallback::Dose { amount, every_ms } => format!(
-            "if it can't be trusted {} s every {} h",
-            amount.run_ms / 1_000,
-            every_ms / 3_600_000
-        ),
-    };
-    format!(
-        "{} of {}: {} s{} when {wish}; {fallback}",
-        rule.name,
-        zone.id,
-        rule.amount.run_ms / 1_000,
-        volume.unwrap_or_default(),
-    )
 }
 
 /// What brings the water, as far as it is switched.

@@ -10,8 +10,9 @@ use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 
 use super::journal::{Error, each_record, reader};
-use super::{EXIT_FAILURE, load, print};
+use super::{EXIT_FAILURE, load, load_local, print};
 use crate::config::{Settings, parse_duration};
+use crate::orders;
 
 /// Tell why zones were watered or not: decisions, runs, faults, holds
 ///
@@ -37,7 +38,7 @@ pub struct Explain {
 
 /// Decide again what the rules decided, from what they saw, and compare
 ///
-/// Takes every decision of the journal whose rule is still configured. Exit code 1 when one comes
+/// Takes every decision of the journal whose rule is still in force, by the local file or by orders. Exit code 1 when one comes
 /// out otherwise: the rule was changed since, or this program decides differently.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -147,9 +148,16 @@ impl Replay {
     /// Runs the command.
     #[must_use]
     pub fn run(&self, config: &Path) -> ExitCode {
-        let settings = match load(config) {
-            Ok(settings) => settings,
+        let (local, own) = match load_local(config) {
+            Ok(loaded) => loaded,
             Err(code) => return code,
+        };
+        let settings = match orders::settings_in_force(&local, own) {
+            Ok(settings) => settings,
+            Err(error) => {
+                print::error(&error);
+                return ExitCode::from(EXIT_FAILURE);
+            }
         };
         let time_zone = &settings.gateway().time_zone;
         let from = self.since.moment(Timestamp::now(), time_zone);

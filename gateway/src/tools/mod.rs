@@ -3,10 +3,12 @@
 
 pub mod calibrate;
 pub mod check;
+pub mod config;
 pub mod explain;
 pub mod hold;
 pub mod init;
 pub mod journal;
+mod plan_text;
 pub(crate) mod print;
 pub mod read;
 mod reader;
@@ -22,7 +24,7 @@ pub mod water;
 use std::path::Path;
 use std::process::ExitCode;
 
-use crate::config::Settings;
+use crate::config::{LocalFile, Settings};
 
 /// The configuration can't be used (`EX_USAGE`): restarting will not help.
 pub const EXIT_CONFIG: u8 = 64;
@@ -34,7 +36,19 @@ pub const EXIT_FAILURE: u8 = 1;
 /// # Errors
 /// The exit code, after the mistakes were printed.
 pub fn load(path: &Path) -> Result<Settings, ExitCode> {
-    Settings::load(path).map_err(|error| {
+    load_local(path).map(|(_, settings)| settings)
+}
+
+/// The same, with the file itself, for who lays orders over it.
+///
+/// # Errors
+/// The exit code, after the mistakes were printed.
+pub fn load_local(path: &Path) -> Result<(LocalFile, Settings), ExitCode> {
+    let loaded = LocalFile::read(path).and_then(|local| {
+        let settings = local.settings()?;
+        Ok((local, settings))
+    });
+    loaded.map_err(|error| {
         print::error(&error);
         ExitCode::from(EXIT_CONFIG)
     })

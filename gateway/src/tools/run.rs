@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::{EXIT_FAILURE, load, print};
+use super::{EXIT_FAILURE, load_local, print};
 
 /// Read the sensors, water, journal and publish, until stopped
 ///
@@ -28,8 +28,8 @@ impl Run {
     /// Runs the command.
     #[must_use]
     pub fn run(&self, config: &Path) -> ExitCode {
-        let settings = match load(config) {
-            Ok(settings) => settings,
+        let (local, settings) = match load_local(config) {
+            Ok(loaded) => loaded,
             Err(code) => return code,
         };
         self.start_log();
@@ -44,7 +44,7 @@ impl Run {
                 return ExitCode::from(EXIT_FAILURE);
             }
         };
-        match runtime.block_on(crate::run::run(settings)) {
+        match runtime.block_on(crate::run::run(local, settings)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 tracing::error!(error = format!("{error:#}"), "gateway failed");

@@ -39,11 +39,31 @@ struct Backlog {
     bytes: f64,
 }
 
-pub(super) fn measure(binaries: &Binaries, folder: &Path) -> anyhow::Result<Vec<Figure>> {
-    let mut figures = live(binaries, &folder.join("live"))?;
-    figures.extend(memory(binaries, &folder.join("memory"))?);
-    figures.extend(drain(binaries, &folder.join("drain"))?);
-    Ok(figures)
+/// A measurement that takes minutes, and what it is.
+type Part = (
+    &'static str,
+    fn(&Binaries, &Path) -> anyhow::Result<Vec<Figure>>,
+);
+
+const PARTS: [Part; 3] = [
+    ("five minutes with a link", live),
+    ("a week of backlog in memory", memory),
+    ("a month of backlog drained", drain),
+];
+
+/// Tells the figures of each part as soon as there are any.
+pub(super) fn measure(
+    binaries: &Binaries,
+    folder: &Path,
+    mut tell: impl FnMut(&Figure) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    for (number, (what, part)) in PARTS.into_iter().enumerate() {
+        eprintln!("gateway, part {} of {}: {what}", number + 1, PARTS.len());
+        for figure in part(binaries, &folder.join(number.to_string()))? {
+            tell(&figure)?;
+        }
+    }
+    Ok(())
 }
 
 /// Connected: 64 channels at 1 Hz, committed every 10 s, and beside it the reference greenhouse, 16
