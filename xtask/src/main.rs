@@ -80,6 +80,19 @@ macro_rules! say {
 }
 use say;
 
+/// What a long task is at: beside what it prints for programs.
+macro_rules! note {
+    ($($part:tt)*) => {
+        crate::note_line(&format!($($part)*))
+    };
+}
+use note;
+
+#[expect(clippy::print_stderr, reason = "a task talks to a person")]
+fn note_line(line: &str) {
+    eprintln!("{line}");
+}
+
 #[expect(clippy::print_stdout, reason = "a task talks to a person")]
 fn print_line(line: &str) {
     println!("{line}");

@@ -58,7 +58,7 @@ pub(super) fn measure(
     mut tell: impl FnMut(&Figure) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
     for (number, (what, part)) in PARTS.into_iter().enumerate() {
-        eprintln!("gateway, part {} of {}: {what}", number + 1, PARTS.len());
+        crate::note!("gateway, part {} of {}: {what}", number + 1, PARTS.len());
         for figure in part(binaries, &folder.join(number.to_string()))? {
             tell(&figure)?;
         }
