@@ -10,6 +10,7 @@ mod files;
 pub mod http;
 pub mod log;
 pub mod metrics;
+pub mod remote;
 pub mod rerun;
 pub mod run;
 pub mod subscriber;

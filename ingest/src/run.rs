@@ -13,11 +13,11 @@ use std::time::Duration;
 use anyhow::Context;
 use furrow_ingest_core::{GatewayKey, Tracker};
 use furrow_journal::FileDisk;
-use furrow_wire::GreenhouseId;
+use furrow_wire::{CooperativeId, GreenhouseId};
 use tokio::sync::watch;
 
 use crate::alerting::{Webhook, run_webhook};
-use crate::archive::{Archive, CooperativeSetup, LiveHub};
+use crate::archive::{Archive, CooperativeSetup, LiveHub, digest_of};
 use crate::broker::{Accounts, Broker, BrokerOptions, PasswordHash};
 use crate::config::{LinkSettings, Secret, Settings};
 use crate::decode::Decoder;
@@ -26,9 +26,10 @@ use crate::http::{self, CooperativeAccess, Fleet, HttpSetup, TokenAccess};
 use crate::log::consumer::{Consumer, ConsumerSetup, ConsumerThread};
 use crate::log::derived::DataDir;
 use crate::log::front::FrontSetup;
-use crate::log::recover::{recover, replay};
+use crate::log::recover::{recover, replay, replay_orders};
 use crate::log::{Log, writer};
 use crate::metrics::Metrics;
+use crate::remote::{Board, Desk, DeskSetup, Patience};
 use crate::rerun;
 use crate::subscriber::{self, CLIENT_ID, LinkOptions, Stage};
 
@@ -56,6 +57,7 @@ pub struct Service {
     stage: watch::Sender<Stage>,
     link: tokio::task::JoinHandle<()>,
     reruns: tokio::task::JoinHandle<()>,
+    desk: tokio::task::JoinHandle<()>,
     http: tokio::task::JoinHandle<std::io::Result<()>>,
     webhook: Option<tokio::task::JoinHandle<()>>,
     writer: std::thread::JoinHandle<()>,
@@ -98,7 +100,8 @@ impl Service {
         let archive = open_archive(&settings, &live, &metrics)?;
         let reader = archive.reader();
         let webhook = settings.webhook.as_ref().map(Webhook::new).transpose()?;
-        let started = start_consumer(&settings, archive, &fleet, &metrics)?;
+        let board = Board::default();
+        let started = start_consumer(&settings, archive, &fleet, &board, &metrics)?;
 
         let listener = tokio::net::TcpListener::bind(settings.http_listen)
             .await
@@ -111,6 +114,7 @@ impl Service {
             gateways: assignments(&settings),
             fleet: fleet.clone(),
             live: live.clone(),
+            board: board.clone(),
             metrics: metrics.clone(),
         };
         let (messages, writer) = writer::start(started.log, started.tracker, front, link)
@@ -124,6 +128,17 @@ impl Service {
             until(&stage, Stage::Draining),
         );
         let reruns = tokio::spawn(reruns);
+        let desk = Desk::new(DeskSetup {
+            board,
+            fleet: fleet.clone(),
+            reader: reader.clone(),
+            log: messages.downgrade(),
+            patience: Patience::default(),
+            post: Arc::new(subscriber.post()),
+            metrics: metrics.clone(),
+        });
+        let desk_ends = until(&stage, Stage::Draining);
+        let desk_task = tokio::spawn(desk.clone().run(desk_ends));
         let link = tokio::spawn(subscriber.run(messages, stages));
 
         let router = http::router(HttpSetup {
@@ -131,6 +146,7 @@ impl Service {
             reader: reader.clone(),
             fleet: fleet.clone(),
             live,
+            desk,
             metrics: metrics.clone(),
         });
         let http = tokio::spawn(http::serve(
@@ -154,6 +170,7 @@ impl Service {
             stage,
             link,
             reruns,
+            desk: desk_task,
             http,
             webhook,
             writer,
@@ -213,6 +230,7 @@ impl Service {
         self.stage.send_replace(Stage::Ended);
         join("broker link", self.link).await;
         join("reruns", self.reruns).await;
+        join("commands and orders", self.desk).await;
         let consumer = self.consumer;
         let drained = tokio::task::spawn_blocking(move || consumer.stop(DRAIN_CONSUMER)).await;
         if drained.is_err() {
@@ -294,6 +312,7 @@ fn start_consumer(
     settings: &Settings,
     archive: Archive,
     fleet: &Fleet,
+    board: &Board,
     metrics: &Metrics,
 ) -> anyhow::Result<Started> {
     let log = Log::open(&settings.data_dir, settings.log.max_bytes);
@@ -305,8 +324,13 @@ fn start_consumer(
     let mut derived = DataDir { archive, path };
     let snapshot = recover(&log, &mut derived, &cooperatives).context("can't store the marks")?;
     let tracker = replay(&log, &snapshot);
+    restore_orders(board, &derived.archive, &cooperatives)?;
+    for (key, orders) in replay_orders(&log, &snapshot) {
+        board.handle_orders(&key, orders.version, digest_of(&orders.text));
+    }
     let setup = ConsumerSetup {
         fleet: fleet.clone(),
+        board: board.clone(),
         metrics: metrics.clone(),
     };
     let consumer = Consumer::new(Arc::clone(&log), derived, decoder, snapshot, setup);
@@ -317,6 +341,26 @@ fn start_consumer(
         consumer,
         awake,
     })
+}
+
+/// What the archive knows of orders.
+fn restore_orders(
+    board: &Board,
+    archive: &Archive,
+    cooperatives: &[CooperativeId],
+) -> anyhow::Result<()> {
+    let reader = archive.reader();
+    for cooperative in cooperatives {
+        let newest = reader.newest_orders(cooperative);
+        for (gateway, version, digest) in newest.context("can't read the newest orders")? {
+            let key = GatewayKey {
+                cooperative: cooperative.clone(),
+                gateway,
+            };
+            board.handle_orders(&key, version, digest);
+        }
+    }
+    Ok(())
 }
 
 /// A decoder that knows what the archive knows.

@@ -19,6 +19,7 @@ use furrow_ingest::log::front::{Front, FrontSetup, Incoming};
 use furrow_ingest::log::recover::{recover, replay};
 use furrow_ingest::log::snapshot::{Snapshot, SnapshotError};
 use furrow_ingest::metrics::Metrics;
+use furrow_ingest::remote::Board;
 use furrow_ingest_core::GatewayKey;
 use furrow_journal::sim::{SimDisk, Survival};
 use furrow_journal::{Journal, JournalError, Options};
@@ -122,8 +123,10 @@ impl Ingest {
         };
         let snapshot = recover(&log, &mut derived, std::slice::from_ref(&id)).unwrap();
         let tracker = replay(&log, &snapshot);
+        let board = Board::default();
         let setup = ConsumerSetup {
             fleet: fleet.clone(),
+            board: board.clone(),
             metrics: metrics.clone(),
         };
         let consumer = Consumer::new(Arc::clone(&log), derived, decoder, snapshot, setup);
@@ -132,6 +135,7 @@ impl Ingest {
             gateways,
             fleet: fleet.clone(),
             live,
+            board,
             metrics,
         };
         Self {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use furrow_ingest_core::Missing;
 use furrow_wire::{
-    Batch, BootId, Catalog, CatalogHash, ClockMapping, Events, GatewayId, GreenhouseId, Loss,
-    RecordName, StreamId,
+    Batch, BootId, Catalog, CatalogHash, ClockMapping, Command, CommandId, CommandResult, Events,
+    GatewayId, GreenhouseId, Loss, Orders, RecordName, StreamId,
 };
 
 /// Place of an entry in ingest's log. Ordered like the log.
@@ -123,6 +123,35 @@ pub enum Change {
         bytes: Bytes,
         /// What its record changes.
         changes: Vec<Change>,
+    },
+    /// A command that is sent, or was meant to be.
+    Command {
+        /// To whom.
+        gateway: GatewayId,
+        /// When, Unix milliseconds.
+        issued_unix_ms: i64,
+        /// The stale one that it repeats.
+        instead_of: Option<CommandId>,
+        /// The command.
+        command: Command,
+    },
+    /// A gateway's answer to a command.
+    Result {
+        /// Whose.
+        gateway: GatewayId,
+        /// Receive time in Unix milliseconds.
+        received_unix_ms: i64,
+        /// The answer.
+        result: CommandResult,
+    },
+    /// A new version of a gateway's orders.
+    Orders {
+        /// Whose.
+        gateway: GatewayId,
+        /// When they were put, Unix milliseconds.
+        issued_unix_ms: i64,
+        /// The orders.
+        orders: Orders,
     },
 }
 

@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use furrow_wire::{
-    BootId, Catalog, CatalogHash, ClockMapping, ClockState, Events, GatewayId, GreenhouseId,
-    RecordName,
+    BootId, Catalog, CatalogHash, ClockMapping, ClockState, EventKind, Events, GatewayId,
+    GreenhouseId, RecordName,
 };
 use rusqlite::{Connection, params};
 use serde_json::json;
@@ -14,7 +14,7 @@ use super::change::{Applied, Change};
 use super::events::EventRow;
 use super::live::{LiveKind, LiveMessage};
 use super::store::State;
-use super::{aside, gaps};
+use super::{aside, gaps, remote};
 
 impl State {
     /// Applies one change in the running transaction.
@@ -87,6 +87,22 @@ impl State {
                 }
                 Ok(())
             }
+            Change::Command {
+                gateway,
+                issued_unix_ms,
+                instead_of,
+                command,
+            } => remote::insert_command(db, gateway, *issued_unix_ms, *instead_of, command),
+            Change::Result {
+                gateway,
+                received_unix_ms,
+                result,
+            } => remote::insert_result(db, gateway, *received_unix_ms, result),
+            Change::Orders {
+                gateway,
+                issued_unix_ms,
+                orders,
+            } => remote::insert_orders(db, gateway, *issued_unix_ms, orders),
         }
     }
 
@@ -129,6 +145,15 @@ impl State {
             let at_ms = i64::try_from(event.at_mono_ms).unwrap_or(i64::MAX);
             let row = EventRow::of(event, at_ms.saturating_add(offset_ms));
             if row.insert(db, gateway, greenhouse, record, n)? {
+                if let EventKind::Ordered {
+                    version,
+                    outcome,
+                    by: _,
+                    text,
+                } = &event.what
+                {
+                    remote::set_outcome(db, gateway, *version, *outcome, text, row.time_ms)?;
+                }
                 let data = row.json(greenhouse);
                 self.happened.push(LiveMessage {
                     kind: LiveKind::Event,

@@ -18,6 +18,7 @@
 //! | `facts`, `events` | everything beside readings |
 //! | `aside` | refused and waiting records |
 //! | `gaps` | what is lost or missing |
+//! | `remote` | commands and orders, and what became of them |
 //! | `codec` | how readings lie in blobs |
 //! | `damage` | blobs that are not what was written |
 //! | `schema` | tables and connections |
@@ -47,6 +48,7 @@ pub mod live;
 mod query;
 pub mod reader;
 mod readings;
+mod remote;
 mod scan;
 mod schema;
 mod series;
@@ -61,6 +63,7 @@ pub use gaps::GapRow;
 pub use live::LiveHub;
 pub use query::{Point, SeriesPoints};
 pub use reader::ArchiveReader;
+pub use remote::{COMMANDS_MAX, OrdersRow, VERSIONS_KEPT, digest_of};
 pub use scan::{ExportRow, Scan};
 pub use shared::Latest;
 
@@ -218,6 +221,11 @@ impl Archive {
     #[must_use]
     pub fn reader(&self) -> ArchiveReader {
         self.reader.clone()
+    }
+
+    #[cfg(test)]
+    fn with_db(&self, cooperative: &CooperativeId, work: impl FnOnce(&rusqlite::Connection)) {
+        work(self.store(cooperative).unwrap().db());
     }
 
     fn store(&self, cooperative: &CooperativeId) -> Result<&Store, ArchiveError> {

@@ -218,6 +218,34 @@ CREATE TABLE IF NOT EXISTS applied (
     position INTEGER NOT NULL,
     chain    INTEGER NOT NULL
 );
+CREATE TABLE IF NOT EXISTS command (
+    n           INTEGER PRIMARY KEY,
+    id          BLOB NOT NULL UNIQUE,
+    gateway     TEXT NOT NULL,
+    issued_ms   INTEGER NOT NULL,
+    issued_by   TEXT NOT NULL,
+    wanted      TEXT NOT NULL,
+    boot        INTEGER NOT NULL,
+    mono_ms     INTEGER NOT NULL,
+    repeats     BLOB,
+    outcome     TEXT,
+    text        TEXT,
+    run         INTEGER,
+    answered_ms INTEGER
+);
+CREATE INDEX IF NOT EXISTS command_by_gateway ON command (gateway, n);
+CREATE TABLE IF NOT EXISTS orders (
+    n          INTEGER PRIMARY KEY,
+    gateway    TEXT NOT NULL,
+    version    INTEGER NOT NULL,
+    issued_ms  INTEGER NOT NULL,
+    issued_by  TEXT NOT NULL,
+    text       TEXT NOT NULL,
+    outcome    TEXT,
+    why        TEXT,
+    outcome_ms INTEGER,
+    UNIQUE (gateway, version)
+);
 ";
 
 /// Opens or creates a cooperative's file for its one writer.

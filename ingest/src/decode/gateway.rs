@@ -305,7 +305,10 @@ impl GatewayDecoder {
             | Change::Parked(_)
             | Change::Unparked { .. }
             | Change::Missing { .. }
-            | Change::Rerun { .. } => false,
+            | Change::Rerun { .. }
+            | Change::Command { .. }
+            | Change::Result { .. }
+            | Change::Orders { .. } => false,
         });
         if !news {
             return BTreeSet::new();

@@ -1,15 +1,18 @@
 //! JSON answers, errors among them, gzipped where the client takes it.
 
+use std::borrow::Cow;
 use std::io::Write;
 
 use axum::body::Body;
-use axum::http::header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY};
+use axum::http::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, VARY,
+};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::archive::ArchiveError;
 
@@ -25,24 +28,53 @@ pub(super) enum ApiError {
     NotFound(&'static str),
     /// The request makes no sense.
     Bad(String),
+    /// Another site's page asked with this site's cookie.
+    Forbidden(&'static str),
+    /// Somebody else was faster, or the gateway does not do it.
+    Conflict(Value),
+    /// Too many of these; after so many seconds there may be another.
+    TooMany {
+        /// For people.
+        text: String,
+        /// Seconds.
+        wait_s: u64,
+    },
+    /// Sent, and not answered in time.
+    NoAnswer(Value),
     /// Too much at once, or the archive can't be read.
-    Unavailable(&'static str),
+    Unavailable(Cow<'static, str>),
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let (status, text) = match self {
-            ApiError::Unauthorised => (StatusCode::UNAUTHORIZED, "a valid token is needed".into()),
-            ApiError::NotFound(what) => (StatusCode::NOT_FOUND, format!("no such {what}")),
-            ApiError::Bad(text) => (StatusCode::BAD_REQUEST, text),
-            ApiError::Unavailable(text) => (StatusCode::SERVICE_UNAVAILABLE, text.to_owned()),
+        let error = |text: String| json!({ "error": text });
+        let mut wait_s = None;
+        let (status, body) = match self {
+            ApiError::Unauthorised => (
+                StatusCode::UNAUTHORIZED,
+                error("a valid token is needed".to_owned()),
+            ),
+            ApiError::NotFound(what) => (StatusCode::NOT_FOUND, error(format!("no such {what}"))),
+            ApiError::Bad(text) => (StatusCode::BAD_REQUEST, error(text)),
+            ApiError::Forbidden(text) => (StatusCode::FORBIDDEN, error(text.to_owned())),
+            ApiError::Conflict(body) => (StatusCode::CONFLICT, body),
+            ApiError::TooMany { text, wait_s: s } => {
+                wait_s = Some(s);
+                (StatusCode::TOO_MANY_REQUESTS, error(text))
+            }
+            ApiError::NoAnswer(body) => (StatusCode::GATEWAY_TIMEOUT, body),
+            ApiError::Unavailable(text) => (StatusCode::SERVICE_UNAVAILABLE, error(text.into())),
         };
-        let body = json!({ "error": text }).to_string();
         let headers = [
             (CONTENT_TYPE, "application/json"),
             (CACHE_CONTROL, "no-store"),
         ];
-        (status, headers, body).into_response()
+        let mut response = (status, headers, body.to_string()).into_response();
+        if let Some(wait_s) = wait_s {
+            let value = HeaderValue::from(wait_s);
+            response.headers_mut().insert(RETRY_AFTER, value);
+        }
+        response
     }
 }
 
@@ -52,7 +84,7 @@ impl From<ArchiveError> for ApiError {
             error = format!("{:#}", anyhow::Error::from(error)),
             "archive can't be read"
         );
-        ApiError::Unavailable("the archive can't be read")
+        ApiError::Unavailable("the archive can't be read".into())
     }
 }
 
@@ -62,7 +94,7 @@ pub(super) type Answer = Result<Response, ApiError>;
 /// A value as JSON that nobody may keep.
 pub(super) fn json_answer(request: &HeaderMap, value: &impl Serialize) -> Answer {
     let body = serde_json::to_vec(value)
-        .map_err(|_| ApiError::Unavailable("the answer can't be written"))?;
+        .map_err(|_| ApiError::Unavailable("the answer can't be written".into()))?;
     let mut response = encoded(request, body);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

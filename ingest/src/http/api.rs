@@ -204,7 +204,7 @@ pub(super) async fn alerts(
 pub(super) async fn delivery(scope: Scope, headers: HeaderMap) -> Answer {
     let _one_at_a_time = tokio::time::timeout(READ_WAIT, scope.api.scans.acquire())
         .await
-        .map_err(|_| ApiError::Unavailable("another scan is running"))?;
+        .map_err(|_| ApiError::Unavailable("another scan is running".into()))?;
     let cooperative = scope.cooperative()?;
     let wanted = cooperative.clone();
     let (scans, aside) = read(&scope.api, move |reader| {
@@ -332,15 +332,15 @@ fn latest_of(house: &House) -> Result<Vec<Latest>, ApiError> {
 }
 
 /// Reads the archive on a thread that may block; waits for a place, but not for ever.
-async fn read<T: Send + 'static>(
+pub(super) async fn read<T: Send + 'static>(
     api: &Arc<Api>,
     work: impl FnOnce(&ArchiveReader) -> Result<T, ArchiveError> + Send + 'static,
 ) -> Result<T, ApiError> {
     let place = tokio::time::timeout(READ_WAIT, api.reads.acquire());
     let Ok(Ok(_place)) = place.await else {
-        return Err(ApiError::Unavailable("too many requests at once"));
+        return Err(ApiError::Unavailable("too many requests at once".into()));
     };
     let reader = api.reader.clone();
     let done = tokio::task::spawn_blocking(move || work(&reader)).await;
-    Ok(done.map_err(|_| ApiError::Unavailable("the archive's reader failed"))??)
+    Ok(done.map_err(|_| ApiError::Unavailable("the archive's reader failed".into()))??)
 }

@@ -28,7 +28,7 @@ struct Listener {
 pub(super) async fn live(scope: Scope) -> Result<Response, ApiError> {
     let place = Arc::clone(&scope.api.streams)
         .try_acquire_owned()
-        .map_err(|_| ApiError::Unavailable("too many live streams"))?;
+        .map_err(|_| ApiError::Unavailable("too many live streams".into()))?;
     let listener = Listener {
         messages: scope.api.live.subscribe(&scope.cooperative()?),
         slow: scope.api.slow.clone(),

@@ -9,6 +9,7 @@
 //! | `session` | login and logout |
 //! | `api` | the JSON answers |
 //! | `live` | server-sent events |
+//! | `remote` | commands and orders for gateways |
 //! | `health` | `/healthz`, `/readyz`, `/metrics` |
 //! | `web` | the embedded web app |
 //! | [`fleet`] | gateways right now |
@@ -23,17 +24,19 @@ use axum::http::{HeaderName, HeaderValue, Request};
 use axum::middleware::Next;
 use axum::response::Response;
 use axum::routing::{get, post};
-use furrow_wire::{CooperativeId, GatewayId, GreenhouseId};
+use furrow_wire::{CooperativeId, GatewayId, GreenhouseId, MAX_ORDERS_BYTES};
 use tokio::sync::Semaphore;
 
 use crate::archive::{ArchiveReader, LiveHub};
 use crate::metrics::{Counter, Metrics};
+use crate::remote::Desk;
 
 mod answer;
 mod api;
 pub mod fleet;
 mod health;
 mod live;
+mod remote;
 mod scope;
 mod session;
 mod web;
@@ -82,6 +85,8 @@ pub struct HttpSetup {
     pub fleet: Fleet,
     /// Live messages.
     pub live: LiveHub,
+    /// Commands and orders.
+    pub desk: Desk,
     /// Figures.
     pub metrics: Metrics,
 }
@@ -93,6 +98,7 @@ struct Api {
     reader: ArchiveReader,
     fleet: Fleet,
     live: LiveHub,
+    desk: Desk,
     metrics: Metrics,
     reads: Semaphore,
     scans: Semaphore,
@@ -118,6 +124,7 @@ pub fn router(setup: HttpSetup) -> Router {
         reader: setup.reader,
         fleet: setup.fleet,
         live: setup.live,
+        desk: setup.desk,
         metrics: setup.metrics,
         reads: Semaphore::new(READS_MAX),
         scans: Semaphore::new(1),
@@ -132,11 +139,16 @@ pub fn router(setup: HttpSetup) -> Router {
         .route("/events", get(api::events))
         .route("/gaps", get(api::gaps))
         .route("/alerts", get(api::alerts));
+    let gateway = Router::new()
+        .route("/commands", get(remote::commands).post(remote::command))
+        .route("/orders", get(remote::orders).put(remote::put_orders))
+        .layer(DefaultBodyLimit::max(MAX_ORDERS_BYTES));
     let cooperative = Router::new()
         .route("/greenhouses", get(api::greenhouses))
         .route("/delivery", get(api::delivery))
         .route("/live", get(live::live))
-        .nest("/greenhouses/{greenhouse}", greenhouse);
+        .nest("/greenhouses/{greenhouse}", greenhouse)
+        .nest("/gateways/{gateway}", gateway);
     let v1 = Router::new()
         .route("/login", post(session::login))
         .route("/logout", post(session::logout))

@@ -1,14 +1,15 @@
 //! Who may see what.
 //!
-//! A handler gets data only through a [`Scope`] or a [`House`]; axum makes them from the request's token and path, or
+//! A handler gets data only through a [`Scope`], a [`House`] or a [`Machine`]; axum makes them from the request's token and path, or
 //! refuses. A cooperative that the token does not open is answered exactly like one that does not exist.
 
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, RawPathParams};
-use axum::http::HeaderMap;
-use axum::http::header::{AUTHORIZATION, COOKIE};
+use axum::http::header::{AUTHORIZATION, COOKIE, HOST, ORIGIN};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderValue};
+use furrow_ingest_core::GatewayKey;
 use furrow_wire::{CooperativeId, GreenhouseId};
 use sha2::{Digest, Sha256};
 
@@ -20,15 +21,26 @@ pub(super) const COOKIE_NAME: &str = "furrow_token";
 /// Longest token, in bytes.
 const TOKEN_BYTES_MAX: usize = 512;
 
-/// Cooperatives that a request's token opens; at least one.
+/// Cooperatives that a request's token opens, with the token's number there; at least one.
 #[derive(Debug)]
-pub(super) struct Grants(Vec<usize>);
+pub(super) struct Grants(Vec<(usize, usize)>);
 
 /// One cooperative, opened.
 #[derive(Debug)]
 pub(super) struct Scope {
     pub(super) api: Arc<Api>,
     index: usize,
+    token: usize,
+}
+
+/// One gateway of an opened cooperative. What changes something gets it only if no other site's page
+/// asks.
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub(super) scope: Scope,
+    pub(super) key: GatewayKey,
+    /// Whose token it is.
+    pub(super) by: String,
 }
 
 /// One greenhouse of an opened cooperative.
@@ -49,14 +61,15 @@ impl Grants {
             .cooperatives
             .iter()
             .enumerate()
-            .filter(|(_, cooperative)| {
+            .filter_map(|(index, cooperative)| {
                 // All are compared, so that time does not tell which one matched.
-                cooperative
-                    .tokens
-                    .iter()
-                    .fold(false, |any, token| any | same(&token.sha256, &digest))
+                let tokens = cooperative.tokens.iter().enumerate();
+                let matching = tokens.fold(None, |found, (n, token)| {
+                    same(&token.sha256, &digest).then_some(n).or(found)
+                });
+                Some((index, matching?))
             });
-        let opened: Vec<usize> = opened.map(|(index, _)| index).collect();
+        let opened: Vec<(usize, usize)> = opened.collect();
         (!opened.is_empty()).then_some(Self(opened))
     }
 
@@ -67,7 +80,7 @@ impl Grants {
     ) -> impl Iterator<Item = &'a CooperativeAccess> {
         self.0
             .iter()
-            .filter_map(|index| api.cooperatives.get(*index))
+            .filter_map(|(index, _)| api.cooperatives.get(*index))
     }
 }
 
@@ -102,14 +115,15 @@ impl FromRequestParts<Arc<Api>> for Scope {
     async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, ApiError> {
         let grants = Grants::from_request_parts(parts, api).await?;
         let wanted = path_part(parts, api, "cooperative").await;
-        let index = grants.0.into_iter().find(|index| {
+        let opened = grants.0.into_iter().find(|(index, _)| {
             let access = api.cooperatives.get(*index);
             access.is_some_and(|access| Some(access.id.as_str()) == wanted.as_deref())
         });
-        let index = index.ok_or(ApiError::NotFound("cooperative"))?;
+        let (index, token) = opened.ok_or(ApiError::NotFound("cooperative"))?;
         Ok(Scope {
             api: Arc::clone(api),
             index,
+            token,
         })
     }
 }
@@ -133,6 +147,30 @@ impl FromRequestParts<Arc<Api>> for House {
             return Err(ApiError::NotFound("greenhouse"));
         }
         Ok(House { scope, id })
+    }
+}
+
+impl FromRequestParts<Arc<Api>> for Machine {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, api: &Arc<Api>) -> Result<Self, ApiError> {
+        let scope = Scope::from_request_parts(parts, api).await?;
+        if !parts.method.is_safe() && is_cross_site(&parts.headers) {
+            return Err(ApiError::Forbidden("another site's page asks"));
+        }
+        let wanted = path_part(parts, api, "gateway").await;
+        let access = scope.access()?;
+        let mut gateways = access.gateways.iter().map(|(gateway, _)| gateway);
+        let gateway = gateways
+            .find(|gateway| Some(gateway.as_str()) == wanted.as_deref())
+            .ok_or(ApiError::NotFound("gateway"))?;
+        let key = GatewayKey {
+            cooperative: access.id.clone(),
+            gateway: gateway.clone(),
+        };
+        let token = access.tokens.get(scope.token);
+        let by = token.map(|token| token.name.clone()).unwrap_or_default();
+        Ok(Machine { scope, key, by })
     }
 }
 
@@ -161,6 +199,28 @@ fn token_of(headers: &HeaderMap) -> Option<&str> {
         .filter_map(|pair| pair.trim().split_once('='))
         .find(|(name, _)| *name == COOKIE_NAME)
         .map(|(_, value)| value)
+}
+
+/// Whether a browser sent this from another site's page, or from a sibling's, with the cookie that it
+/// keeps for this one. The cookie's `SameSite` forbids that too; not every browser knows it, and siblings
+/// count as the same site there. A token that a program sends by itself is nobody else's.
+fn is_cross_site(headers: &HeaderMap) -> bool {
+    if headers.contains_key(AUTHORIZATION) {
+        return false;
+    }
+    if let Some(site) = headers.get("sec-fetch-site") {
+        return site != "same-origin" && site != "none";
+    }
+    let Some(origin) = headers.get(ORIGIN) else {
+        // Every browser says where a request that changes something comes from: this is none.
+        return false;
+    };
+    let own = headers.get(HOST).map(HeaderValue::as_bytes);
+    let of_origin = origin.as_bytes();
+    let host = [&b"https://"[..], b"http://"]
+        .iter()
+        .find_map(|scheme| of_origin.strip_prefix(*scheme));
+    host.is_none() || host != own
 }
 
 /// Whether two hashes are the same, in a time that does not depend on where they differ.

@@ -14,9 +14,12 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::archive::{Archive, Change, CooperativeSetup, LogEntry, LogPosition, Readings};
+use crate::log::writer::Delivery;
+use crate::remote::{Board, DeskSetup, Keep, Patience, Post};
+use crate::subscriber::Receipt;
 
 /// Every path that shows something of a cooperative, with `{c}` for its id.
-const SCOPED: [&str; 9] = [
+const SCOPED: [&str; 11] = [
     "/api/v1/cooperatives/{c}/greenhouses",
     "/api/v1/cooperatives/{c}/greenhouses/house/channels",
     "/api/v1/cooperatives/{c}/greenhouses/house/latest",
@@ -26,6 +29,8 @@ const SCOPED: [&str; 9] = [
     "/api/v1/cooperatives/{c}/greenhouses/house/alerts?from=0&to=1000000",
     "/api/v1/cooperatives/{c}/delivery",
     "/api/v1/cooperatives/{c}/live",
+    "/api/v1/cooperatives/{c}/gateways/gw-01/commands",
+    "/api/v1/cooperatives/{c}/gateways/gw-01/orders",
 ];
 
 struct Site {
@@ -35,7 +40,19 @@ struct Site {
     live: LiveHub,
     fleet: Fleet,
     metrics: Metrics,
+    /// What the desk would log; nobody does.
+    _log: tokio::sync::mpsc::Receiver<Delivery<Receipt>>,
     next: u32,
+}
+
+/// There is no broker.
+#[derive(Debug)]
+struct NoPost;
+
+impl Post for NoPost {
+    fn publish(&self, _topic: &furrow_wire::Topic, _keep: Keep, _body: Bytes) -> bool {
+        false
+    }
 }
 
 struct Got {
@@ -76,11 +93,22 @@ impl Site {
             gateways: vec![("gw-01".parse().unwrap(), "house".parse().unwrap())],
             tokens: vec![token(&format!("t-{id}")), token("both")],
         });
+        let (messages, log) = tokio::sync::mpsc::channel(1);
+        let desk = Desk::new(DeskSetup {
+            board: Board::default(),
+            fleet: fleet.clone(),
+            reader: archive.reader(),
+            log: messages.downgrade(),
+            patience: Patience::default(),
+            post: Arc::new(NoPost),
+            metrics: metrics.clone(),
+        });
         let router = router(HttpSetup {
             cooperatives: access.into(),
             reader: archive.reader(),
             fleet: fleet.clone(),
             live: live.clone(),
+            desk,
             metrics: metrics.clone(),
         });
         let mut site = Self {
@@ -90,6 +118,7 @@ impl Site {
             live,
             fleet,
             metrics,
+            _log: log,
             next: 0,
         };
         site.apply("one", vec![catalog(), readings(10_000, &[2500, 2510])]);
@@ -687,4 +716,121 @@ async fn long_answers_are_gzipped_for_those_who_take_it() {
         .unwrap();
     assert_eq!(text, plain.body);
     assert!(packed.body.len() * 4 < plain.body.len());
+}
+
+impl Site {
+    /// A request that changes something, with these headers.
+    async fn change(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Got {
+        let mut request = Request::builder().method(method).uri(path);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        self.send(request.body(Body::from(body.to_owned())).unwrap())
+            .await
+    }
+}
+
+#[tokio::test]
+async fn only_pages_of_this_site_change_anything_with_the_cookie() {
+    let site = Site::new();
+    let json = ("content-type", "application/json");
+    let host = ("host", "farm.example");
+    let cookie = ("cookie", "furrow_token=t-one");
+    let bearer = ("authorization", "Bearer t-one");
+    let path = "/api/v1/cooperatives/one/gateways/gw-01/commands";
+    let foreign = 403;
+    // It gets so far that the gateway is found to be offline.
+    let own = 503;
+    for (headers, status) in [
+        (&[cookie][..], own),
+        (&[cookie, ("sec-fetch-site", "same-origin")], own),
+        (&[cookie, ("sec-fetch-site", "none")], own),
+        (&[cookie, ("sec-fetch-site", "same-site")], foreign),
+        (&[cookie, ("sec-fetch-site", "cross-site")], foreign),
+        (&[cookie, ("origin", "https://farm.example")], own),
+        (&[cookie, ("origin", "http://farm.example")], own),
+        (&[cookie, ("origin", "https://evil.example")], foreign),
+        (&[cookie, ("origin", "https://farm.example.evil")], foreign),
+        (&[cookie, ("origin", "null")], foreign),
+        (&[bearer, ("sec-fetch-site", "cross-site")], own),
+        (&[bearer, ("origin", "https://evil.example")], own),
+        (&[], 401),
+    ] {
+        let headers = [headers, &[json, host]].concat();
+        let got = site
+            .change("POST", path, &headers, r#"{"kind":"release"}"#)
+            .await;
+        assert_eq!(got.status.as_u16(), status, "{headers:?}");
+    }
+    let put = [cookie, ("sec-fetch-site", "cross-site")];
+    let path = "/api/v1/cooperatives/one/gateways/gw-01/orders";
+    site.change("PUT", path, &put, "a = 1")
+        .await
+        .check(403, &json!({ "error": "another site's page asks" }));
+    // Looking changes nothing.
+    assert_eq!(
+        site.change("GET", path, &put, "").await.status.as_u16(),
+        200
+    );
+}
+
+#[tokio::test]
+async fn what_a_gateway_is_asked_is_checked_first() {
+    let site = Site::new();
+    let headers = [
+        ("authorization", "Bearer t-one"),
+        ("content-type", "application/json"),
+    ];
+    let base = "/api/v1/cooperatives/one/gateways";
+    let post = async |gateway: &str, body: &str| {
+        let path = format!("{base}/{gateway}/commands");
+        site.change("POST", &path, &headers, body).await
+    };
+    let put = async |query: &str, body: &str| {
+        let path = format!("{base}/gw-01/orders{query}");
+        site.change("PUT", &path, &headers, body).await
+    };
+    let error = |text: &str| json!({ "error": text });
+    let open = r#"{"kind":"open_zone","zone":"zone-1","seconds":600}"#;
+    let offline = error("the gateway is offline; nothing was sent");
+    post("gw-01", open).await.check(503, &offline);
+    for unknown in ["gw-02", "GW", "house"] {
+        post(unknown, open)
+            .await
+            .check(404, &error("no such gateway"));
+    }
+    for bad in ["", "{}", r#"{"kind":"explode"}"#, r#"{"kind":"open_zone"}"#] {
+        assert_eq!(post("gw-01", bad).await.status.as_u16(), 400, "{bad}");
+    }
+    for (query, body, text) in [
+        ("", "a = 1\nbc = = 2\n", "line 2, column 6: "),
+        ("", "ẩm = 1", "line 1, column 1: "),
+        ("", "a = 1\n[b", "line 2, column 3: "),
+        ("?after=x", "", "version and after must be whole numbers"),
+    ] {
+        let got = put(query, body).await;
+        assert_eq!(got.status.as_u16(), 400, "{body:?}");
+        let found = got.json()["error"].as_str().unwrap().to_owned();
+        assert!(found.starts_with(text), "{body:?}: {found}");
+    }
+    let long = format!("# {}", "x".repeat(MAX_ORDERS_BYTES));
+    put("", &long)
+        .await
+        .check(400, &error("orders are longer than 49152 bytes"));
+    put("?after=3", "a = 1").await.check(
+        409,
+        &json!({ "error": "version 0 is the newest", "version": 0 }),
+    );
+    // The log takes nothing here.
+    let text = "the orders could not be stored yet; put them again, which is harmless";
+    put("?after=0", "a = 1").await.check(503, &error(text));
+    site.one("/gateways/gw-01/orders")
+        .await
+        .check(200, &json!({ "version": 0 }));
+    site.one("/gateways/gw-01/orders?version=1")
+        .await
+        .check(404, &error("no such version of orders"));
+    site.one("/gateways/gw-01/commands")
+        .await
+        .check(200, &json!([]));
 }

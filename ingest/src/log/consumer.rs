@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use furrow_ingest_core::{GatewayKey, Missing, Offered, Taken, Tracker};
+use furrow_ingest_core::{GatewayKey, Missing, Offered, Taken, Tick, Tracker};
 use furrow_journal::{Disk, Entry, Position};
-use furrow_wire::{CooperativeId, StreamId, decode_packet};
+use furrow_wire::{CommandResult, CooperativeId, Orders, StreamId, decode_packet};
 
 use super::chain::Chain;
 use super::derived::{DataDir, Derived};
-use super::entry::{EntryKind, LogRecord, Rerun};
+use super::entry::{EntryError, EntryKind, Issued, LogRecord, Rerun};
 use super::front::offered_of;
 use super::recover::follow_state;
 use super::snapshot::{Snapshot, SnapshotError};
@@ -22,6 +22,7 @@ use crate::archive::{ArchiveError, Change, LogEntry, LogPosition};
 use crate::decode::{Decoder, split};
 use crate::http::Fleet;
 use crate::metrics::{Counter, Gauge, Metrics};
+use crate::remote::Board;
 
 mod thread;
 
@@ -36,6 +37,8 @@ const GROUP_BYTES: usize = 4 * 1024 * 1024;
 pub struct ConsumerSetup {
     /// Where the state of gateways is shown.
     pub fleet: Fleet,
+    /// Where gateways' times are told.
+    pub board: Board,
     /// Figures.
     pub metrics: Metrics,
 }
@@ -273,6 +276,9 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
             self.figures
                 .dead
                 .add(changes.iter().filter(is_dead).count() as u64);
+            for tick in changes.iter().filter_map(tick_of) {
+                self.setup.board.handle_heard(&record.gateway, tick);
+            }
             group.gateways.insert(record.gateway);
             group
                 .entries
@@ -297,12 +303,30 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
                 Vec::new()
             }
             EntryKind::Packet => self.packet_changes(record, is_applied),
-            EntryKind::Rerun | EntryKind::Wake if is_applied => Vec::new(),
+            EntryKind::Rerun
+            | EntryKind::Wake
+            | EntryKind::Command
+            | EntryKind::Result
+            | EntryKind::Orders
+                if is_applied =>
+            {
+                Vec::new()
+            }
             EntryKind::Wake => self.decoder.handle_wake(key).unwrap_or_default(),
             EntryKind::Rerun => {
                 let rerun = Rerun::decode(&record.bytes).ok();
                 let change = rerun.and_then(|rerun| self.decoder.handle_rerun(key, &rerun));
                 change.into_iter().collect()
+            }
+            EntryKind::Command | EntryKind::Result | EntryKind::Orders => {
+                match remote_change(record) {
+                    Ok(change) => change.into_iter().collect(),
+                    Err(error) => {
+                        self.figures.unreadable.increment();
+                        tracing::error!(gateway = %key, %error, "log entry skipped");
+                        Vec::new()
+                    }
+                }
             }
         };
         if !is_applied {
@@ -394,6 +418,61 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
 
     fn has_passed_a_segment(&self) -> bool {
         self.position.segment > self.checkpoint.segment
+    }
+}
+
+/// What somebody far away asked, or what was answered.
+fn remote_change(record: &LogRecord) -> Result<Option<Change>, EntryError> {
+    let (gateway, at) = (record.gateway.gateway.clone(), record.received_unix_ms);
+    Ok(match record.kind {
+        EntryKind::Command => {
+            let Issued {
+                instead_of,
+                command,
+            } = Issued::decode(&record.bytes)?;
+            Some(Change::Command {
+                gateway,
+                issued_unix_ms: at,
+                instead_of,
+                command,
+            })
+        }
+        EntryKind::Result => Some(Change::Result {
+            gateway,
+            received_unix_ms: at,
+            result: CommandResult::decode(&record.bytes)?,
+        }),
+        EntryKind::Orders => Some(Change::Orders {
+            gateway,
+            issued_unix_ms: at,
+            orders: Orders::decode(&record.bytes)?,
+        }),
+        EntryKind::Packet | EntryKind::State | EntryKind::Rerun | EntryKind::Wake => None,
+    })
+}
+
+/// Until when a record tells of its boot.
+fn tick_of(change: &Change) -> Option<Tick> {
+    match change {
+        Change::Readings(readings) => Some(Tick {
+            boot: readings.batch.boot,
+            mono_ms: readings.batch.to_mono_ms,
+        }),
+        Change::Events { events, .. } => Some(Tick {
+            boot: events.boot,
+            mono_ms: events.events.iter().map(|event| event.at_mono_ms).max()?,
+        }),
+        Change::Catalog { .. }
+        | Change::Mapping { .. }
+        | Change::Loss { .. }
+        | Change::DeadLetter { .. }
+        | Change::Parked(_)
+        | Change::Unparked { .. }
+        | Change::Missing { .. }
+        | Change::Rerun { .. }
+        | Change::Command { .. }
+        | Change::Result { .. }
+        | Change::Orders { .. } => None,
     }
 }
 

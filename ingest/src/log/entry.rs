@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 use furrow_ingest_core::GatewayKey;
-use furrow_wire::IdError;
+use furrow_wire::{BodyError, Command, CommandId, IdError};
 
 const VERSION: u8 = 1;
 
@@ -23,6 +23,12 @@ pub enum EntryKind {
     /// No bytes: what was parked of a gateway and can be decoded by the program that has just started.
     /// It comes out with this entry, since the gateway may have nothing to say for long.
     Wake,
+    /// A command that is about to be sent to the gateway: an [`Issued`].
+    Command,
+    /// A gateway's answer to a command, as it came.
+    Result,
+    /// Orders that are to hold at the gateway, as they will be sent.
+    Orders,
 }
 
 /// A dead letter to be run again, with everything that is needed for it: the log stays readable by
@@ -35,6 +41,15 @@ pub struct Rerun {
     pub received_unix_ms: i64,
     /// The encoded record.
     pub bytes: Bytes,
+}
+
+/// A command as it is sent, and which one it stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issued {
+    /// The one that the gateway found stale, if this is its repetition.
+    pub instead_of: Option<CommandId>,
+    /// The command.
+    pub command: Command,
 }
 
 /// One entry.
@@ -65,6 +80,9 @@ pub enum EntryError {
     /// A sender that is not an id.
     #[error("log entry has a malformed sender")]
     Sender(#[from] IdError),
+    /// A command, a result or orders of a newer program.
+    #[error("log entry has a body that can't be read")]
+    Body(#[from] BodyError),
 }
 
 impl EntryKind {
@@ -76,6 +94,9 @@ impl EntryKind {
             EntryKind::State => 2,
             EntryKind::Rerun => 3,
             EntryKind::Wake => 4,
+            EntryKind::Command => 5,
+            EntryKind::Result => 6,
+            EntryKind::Orders => 7,
         }
     }
 }
@@ -109,6 +130,9 @@ impl LogRecord {
             2 => EntryKind::State,
             3 => EntryKind::Rerun,
             4 => EntryKind::Wake,
+            5 => EntryKind::Command,
+            6 => EntryKind::Result,
+            7 => EntryKind::Orders,
             other => return Err(EntryError::Kind(other)),
         };
         let payload = Bytes::from(payload);
@@ -161,6 +185,38 @@ impl Rerun {
     }
 }
 
+impl Issued {
+    /// The entry's bytes: 0, or 1 and the other's id; then the command.
+    #[must_use]
+    pub fn encode(&self) -> Bytes {
+        let mut out = vec![u8::from(self.instead_of.is_some())];
+        if let Some(CommandId(other)) = &self.instead_of {
+            out.extend_from_slice(other);
+        }
+        out.extend_from_slice(&self.command.encode());
+        out.into()
+    }
+
+    /// Reads the bytes of an entry.
+    ///
+    /// # Errors
+    /// [`EntryError`] when they are too short, or hold no command that is known here.
+    pub fn decode(bytes: &[u8]) -> Result<Self, EntryError> {
+        let (repeats, rest) = bytes.split_first().ok_or(EntryError::Truncated)?;
+        let (instead_of, rest) = if *repeats == 0 {
+            (None, rest)
+        } else {
+            let (other, rest) = rest.split_first_chunk().ok_or(EntryError::Truncated)?;
+            (Some(CommandId(*other)), rest)
+        };
+        let command = Command::decode(rest)?;
+        Ok(Self {
+            instead_of,
+            command,
+        })
+    }
+}
+
 fn take_id(bytes: &[u8]) -> Result<(&str, &[u8]), EntryError> {
     let (length, rest) = bytes.split_first().ok_or(EntryError::Truncated)?;
     let (id, rest) = rest
@@ -193,6 +249,9 @@ mod tests {
             EntryKind::State,
             EntryKind::Rerun,
             EntryKind::Wake,
+            EntryKind::Command,
+            EntryKind::Result,
+            EntryKind::Orders,
         ] {
             let record = LogRecord { kind, ..record() };
             assert_eq!(
@@ -200,6 +259,20 @@ mod tests {
                 record
             );
         }
+    }
+
+    #[test]
+    fn the_kinds_of_logs_that_are_out_there_keep_their_codes() {
+        let kinds = [
+            EntryKind::Packet,
+            EntryKind::State,
+            EntryKind::Rerun,
+            EntryKind::Wake,
+            EntryKind::Command,
+            EntryKind::Result,
+            EntryKind::Orders,
+        ];
+        assert_eq!(kinds.map(EntryKind::code), [1, 2, 3, 4, 5, 6, 7]);
     }
 
     #[test]
@@ -226,6 +299,28 @@ mod tests {
         assert_eq!(Rerun::decode(&bytes).unwrap(), rerun);
         for cut in 0..16 {
             assert!(Rerun::decode(&bytes.slice(..cut)).is_err(), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn an_issued_command_round_trips_and_a_short_one_is_refused() {
+        let command = Command {
+            id: CommandId([9; 16]),
+            boot: furrow_wire::BootId(3),
+            mono_ms: 77,
+            issued_by: "hoa".into(),
+            wanted: furrow_wire::Wanted::Hold { seconds: 60 },
+        };
+        for instead_of in [None, Some(CommandId([8; 16]))] {
+            let issued = Issued {
+                instead_of,
+                command: command.clone(),
+            };
+            let bytes = issued.encode();
+            assert_eq!(Issued::decode(&bytes).unwrap(), issued);
+            for cut in 0..bytes.len() {
+                assert!(Issued::decode(&bytes[..cut]).is_err(), "cut at {cut}");
+            }
         }
     }
 

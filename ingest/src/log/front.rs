@@ -14,8 +14,8 @@ use furrow_ingest_core::{
 };
 use furrow_journal::{Disk, JournalError};
 use furrow_wire::{
-    Ack, GatewayState, GreenhouseId, HEADER_LEN, HeldStream, Loss, RecordKind, StreamMarks,
-    decode_packet,
+    Ack, CommandResult, GatewayState, GreenhouseId, HEADER_LEN, HeldStream, Loss, RecordKind,
+    StreamMarks, decode_packet,
 };
 use serde_json::json;
 
@@ -27,6 +27,7 @@ use crate::archive::live::{LiveKind, LiveMessage};
 use crate::decode::{PacketRecord, split};
 use crate::http::{Fleet, StreamStatus};
 use crate::metrics::{Counter, Metrics};
+use crate::remote::Board;
 
 /// Streams in one acknowledgement: what the wire format takes.
 const MAX_STREAMS_PER_ACK: usize = 256;
@@ -53,6 +54,8 @@ pub struct FrontSetup {
     pub fleet: Fleet,
     /// Where changes of that state are announced.
     pub live: LiveHub,
+    /// Where commands and orders are waited for.
+    pub board: Board,
     /// Figures.
     pub metrics: Metrics,
 }
@@ -67,6 +70,8 @@ pub struct Front<D: Disk> {
     greeted: BTreeSet<GatewayKey>,
     held: BTreeMap<GatewayKey, Vec<HeldStream>>,
     cards: Cards,
+    /// Answers to commands that are appended and not committed.
+    answers: Vec<(GatewayKey, CommandResult)>,
     /// Something is appended and not committed.
     is_dirty: bool,
     counters: Counters,
@@ -82,6 +87,7 @@ struct Counters {
     garbage: Counter,
     unknown_gateway: Counter,
     bad_state: Counter,
+    bad_result: Counter,
     acks: Counter,
 }
 
@@ -99,6 +105,7 @@ impl<D: Disk> Front<D> {
             greeted: BTreeSet::new(),
             held: BTreeMap::new(),
             cards,
+            answers: Vec::new(),
             is_dirty: false,
             counters,
         };
@@ -126,8 +133,11 @@ impl<D: Disk> Front<D> {
         match incoming.kind {
             EntryKind::Packet => self.handle_packet(incoming, now_ms),
             EntryKind::State => self.handle_state(incoming, &greenhouse, now_ms),
-            // Its records have been acknowledged long ago: the log's reader does the rest.
-            EntryKind::Rerun | EntryKind::Wake => self.append(incoming),
+            EntryKind::Result => self.handle_result(incoming),
+            // From within, and decided on: the log's reader does the rest.
+            EntryKind::Rerun | EntryKind::Wake | EntryKind::Command | EntryKind::Orders => {
+                self.append(incoming)
+            }
         }
     }
 
@@ -144,6 +154,9 @@ impl<D: Disk> Front<D> {
             };
             self.is_dirty = false;
             self.log.publish(end);
+            for (key, result) in self.answers.drain(..) {
+                self.setup.board.handle_result(&key, result);
+            }
         }
         Ok(())
     }
@@ -257,6 +270,7 @@ impl<D: Disk> Front<D> {
                 self.tracker
                     .handle_state(key, &birth.streams, incoming.received_unix_ms);
             }
+            self.setup.board.handle_birth(key, birth);
             self.held.insert(key.clone(), birth.streams.clone());
             self.greeted.insert(key.clone());
             self.acks.handle_connect(key, now_ms);
@@ -292,6 +306,20 @@ impl<D: Disk> Front<D> {
                     data,
                 },
             );
+        }
+        Ok(())
+    }
+
+    fn handle_result(&mut self, incoming: &Incoming) -> Result<(), JournalError> {
+        match CommandResult::decode(&incoming.bytes) {
+            Ok(result) => {
+                self.append(incoming)?;
+                self.answers.push((incoming.gateway.clone(), result));
+            }
+            Err(error) => {
+                self.counters.bad_result.increment();
+                tracing::warn!(gateway = %incoming.gateway, %error, "result is not understood");
+            }
         }
         Ok(())
     }
@@ -441,6 +469,10 @@ impl Counters {
             bad_state: plain(
                 "furrow_states_malformed_total",
                 "State messages not understood.",
+            ),
+            bad_result: plain(
+                "furrow_results_malformed_total",
+                "Results of commands not understood.",
             ),
             acks: plain("furrow_acks_total", "Acknowledgements to gateways."),
         }

@@ -1,8 +1,8 @@
 //! What is known at the start: the marks of the last checkpoint, and those at the end of the log.
 
-use furrow_ingest_core::Tracker;
+use furrow_ingest_core::{GatewayKey, Tracker};
 use furrow_journal::{Disk, Position};
-use furrow_wire::{CooperativeId, GatewayState, decode_packet};
+use furrow_wire::{CooperativeId, GatewayState, Orders, decode_packet};
 
 use super::chain::Chain;
 use super::derived::Derived;
@@ -147,10 +147,30 @@ pub fn replay<D: Disk>(log: &Log<D>, snapshot: &Snapshot) -> Tracker {
                 let offered: Vec<_> = split(&content).records.iter().map(offered_of).collect();
                 tracker.apply_packet(&record.gateway, &offered, record.received_unix_ms);
             }
-            EntryKind::Rerun | EntryKind::Wake => {}
+            EntryKind::Rerun
+            | EntryKind::Wake
+            | EntryKind::Command
+            | EntryKind::Result
+            | EntryKind::Orders => {}
         }
     }
     tracker
+}
+
+/// Orders that stand behind the snapshot, in order: the archive may not have them yet.
+#[must_use]
+pub fn replay_orders<D: Disk>(log: &Log<D>, snapshot: &Snapshot) -> Vec<(GatewayKey, Orders)> {
+    let code = EntryKind::Orders.code();
+    let journal = log.journal();
+    let entries = journal.entries_from(snapshot.position).flatten();
+    let entries = entries.filter(|entry| !entry.preamble && entry.kind == code);
+    entries
+        .filter_map(|entry| {
+            let record = LogRecord::decode(entry.kind, entry.payload).ok()?;
+            let orders = Orders::decode(&record.bytes).ok()?;
+            Some((record.gateway, orders))
+        })
+        .collect()
 }
 
 /// What a logged state changes.

@@ -1,16 +1,18 @@
-//! The way back: confirmations to the broker and acknowledgements to gateways, never waiting.
+//! The way back: confirmations to the broker, acknowledgements and all else to gateways, never waiting.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use furrow_ingest_core::GatewayKey;
 use furrow_wire::{Ack, Topic, TopicKind};
 use rumqttc::v5::AsyncClient;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::Publish;
+use rumqttc::v5::mqttbytes::v5::{Publish, PublishProperties};
 use tokio::sync::oneshot;
 
 use crate::log::writer::Link;
+use crate::remote::{Keep, Post};
 
 /// What confirms one message.
 #[derive(Debug)]
@@ -31,6 +33,36 @@ pub enum Receipt {
 pub struct MqttLink {
     client: AsyncClient,
     connection: Arc<AtomicU64>,
+}
+
+/// The handle of those who have something for gateways beside acknowledgements.
+#[derive(Debug, Clone)]
+pub struct MqttPost {
+    client: AsyncClient,
+}
+
+impl MqttPost {
+    pub(super) fn new(client: AsyncClient) -> Self {
+        Self { client }
+    }
+}
+
+impl Post for MqttPost {
+    fn publish(&self, topic: &Topic, keep: Keep, body: Bytes) -> bool {
+        let (retain, expiry) = match keep {
+            Keep::Seconds(seconds) => (false, Some(seconds)),
+            Keep::Newest => (true, None),
+        };
+        let properties = PublishProperties {
+            message_expiry_interval: expiry,
+            ..PublishProperties::default()
+        };
+        let (topic, qos) = (topic.to_string(), QoS::AtLeastOnce);
+        let client = &self.client;
+        client
+            .try_publish_with_properties(topic, qos, retain, body, properties)
+            .is_ok()
+    }
 }
 
 impl MqttLink {

@@ -1,5 +1,5 @@
 //! The link to the broker: takes what gateways publish, confirms it once it is durable, and publishes
-//! acknowledgements.
+//! acknowledgements; commands and orders go out over the same client ([`MqttPost`]).
 //!
 //! One task polls the MQTT client and never waits for the client itself: what it has to say is handed
 //! over without waiting or not at all. It decides nothing about contents. The session survives
@@ -21,7 +21,7 @@ use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
 use rumqttc::{TlsConfiguration, Transport};
 use tokio::sync::{mpsc, watch};
 
-pub use self::link::{MqttLink, Receipt};
+pub use self::link::{MqttLink, MqttPost, Receipt};
 use crate::broker::{MAX_INFLIGHT, MAX_MQTT_PACKET_BYTES};
 use crate::config::Secret;
 use crate::http::Fleet;
@@ -136,6 +136,12 @@ pub fn new(
 }
 
 impl Subscriber {
+    /// The handle of those who have something for gateways beside acknowledgements.
+    #[must_use]
+    pub fn post(&self) -> MqttPost {
+        MqttPost::new(self.client.clone())
+    }
+
     /// Polls until the stage is [`Stage::Ended`].
     pub async fn run(
         mut self,
@@ -206,7 +212,7 @@ impl Subscriber {
     /// After every connection: a broker that says the session is present may have lost its
     /// subscriptions.
     fn subscribe(&self) {
-        let filters = [TopicKind::Batch, TopicKind::State]
+        let filters = [TopicKind::Batch, TopicKind::State, TopicKind::Result]
             .map(|kind| Filter::new(Topic::filter(kind), QoS::AtLeastOnce));
         if self.client.try_subscribe_many(filters).is_err() {
             // The queue is full of confirmations for the connection that broke: they go first.
@@ -241,6 +247,7 @@ impl Subscriber {
         let (topic, kind) = match topic {
             Ok(topic) if topic.kind == TopicKind::Batch => (topic, EntryKind::Packet),
             Ok(topic) if topic.kind == TopicKind::State => (topic, EntryKind::State),
+            Ok(topic) if topic.kind == TopicKind::Result => (topic, EntryKind::Result),
             Ok(_) | Err(_) => {
                 self.counters.odd_topics.increment();
                 tracing::warn!(topic = ?publish.topic, "message on an unexpected topic dropped");

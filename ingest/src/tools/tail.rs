@@ -12,13 +12,14 @@ use furrow_ingest_core::GatewayKey;
 use furrow_journal::{Entry, FileDisk, JournalReader, Position};
 use furrow_wire::json::record_to_json;
 use furrow_wire::{
-    Catalog, CatalogHash, HEADER_LEN, RecordKind, decode_batch, decode_packet, parse_record,
+    Catalog, CatalogHash, CommandResult, HEADER_LEN, Orders, RecordKind, decode_batch,
+    decode_packet, parse_record,
 };
 use serde_json::{Value, json};
 
 use crate::config::Settings;
 use crate::decode::split;
-use crate::log::entry::{EntryKind, LogRecord, Rerun};
+use crate::log::entry::{EntryError, EntryKind, Issued, LogRecord, Rerun};
 use crate::log::folder;
 
 /// How often it looks for more.
@@ -56,6 +57,36 @@ pub async fn run(settings: &Settings, follow: bool) -> anyhow::Result<()> {
 #[derive(Default)]
 struct Printer {
     catalogs: BTreeMap<(GatewayKey, CatalogHash), Catalog>,
+}
+
+/// What somebody far away asked, or what was answered.
+fn remote_content(record: &LogRecord) -> Result<Value, EntryError> {
+    Ok(match record.kind {
+        EntryKind::Command => {
+            let issued = Issued::decode(&record.bytes)?;
+            json!({ "command": {
+                "id": issued.command.id.to_string(),
+                "boot": issued.command.boot.to_string(),
+                "mono_ms": issued.command.mono_ms,
+                "issued_by": issued.command.issued_by,
+                "wanted": issued.command.wanted,
+                "repeats": issued.instead_of.map(|id| id.to_string()),
+            } })
+        }
+        EntryKind::Result => {
+            let result = CommandResult::decode(&record.bytes)?;
+            json!({ "result": {
+                "id": result.id.to_string(),
+                "outcome": result.outcome,
+                "text": result.text,
+                "boot": result.boot.to_string(),
+                "mono_ms": result.at_mono_ms,
+                "run": result.run,
+            } })
+        }
+        EntryKind::Orders => json!({ "orders": Orders::decode(&record.bytes)? }),
+        EntryKind::Packet | EntryKind::State | EntryKind::Rerun | EntryKind::Wake => Value::Null,
+    })
 }
 
 impl Printer {
@@ -100,6 +131,10 @@ impl Printer {
                 vec![content]
             }
             EntryKind::Wake => vec![json!({ "parked": "looked at again" })],
+            EntryKind::Command | EntryKind::Result | EntryKind::Orders => {
+                let content = remote_content(record);
+                vec![content.unwrap_or_else(|error| json!({ "error": error.to_string() }))]
+            }
             EntryKind::Packet => {
                 let content = match decode_packet(&record.bytes) {
                     Ok(content) => content,

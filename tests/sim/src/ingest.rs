@@ -16,6 +16,7 @@ use furrow_ingest::log::front::{Front, FrontSetup, Incoming};
 use furrow_ingest::log::recover::{recover, replay};
 use furrow_ingest::log::writer::{Delivery, Intake, Link};
 use furrow_ingest::metrics::Metrics;
+use furrow_ingest::remote::Board;
 use furrow_ingest_core::{GatewayKey, Tracker};
 use furrow_journal::sim::SimDisk;
 use furrow_journal::{Journal, Options, Position};
@@ -138,8 +139,10 @@ impl Process {
         let tracker = replay(&log, &snapshot);
         let (fleet, live, metrics) = (Fleet::default(), LiveHub::default(), Metrics::default());
         let checkpoint = snapshot.position;
+        let board = Board::default();
         let setup = ConsumerSetup {
             fleet: fleet.clone(),
+            board: board.clone(),
             metrics: metrics.clone(),
         };
         let consumer = Consumer::new(Arc::clone(&log), archive, decoder, snapshot, setup);
@@ -147,6 +150,7 @@ impl Process {
             gateways: [(key, greenhouse())].into(),
             fleet,
             live,
+            board,
             metrics: metrics.clone(),
         };
         let front = Front::new(log, tracker.clone(), setup);
