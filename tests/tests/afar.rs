@@ -81,6 +81,7 @@ fn outcome(api: &Api, expected: &str) -> String {
         Ok((orders["outcome"] == expected).then(|| orders["why"].clone()))
     });
     let why = found.unwrap_or_else(|error| panic!("{error}: {}", api.get(&path).unwrap()));
+    println!("{} {expected}", jiff::Timestamp::now());
     why.as_str().unwrap_or_default().to_owned()
 }
 
