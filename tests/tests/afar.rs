@@ -26,10 +26,15 @@ fn open(folder: &Path) -> (Ingest, Site) {
         alerts: String::new(),
     };
     let cooperatives = [cooperative];
-    let ingest =
-        Ingest::start(&binaries, &folder.join("ingest"), &cooperatives, "", None).unwrap();
+    let ingest = Ingest::start(&binaries, &folder.join("ingest"), &cooperatives, "", None).unwrap();
     let arguments = [
-        "greenhouse", "--seed", "7", "--start", "-1d", "--speed", SPEED,
+        "greenhouse",
+        "--seed",
+        "7",
+        "--start",
+        "-1d",
+        "--speed",
+        SPEED,
     ];
     let site_folder = folder.join("site");
     let config = SiteConfig {
@@ -211,7 +216,8 @@ fn orders_stay_when_their_trial_went_well_and_only_then() {
     // A fault in the trial, and what was before holds again.
     put(&api, &GOOD.replace("dua-luoi-2026-11", "ca-chua-2026-11"));
     outcome(&api, "on_trial");
-    site.fault(&["stick-valve", "1", "--position", "open"]).unwrap();
+    site.fault(&["stick-valve", "1", "--position", "open"])
+        .unwrap();
     until(PATIENCE, || {
         water(&api, 30);
         Ok((status(&site)["orders"]["version"] == good).then_some(()))

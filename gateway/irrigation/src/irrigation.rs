@@ -132,7 +132,9 @@ impl Irrigation {
     /// [`Irrigation::is_shut`]; the leases end by themselves should there be no time for it.
     pub fn handle_shutdown(&mut self, now: Now) {
         self.stopping = true;
-        self.queue.clear();
+        for waiting in self.queue.take() {
+            self.refuse(waiting.zone, waiting.cause, Refusal::Stopped);
+        }
         self.supply.cut(now.mono_ms);
         for zone in &mut self.zones {
             zone.hurry(now.mono_ms);

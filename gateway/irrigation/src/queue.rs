@@ -59,10 +59,6 @@ impl Queue {
         self.0.is_empty()
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.0.clear();
-    }
-
     /// When the next soak ends.
     pub(crate) fn next_ms(&self, now_ms: u64) -> Option<u64> {
         let soaks = self.0.iter().map(|waiting| waiting.not_before_ms);

@@ -380,3 +380,27 @@ fn a_rest_of_seconds_goes_with_the_last_cycle() {
     let open_ms = bench.plant.open_ms[0];
     assert!(open_ms.abs_diff(630 * SECOND) < 2 * SECOND, "{open_ms}");
 }
+
+#[test]
+fn what_still_waits_at_the_end_is_told() {
+    let options = ZoneOptions {
+        rules: vec![crate::rules::always(minutes(10))],
+        cycle: Some(cycle(4 * MINUTE, 20 * MINUTE)),
+        min_off_ms: 20 * MINUTE,
+        ..ZoneOptions::default()
+    };
+    let mut bench = Bench::new(vec![zone("a", options)], 1, SitePlan::default());
+    bench.readings = vec![Some(9.0)];
+    // In the first soak.
+    bench.wait(10 * MINUTE);
+    bench.take_log();
+    let now = bench.moment();
+    bench.irrigation.handle_shutdown(now);
+    bench.execute();
+    let log = bench.take_log();
+    assert_eq!(
+        log,
+        ["600 zone 0 not started Rule: it was stopped before the valve opened"],
+        "{log:#?}"
+    );
+}
