@@ -3,6 +3,9 @@
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use furrow_gateway_core::orders::{Book, Standing};
 use serde::{Deserialize, Serialize};
@@ -59,6 +62,71 @@ pub fn save(state_dir: &Path, book: Book) -> io::Result<()> {
     let mut text = serde_json::to_string_pretty(&Contents { format, book })?;
     text.push('\n');
     replace(&path(state_dir), text.as_bytes())
+}
+
+/// Writes orders on a thread of its own, so that watering never waits for the card. Of several that
+/// come meanwhile the last one counts.
+#[derive(Debug)]
+pub struct Writer {
+    next: Option<SyncSender<()>>,
+    slot: Arc<Mutex<Option<Book>>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn start(state_dir: PathBuf) -> io::Result<Self> {
+        let slot = Arc::new(Mutex::new(None));
+        // One sign is enough: whoever takes it takes the newest.
+        let (next, signs) = sync_channel(1);
+        let newest = Arc::clone(&slot);
+        let write = move || {
+            for () in signs {
+                let book = newest.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if let Some(Err(error)) = book.map(|book| save(&state_dir, book)) {
+                    let path = path(&state_dir);
+                    let error: &(dyn std::error::Error + 'static) = &error;
+                    tracing::error!(
+                        path = %path.display(),
+                        error,
+                        "the orders can't be written: they hold until the next start"
+                    );
+                }
+            }
+        };
+        let thread = std::thread::Builder::new()
+            .name("orders".to_owned())
+            .spawn(write)?;
+        Ok(Self {
+            next: Some(next),
+            slot,
+            thread: Some(thread),
+        })
+    }
+
+    /// Has them written soon.
+    pub fn save(&self, book: Book) {
+        *self.slot.lock().unwrap_or_else(PoisonError::into_inner) = Some(book);
+        if let Some(next) = &self.next {
+            // A sign that is there already is as good.
+            next.try_send(()).ok();
+        }
+    }
+}
+
+impl Drop for Writer {
+    /// Waits until what was given is written.
+    fn drop(&mut self) {
+        self.next = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread that writes orders has failed");
+        }
+    }
 }
 
 /// What holds when the process begins: the local file with the orders in force laid over it, as far as
@@ -123,6 +191,15 @@ mod tests {
         };
         save(folder.path(), book.clone()).unwrap();
         assert_eq!(load(folder.path()).unwrap(), book);
+        let writer = Writer::start(folder.path().to_owned()).unwrap();
+        for seen in 5..50 {
+            writer.save(Book {
+                seen,
+                ..book.clone()
+            });
+        }
+        drop(writer);
+        assert_eq!(load(folder.path()).unwrap().seen, 49, "the last one counts");
         std::fs::write(path(folder.path()), "{}").unwrap();
         assert!(load(folder.path()).is_err());
     }

@@ -57,8 +57,9 @@ use furrow_gateway_core::FieldMs;
 use furrow_gateway_core::clock::Clock;
 use furrow_gateway_core::outbox::{Options, Outbox};
 use furrow_gateway_core::recovery::Recovered;
+use furrow_gateway_core::state::LocalState;
 use furrow_journal::FileDisk;
-use furrow_wire::{BootId, StreamId, Topic, TopicKind};
+use furrow_wire::{BootId, Loss, StreamId, Topic, TopicKind};
 use rand::RngExt;
 
 use self::delivery::Delivery;
@@ -128,13 +129,11 @@ pub async fn run(local: LocalFile, own: Settings) -> anyhow::Result<()> {
     let adopted = core_clock.handle_clock(at, now.wall_unix_ms);
     let stream = StreamId(rand::rng().random());
     let (clean_stop, phase_ms) = (state.clean_stop, state.phase_ms);
-    let (ordered, settings) = Ordered::load(local, own, now.mono_ms());
+    let (ordered, settings) =
+        Ordered::load(local, own, now.mono_ms()).context("start the thread that writes orders")?;
     let settings = Arc::new(settings);
     let watering = Watering::new(&settings, state.irrigation.clone(), now);
-    let mut records = Records::new(stream, state);
-    for loss in &damaged {
-        records.loss(loss);
-    }
+    let mut records = records_of(stream, state, &damaged);
     if let Some(mapping) = adopted.and_then(|adopted| adopted.mapping) {
         records.mapping(&mapping);
     }
@@ -165,6 +164,14 @@ pub async fn run(local: LocalFile, own: Settings) -> anyhow::Result<()> {
     let end = event_loop.run().await;
     drop(page);
     end_of(end)
+}
+
+fn records_of(stream: StreamId, state: LocalState, damaged: &[Loss]) -> Records {
+    let mut records = Records::new(stream, state);
+    for loss in damaged {
+        records.loss(loss);
+    }
+    records
 }
 
 fn scales_of(settings: &Settings, calibrations: Option<&Calibrations>) -> Option<Scales> {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::error::Error;
+use std::io;
 use std::sync::Arc;
 
 use furrow_gateway_core::orders::{Effect, Standing, Told};
@@ -9,7 +10,7 @@ use furrow_wire::{Event, EventKind, Orders, TopicKind};
 
 use super::gateway::Gateway;
 use crate::config::{LocalFile, Settings};
-use crate::orders;
+use crate::orders::{self, Writer};
 
 /// See the module.
 #[derive(Debug)]
@@ -19,6 +20,7 @@ pub struct Ordered {
     /// The settings by the local file alone.
     own: Settings,
     standing: Standing,
+    writer: Writer,
     /// What fits, and waits until no water flows.
     waiting: Option<(Orders, Box<Settings>)>,
     /// What was given up: what was before waits until no water flows.
@@ -29,8 +31,10 @@ pub struct Ordered {
 impl Ordered {
     /// Reads the orders' file. Also gives the settings that hold. A file that can't be read is none:
     /// watering goes on by the local file.
-    #[must_use]
-    pub fn load(local: LocalFile, own: Settings, now_ms: u64) -> (Self, Settings) {
+    ///
+    /// # Errors
+    /// The thread that writes them can't be started.
+    pub fn load(local: LocalFile, own: Settings, now_ms: u64) -> io::Result<(Self, Settings)> {
         let state_dir = &own.gateway().state_dir;
         let book = orders::load(state_dir).unwrap_or_else(|error| {
             let path = orders::path(state_dir);
@@ -45,6 +49,7 @@ impl Ordered {
         let mut standing = Standing::new(book, now_ms);
         let settings = orders::in_force(&local, own.clone(), &mut standing);
         let ordered = Self {
+            writer: Writer::start(own.gateway().state_dir.clone())?,
             local,
             own,
             standing,
@@ -52,7 +57,7 @@ impl Ordered {
             restores: false,
             told: VecDeque::new(),
         };
-        (ordered, settings)
+        Ok((ordered, settings))
     }
 
     /// Newest version that was decided about; 0: none.
@@ -103,18 +108,7 @@ impl Ordered {
     fn execute(&mut self) {
         while let Some(effect) = self.standing.poll_effect() {
             match effect {
-                Effect::Store(book) => {
-                    let state_dir = &self.own.gateway().state_dir;
-                    if let Err(error) = orders::save(state_dir, book) {
-                        let path = orders::path(state_dir);
-                        let error: &(dyn Error + 'static) = &error;
-                        tracing::error!(
-                            path = %path.display(),
-                            error,
-                            "the orders can't be written: they hold until the next start"
-                        );
-                    }
-                }
+                Effect::Store(book) => self.writer.save(book),
                 Effect::Change => self.restores = true,
                 Effect::Tell(told) => self.told.push_back(told),
             }

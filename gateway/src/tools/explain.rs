@@ -344,25 +344,27 @@ fn text(what: &EventKind) -> Option<String> {
             outcome,
             by,
             text,
-        } => {
-            let what = match outcome {
-                OrdersOutcome::Refused => "were refused",
-                OrdersOutcome::OnTrial => "hold on trial",
-                OrdersOutcome::Confirmed => "hold",
-                OrdersOutcome::RolledBack => "were rolled back",
-            };
-            let why = if text.is_empty() {
-                String::new()
-            } else {
-                format!(": {text}")
-            };
-            format!("orders of version {version}, by {by}, {what}{why}")
-        }
+        } => ordered_text(*version, *outcome, by, text),
         EventKind::GatewayStarted { .. }
         | EventKind::DeviceFault { .. }
         | EventKind::DeviceRecovered { .. }
         | EventKind::Calibrated { .. } => return None,
     })
+}
+
+fn ordered_text(version: u64, outcome: OrdersOutcome, by: &str, why: &str) -> String {
+    let what = match outcome {
+        OrdersOutcome::Refused => "were refused",
+        OrdersOutcome::OnTrial => "hold on trial",
+        OrdersOutcome::Confirmed => "hold",
+        OrdersOutcome::RolledBack => "were rolled back",
+    };
+    let why = if why.is_empty() {
+        String::new()
+    } else {
+        format!(": {why}")
+    };
+    format!("orders of version {version}, by {by}, {what}{why}")
 }
 
 fn decision_text(decision: &Decision) -> String {
