@@ -274,7 +274,8 @@ pub enum FaultError {
 
 impl Fault {
     /// What ends it, if something does.
-    pub(crate) fn end(&self) -> Option<Self> {
+    #[must_use]
+    pub fn end(&self) -> Option<Self> {
         match self {
             Self::Unplug { device } => Some(Self::Plug {
                 device: device.clone(),

@@ -252,13 +252,9 @@ impl Greenhouse {
             substrate_c: self.climate.substrate_c,
             soil_water: self.felt.soil_water,
             // Of the whole soil: its water's, by the share of water.
-            soil_ds_m: self
-                .climate
-                .soil
-                .first()
-                .map_or(0.0, |soil| {
-                    soil.conductivity(self.climate.bed()) * self.felt.soil_water
-                }),
+            soil_ds_m: self.climate.soil.first().map_or(0.0, |soil| {
+                soil.conductivity(self.climate.bed()) * self.felt.soil_water
+            }),
             dosed_us_cm: self.water.plant().dosing.map(|_| self.dosed_us_cm),
         })
     }

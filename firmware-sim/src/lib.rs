@@ -29,7 +29,7 @@ pub mod trace;
 mod world;
 
 pub use greenhouse::Beginning;
-pub use in_process::{InProcess, Switched};
+pub use in_process::{InProcess, InProcessI2c, Switched};
 pub use pace::Mode;
 pub use physics::bed::Bed;
 pub use physics::plant::Plant;

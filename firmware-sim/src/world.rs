@@ -311,7 +311,11 @@ impl World {
             field: felt,
             volts: lie_volts,
         };
-        let field: &dyn Field = if lie_volts.abs() < f64::EPSILON { felt } else { &lying };
+        let field: &dyn Field = if lie_volts.abs() < f64::EPSILON {
+            felt
+        } else {
+            &lying
+        };
         let result = if condition.is_silent() {
             Err(Nack::Address)
         } else {

@@ -165,7 +165,11 @@ impl Climate {
         );
         self.transpired_mm += transpiration.max(0.0) * STEP_S;
         for (soil, given) in self.soil.iter_mut().zip(water_mm) {
-            soil.step(&self.bed, *given, transpiration.max(0.0) + rates.evaporation);
+            soil.step(
+                &self.bed,
+                *given,
+                transpiration.max(0.0) + rates.evaporation,
+            );
         }
     }
 
@@ -200,7 +204,8 @@ impl Climate {
         let stomata = 82.0 * (canopy_light + 4.3) / (canopy_light + 0.54)
             * (1.0 + by_co2 * ppm_above * ppm_above).min(1.5)
             * (1.0 + by_deficit * deficit * deficit).min(5.8);
-        2.0 * AIR_HEAT * self.bed.leaf_area / (LATENT_HEAT * PSYCHROMETRIC * (275.0 + stomata)) * deficit
+        2.0 * AIR_HEAT * self.bed.leaf_area / (LATENT_HEAT * PSYCHROMETRIC * (275.0 + stomata))
+            * deficit
     }
 
     fn step_co2(&mut self, light: f64, seen_by_leaves: f64, vent: f64) {

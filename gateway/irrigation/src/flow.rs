@@ -161,6 +161,10 @@ impl Meter {
 
     /// Its count now.
     pub(crate) fn handle_count(&mut self, pulses: u32, now_ms: u64) {
+        let latest = self.counts.back().or(self.leak_from.as_ref());
+        if latest.is_some_and(|latest| pulses_between(latest.pulses, pulses).is_none()) {
+            self.handle_reset();
+        }
         let count = Count {
             at_ms: now_ms,
             pulses,
@@ -272,6 +276,12 @@ impl Meter {
         let covered = ms.saturating_mul(10) >= window_ms.saturating_mul(8);
         covered.then(|| (last.pulses.wrapping_sub(first.pulses), ms))
     }
+}
+
+/// Pulses between two counts. A counter wraps after years; one that went back began anew.
+pub(crate) fn pulses_between(before: u32, after: u32) -> Option<u32> {
+    let pulses = after.wrapping_sub(before);
+    (pulses <= u32::MAX / 2).then_some(pulses)
 }
 
 /// Millilitres at a rate over a time.

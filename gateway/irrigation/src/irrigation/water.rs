@@ -2,7 +2,7 @@
 
 use super::start::{DRY_LOCK_MS, DRY_RUNS_MAX};
 use super::{Irrigation, RECHECK_MS, WATCH_MS};
-use crate::flow::{FlowMode, WrongFlow};
+use crate::flow::{FlowMode, WrongFlow, volume};
 use crate::interlock::{Interlock, Lock, Moment};
 use crate::site::Dosing;
 use crate::zone::Over;
@@ -185,6 +185,40 @@ impl Irrigation {
                     self.stop_zone(zone, interlock, now);
                 }
             }
+        }
+    }
+
+    /// A dose by volume from a burst line is over before its flow is judged: it is judged as a whole,
+    /// with the filling of the line forgiven.
+    pub(super) fn judge_dose(&mut self, index: usize, over: &Over, now: Now) {
+        let Some(zone) = self.zones.get(index) else {
+            return;
+        };
+        let options = zone.plan.options();
+        let Some(place) = options.meter.filter(|_| over.wish.target_ml.is_some()) else {
+            return;
+        };
+        let others = self.zones.iter().enumerate();
+        let mut others =
+            others.filter(|(at, other)| *at != index && other.plan.options().meter == Some(place));
+        // Water that several zones share is nobody's proof.
+        let is_alone = self.config.max_open_zones == 1 || others.next().is_none();
+        let known = over.millilitres.zip(self.expected_mlph(index));
+        let Some((given_ml, mlph)) = known.filter(|_| is_alone) else {
+            return;
+        };
+        let flow = &options.flow;
+        let most_ml = volume(mlph, over.open_ms).saturating_mul(flow.high_percent) / 100;
+        if given_ml <= most_ml.saturating_add(volume(mlph, flow.fill_up_ms)) {
+            return;
+        }
+        match flow.mode {
+            FlowMode::Off => {}
+            FlowMode::Monitor => {
+                let text = format!("{} (only watched)", Interlock::Burst.text());
+                self.emit(Some(ZoneIndex(index)), EventKind::Alarm { text }, now);
+            }
+            FlowMode::Active => self.lock(index, Interlock::Burst, now),
         }
     }
 
