@@ -12,6 +12,7 @@ use embedded_hal::i2c::{ErrorKind, ErrorType, I2c, NoAcknowledgeSource, Operatio
 use furrow_sim_bus::protocol::{self, Failure, Stops, Transaction};
 
 use crate::faults::{FaultError, FaultOrder};
+use crate::physics::hydraulics::Change;
 use crate::world::{Setup, World};
 
 /// A simulated machine and greenhouse. Clones are the same one; for one thread.
@@ -36,6 +37,17 @@ pub struct Switched {
     pub turns: bool,
     /// Whether the tank was dry.
     pub dry: bool,
+}
+
+impl Switched {
+    fn of(change: Change) -> Self {
+        Self {
+            at_ms: change.at_ns / 1_000_000,
+            open: change.open,
+            turns: change.turns,
+            dry: change.dry,
+        }
+    }
 }
 
 impl InProcess {
@@ -100,18 +112,18 @@ impl InProcess {
     #[must_use]
     pub fn switched(&self, after_ms: u64) -> Vec<Switched> {
         let world = self.0.borrow();
-        let changes = world.water().changes().rev();
+        let changes = world.water().changes().rev().map(Switched::of);
         let mut switched: Vec<Switched> = changes
-            .map(|change| Switched {
-                at_ms: change.at_ns / 1_000_000,
-                open: change.open,
-                turns: change.turns,
-                dry: change.dry,
-            })
             .take_while(|change| change.at_ms > after_ms)
             .collect();
         switched.reverse();
         switched
+    }
+
+    /// What the switches say now, and since when.
+    #[must_use]
+    pub fn switches(&self) -> Option<Switched> {
+        self.0.borrow().water().changes().next_back().map(Switched::of)
     }
 
     /// Water drawn from the tank since the start, with leaks and holes, L.

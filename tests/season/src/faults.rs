@@ -242,11 +242,8 @@ impl Kind {
             | Self::ControllerGone
             | Self::PowerCut
             | Self::NoClock => {
-                let since = told
-                    .events
-                    .iter()
-                    .filter(|event| event.at_mono_ms >= from_ms);
-                let mut its = since.filter(|event| self.is_told_by(event));
+                let events = since(&told.events, from_ms, |event| event.at_mono_ms);
+                let mut its = events.iter().filter(|event| self.is_told_by(event));
                 its.next().map(|event| event.at_mono_ms)
             }
         }
@@ -259,7 +256,8 @@ impl Kind {
             Self::ProbeFails => is_fault_of(event, "soil"),
             Self::ControllerGone => is_fault_of(event, "drip"),
             Self::ProbeLiesDry => is_of(event, "zone-1") && says(&["today", "litres are used up"]),
-            Self::ValveStuckShut | Self::ValveStuckOpen => says(&["valve"]) || says(&["burst"]),
+            Self::ValveStuckShut => ended(event, EndReason::Fault),
+            Self::ValveStuckOpen => says(&["valve", "burst"]),
             Self::Clog | Self::MeterJams => says(&["no water flows"]),
             Self::Burst | Self::MeterBounces => says(&["burst"]),
             Self::Leak => says(&["leak"]),
@@ -273,6 +271,12 @@ impl Kind {
             Self::ProbeSticks | Self::ProbeLiesWet | Self::DryTank => false,
         }
     }
+}
+
+/// What there is from a moment on; entries are in the order of their times.
+pub(crate) fn since<T>(all: &[T], from_ms: u64, at: impl Fn(&T) -> u64) -> &[T] {
+    let first = all.partition_point(|one| at(one) < from_ms);
+    all.get(first..).unwrap_or_default()
 }
 
 fn is_fault_of(event: &Event, of: &str) -> bool {

@@ -9,7 +9,7 @@ use furrow_wire::Event;
 
 use crate::Season;
 use crate::checker::{Checker, Excused, Locked};
-use crate::faults::{Kind, Shows, Sown};
+use crate::faults::{Kind, Shows, Sown, since};
 use crate::gateway::{Gateway, Told};
 use crate::site::{Site, Way, ZONES};
 
@@ -46,7 +46,10 @@ pub(crate) struct Fate {
 pub(crate) struct Played {
     pub(crate) name: &'static str,
     pub(crate) litres: f64,
-    pub(crate) given_litres: f64,
+    /// By zone.
+    pub(crate) given_litres: Vec<f64>,
+    /// The most that the crop transpired on a day, mm.
+    pub(crate) sunniest_mm: f64,
     pub(crate) transpired_mm: f64,
     pub(crate) stress_days: u32,
     pub(crate) runs: usize,
@@ -123,7 +126,8 @@ pub(crate) fn play(
     Ok(Played {
         name: site.name,
         litres: player.machine.litres(),
-        given_litres: given.iter().take(ZONES).sum(),
+        given_litres: given.into_iter().take(ZONES).collect(),
+        sunniest_mm: plants.sunniest_mm,
         transpired_mm: player.machine.transpired_mm(),
         stress_days: plants.stress_days,
         runs: player.told.runs(),
@@ -172,7 +176,7 @@ impl Player<'_> {
     fn strike(&mut self) -> anyhow::Result<()> {
         let now = self.now();
         let is_flowing =
-            self.machine.switched(0).last().is_some_and(|last| {
+            self.machine.switches().is_some_and(|last| {
                 last.turns && last.open >> 4 & 1 == 1 && last.open & 0b111 != 0
             });
         if !is_flowing {
@@ -224,8 +228,8 @@ impl Player<'_> {
                 Shows::InItsZone => output + 1 == sown.zone,
                 Shows::AtOnce | Shows::InAnyRun => output < ZONES,
             };
-            let mut opened = self.told.opened.iter();
-            let first = opened.find(|(at, output)| *at >= fate.at_ms && its(*output));
+            let mut opened = since(&self.told.opened, fate.at_ms, |(at, _)| *at).iter();
+            let first = opened.find(|(_, output)| its(*output));
             fate.shown_ms = first.map(|(at, _)| *at);
         }
         if fate.told_ms.is_none() {
@@ -303,6 +307,9 @@ struct Plants {
     next_ms: u64,
     below: [u32; ZONES],
     stress_days: u32,
+    /// Transpired until the last midnight, and the most of a day, mm.
+    until_midnight_mm: f64,
+    sunniest_mm: f64,
 }
 
 impl Plants {
@@ -312,6 +319,8 @@ impl Plants {
             next_ms: 0,
             below: [0; ZONES],
             stress_days: 0,
+            until_midnight_mm: 0.0,
+            sunniest_mm: 0.0,
         }
     }
 
@@ -324,6 +333,11 @@ impl Plants {
         let hour = now_ms % DAY / HOUR;
         if hour == 0 {
             self.below = [0; ZONES];
+            if now_ms % HOUR < PLANTS_EVERY {
+                let so_far_mm = machine.transpired_mm();
+                self.sunniest_mm = self.sunniest_mm.max(so_far_mm - self.until_midnight_mm);
+                self.until_midnight_mm = so_far_mm;
+            }
         }
         if !DAYLIGHT.contains(&hour) {
             return;

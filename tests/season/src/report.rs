@@ -50,8 +50,10 @@ pub struct Greenhouse {
     pub name: &'static str,
     /// Water drawn from the tank, litres: leaks and holes too.
     pub litres: f64,
-    /// Of it into the beds, litres.
-    pub given_litres: f64,
+    /// Of it into the beds, by zone, litres.
+    pub given_litres: Vec<f64>,
+    /// The most that the crop transpired on a day, mm.
+    pub sunniest_mm: f64,
     /// What the crop transpired, mm.
     pub transpired_mm: f64,
     /// See [`Side::stress_days`].
@@ -213,6 +215,7 @@ impl Side {
             name: one.name,
             litres: one.litres,
             given_litres: one.given_litres,
+            sunniest_mm: one.sunniest_mm,
             transpired_mm: one.transpired_mm,
             stress_days: one.stress_days,
             runs: one.runs,
