@@ -370,7 +370,7 @@ impl Irrigation {
     /// A run is over: what was learnt, what its rule now knows, what follows after the soak.
     pub(super) fn run_over(&mut self, index: usize, over: &Over, now: Now) {
         self.learn(index, over, now);
-        self.judge_dose(index, over, now);
+        self.judge_run(index, over, now);
         let expected = self.expected_mlph(index);
         let Some(zone) = self.zones.get_mut(index) else {
             return;

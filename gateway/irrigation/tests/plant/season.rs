@@ -106,3 +106,37 @@ fn a_burst_is_found_though_its_litres_are_soon_given() {
         }
     }
 }
+
+#[test]
+fn a_run_too_short_to_be_judged_is_judged_at_its_end() {
+    for (fault, mode, found) in [
+        (
+            Some(Fault::Clogged(0)),
+            FlowMode::Active,
+            "locked: the valve is open and no water",
+        ),
+        (
+            Some(Fault::MeterJammed),
+            FlowMode::Active,
+            "locked: the valve is open and no water",
+        ),
+        (
+            Some(Fault::Clogged(0)),
+            FlowMode::Monitor,
+            "alarm: the valve is open and no water",
+        ),
+        (None, FlowMode::Active, ""),
+    ] {
+        let mut bench = Bench::new(vec![zone("a", watched(mode))], 0, pumped());
+        bench.plant.faults.extend(fault);
+        bench.manual(0, 2 * MINUTE).unwrap();
+        bench.wait(5 * MINUTE);
+        let log = bench.take_log();
+        assert!(has(&log, "Completed"), "{log:#?}");
+        if found.is_empty() {
+            assert!(!has(&log, "locked") && !has(&log, "alarm"), "{log:#?}");
+        } else {
+            assert!(has(&log, found), "{log:#?}");
+        }
+    }
+}
