@@ -1,10 +1,11 @@
 //! What simulated seasons found: each of these went unseen for days.
 
 use furrow_irrigation::{
-    Amount, Fallback, FlowMode, InputIndex, Interlock, Rule, RuleKind, ZoneOptions,
+    Amount, Fallback, FlowMode, InputIndex, Interlock, PressurePlan, Rule, RuleKind, SitePlan,
+    ZoneOptions,
 };
 
-use crate::bench::{Bench, Fault, HOUR, MINUTE, pumped, watched, zone};
+use crate::bench::{Bench, Fault, HOUR, MINUTE, SECOND, pumped, watched, zone};
 use crate::rules::always;
 
 fn has(log: &[String], what: &str) -> bool {
@@ -138,5 +139,30 @@ fn a_run_too_short_to_be_judged_is_judged_at_its_end() {
         } else {
             assert!(has(&log, found), "{log:#?}");
         }
+    }
+}
+
+#[test]
+fn a_pressure_that_was_read_before_the_pump_turned_ends_no_run() {
+    let site = SitePlan {
+        pressure: Some(PressurePlan {
+            input: InputIndex(0),
+            low: 0.8,
+            for_ms: 10 * SECOND,
+        }),
+        ..pumped()
+    };
+    for (later, ends) in [(2.0, "Completed"), (0.1, "Interlock(PressureLow)")] {
+        let zones = vec![zone("a", watched(FlowMode::Active))];
+        let mut bench = Bench::new(zones, 1, site.clone());
+        bench.readings = vec![Some(0.0)];
+        bench.wait(11 * SECOND);
+        bench.readings = vec![None];
+        bench.manual(0, 5 * MINUTE).unwrap();
+        bench.wait(28 * SECOND);
+        bench.readings = vec![Some(later)];
+        bench.wait(6 * MINUTE);
+        let log = bench.take_log();
+        assert!(has(&log, ends), "{log:#?}");
     }
 }
