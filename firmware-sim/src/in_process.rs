@@ -123,7 +123,12 @@ impl InProcess {
     /// What the switches say now, and since when.
     #[must_use]
     pub fn switches(&self) -> Option<Switched> {
-        self.0.borrow().water().changes().next_back().map(Switched::of)
+        self.0
+            .borrow()
+            .water()
+            .changes()
+            .next_back()
+            .map(Switched::of)
     }
 
     /// Water drawn from the tank since the start, with leaks and holes, L.

@@ -278,8 +278,7 @@ fn configuration(folder: &Path, bus: &str) -> String {
          [irrigation]\nlease = \"{LEASE_S}s\"\nstep = \"{STEP_S}s\"\n"
     );
     for (part, output) in [("master_valve", 2), ("pump", 3), ("dosing", 4)] {
-        text +=
-            &format!("[irrigation.{part}]\ncontroller = \"relays\"\noutput = {output}\n");
+        text += &format!("[irrigation.{part}]\ncontroller = \"relays\"\noutput = {output}\n");
     }
     text += "flush = \"0s\"\n";
     text += &format!("[[bus]]\nid = \"guard\"\nkind = \"guard\"\nsocket = {socket:?}\n");

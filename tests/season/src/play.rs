@@ -175,10 +175,10 @@ impl Player<'_> {
     /// Faults whose time has come, one at a time.
     fn strike(&mut self) -> anyhow::Result<()> {
         let now = self.now();
-        let is_flowing =
-            self.machine.switches().is_some_and(|last| {
-                last.turns && last.open >> 4 & 1 == 1 && last.open & 0b111 != 0
-            });
+        let is_flowing = self
+            .machine
+            .switches()
+            .is_some_and(|last| last.turns && last.open >> 4 & 1 == 1 && last.open & 0b111 != 0);
         if !is_flowing {
             self.water_since = None;
         } else {

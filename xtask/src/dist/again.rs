@@ -78,7 +78,11 @@ fn record(native: &Binaries, folder: &Path) -> anyhow::Result<std::path::PathBuf
     let log = folder.join("day-gateway.log");
     let mut gateway = Process::start("furrow-gateway", &mut gateway, &log)?;
     let status = gateway.wait(PATIENCE)?;
-    ensure!(status.success(), "the day ended with {status}: {}", gateway.log_tail());
+    ensure!(
+        status.success(),
+        "the day ended with {status}: {}",
+        gateway.log_tail()
+    );
     sim.wait(PATIENCE)?;
     Ok(config)
 }
