@@ -101,6 +101,15 @@ struct Common {
     /// Zones of the drip controller
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=8))]
     zones: u8,
+    /// The output that drives the pump, from 1; without it water comes by itself
+    #[arg(long, value_name = "OUTPUT", value_parser = clap::value_parser!(u8).range(1..=8))]
+    pump: Option<u8>,
+    /// The output that drives the valve between pump and zones
+    #[arg(long, value_name = "OUTPUT", value_parser = clap::value_parser!(u8).range(1..=8))]
+    master_valve: Option<u8>,
+    /// The output that drives the fertiliser pump
+    #[arg(long, value_name = "OUTPUT", value_parser = clap::value_parser!(u8).range(1..=8))]
+    dosing: Option<u8>,
     /// ADS1115 boards beyond the first, at the same terminals: four each on buses 4 to 8
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(..=i64::from(BOARDS_MAX)))]
     boards: u8,

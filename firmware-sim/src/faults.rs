@@ -27,6 +27,14 @@ pub enum Fault {
         /// Device
         device: String,
     },
+    /// The analog inputs of a converter are off: a probe that lies
+    Lie {
+        /// Device, for example ads1115-2
+        device: String,
+        /// By so many mV, for example -400; 0 ends it
+        #[arg(allow_hyphen_values = true)]
+        millivolts: i32,
+    },
     /// The next transactions with a device are not acknowledged
     Nack {
         /// Device
@@ -266,13 +274,18 @@ pub enum FaultError {
 
 impl Fault {
     /// What ends it, if something does.
-    pub(crate) fn end(&self) -> Option<Self> {
+    #[must_use]
+    pub fn end(&self) -> Option<Self> {
         match self {
             Self::Unplug { device } => Some(Self::Plug {
                 device: device.clone(),
             }),
             Self::Freeze { device } => Some(Self::Thaw {
                 device: device.clone(),
+            }),
+            Self::Lie { device, .. } => Some(Self::Lie {
+                device: device.clone(),
+                millivolts: 0,
             }),
             Self::Nack { device, .. } => Some(Self::Nack {
                 device: device.clone(),

@@ -8,6 +8,7 @@ mod sensed;
 
 use crate::chips::{Field, Place};
 use crate::physics::air::Air;
+use crate::physics::bed::Bed;
 use crate::physics::climate::{Climate, Openings, STEP_S, Soil, relax};
 use crate::physics::hydraulics::{Hydraulics, Valve};
 use crate::physics::noise::{Noise, Purpose};
@@ -59,6 +60,8 @@ pub struct Beginning {
     pub soil_water: Option<f64>,
     /// How full the tank is, percent.
     pub tank_percent: Option<u8>,
+    /// Soil and crop of all beds.
+    pub bed: Bed,
 }
 
 /// Where a greenhouse starts.
@@ -153,7 +156,7 @@ impl Greenhouse {
         });
         let mut water = Hydraulics::new(start.mono_ns, valves.collect(), plant);
         let outside = weather(&noise, start.beginning.sky, seconds(start.unix_ms));
-        let mut climate = Climate::at_rest(outside, start.zones);
+        let mut climate = Climate::at_rest(outside, start.zones, start.beginning.bed);
         if let Some(soil_water) = start.beginning.soil_water {
             climate.set_soil_water(soil_water);
         }
@@ -249,17 +252,25 @@ impl Greenhouse {
             substrate_c: self.climate.substrate_c,
             soil_water: self.felt.soil_water,
             // Of the whole soil: its water's, by the share of water.
-            soil_ds_m: self
-                .climate
-                .soil
-                .first()
-                .map_or(0.0, |soil| soil.conductivity() * self.felt.soil_water),
+            soil_ds_m: self.climate.soil.first().map_or(0.0, |soil| {
+                soil.conductivity(self.climate.bed()) * self.felt.soil_water
+            }),
             dosed_us_cm: self.water.plant().dosing.map(|_| self.dosed_us_cm),
         })
     }
 
     pub(crate) fn noise(&self) -> &Noise {
         &self.noise
+    }
+
+    /// Water content of each bed, m³/m³.
+    pub(crate) fn soil_water(&self) -> impl Iterator<Item = f64> {
+        self.climate.soil.iter().map(|soil| soil.water)
+    }
+
+    /// What the crop has transpired since the start, mm.
+    pub(crate) fn transpired_mm(&self) -> f64 {
+        self.climate.transpired_mm
     }
 
     pub(crate) fn truth(&self) -> Truth {
@@ -283,7 +294,10 @@ impl Greenhouse {
             wind_m_s: outside.wind_m_s,
             canopy_temperature_c: self.climate.canopy_c,
             soil_water: soil.iter().map(|soil| soil.water).collect(),
-            soil_conductivity_ds_m: soil.iter().map(Soil::conductivity).collect(),
+            soil_conductivity_ds_m: soil
+                .iter()
+                .map(|soil| soil.conductivity(self.climate.bed()))
+                .collect(),
             transpired_mm: self.climate.transpired_mm,
             tank_level_m: self.water.tank_m(),
         }

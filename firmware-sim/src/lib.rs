@@ -15,6 +15,7 @@ pub mod faults;
 pub mod feed;
 pub mod fleet;
 mod greenhouse;
+mod in_process;
 mod layout;
 mod machine;
 mod one_wire;
@@ -28,7 +29,9 @@ pub mod trace;
 mod world;
 
 pub use greenhouse::Beginning;
+pub use in_process::{InProcess, InProcessI2c, Switched};
 pub use pace::Mode;
+pub use physics::bed::Bed;
 pub use physics::plant::Plant;
 pub use physics::weather::Sky;
 pub use server::{Options, Progress, Simulator, StartError};

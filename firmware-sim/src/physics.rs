@@ -2,6 +2,7 @@
 //! time is an argument, chance comes from a seed, transcendental functions from `libm`.
 
 pub(crate) mod air;
+pub(crate) mod bed;
 pub(crate) mod climate;
 pub(crate) mod hydraulics;
 pub(crate) mod noise;

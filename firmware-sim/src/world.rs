@@ -23,7 +23,7 @@ use crate::trace::Trace;
 
 use relays::Relays;
 pub(crate) use serial::{Answer, REQUEST_BYTES};
-use slot::{Condition, Slot};
+use slot::{Condition, Lying, Slot};
 use status::ValveChange;
 pub(crate) use status::WorldStatus;
 
@@ -173,6 +173,16 @@ impl World {
         &self.greenhouse.water
     }
 
+    /// Water content of each bed, m³/m³.
+    pub(crate) fn soil_water(&self) -> Vec<f64> {
+        self.greenhouse.soil_water().collect()
+    }
+
+    /// What the crop has transpired, mm.
+    pub(crate) fn transpired_mm(&self) -> f64 {
+        self.greenhouse.transpired_mm()
+    }
+
     /// What the machine knows of the time of day: Unix ms = monotonic ms + this.
     pub(crate) fn wall_offset_ms(&self) -> Option<i64> {
         self.wall_known.then_some(self.wall_offset_ms)
@@ -292,10 +302,19 @@ impl World {
         };
         let condition = &mut slot.condition;
         condition.transactions += 1;
-        let frozen = condition.frozen;
-        let field: &dyn Field = match &frozen {
+        let (frozen, lie_volts) = (condition.frozen, condition.lie_volts);
+        let felt: &dyn Field = match &frozen {
             Some(frozen) => frozen,
             None => &sensed,
+        };
+        let lying = Lying {
+            field: felt,
+            volts: lie_volts,
+        };
+        let field: &dyn Field = if lie_volts.abs() < f64::EPSILON {
+            felt
+        } else {
+            &lying
         };
         let result = if condition.is_silent() {
             Err(Nack::Address)

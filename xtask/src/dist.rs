@@ -1,5 +1,6 @@
 //! `cargo xtask dist`: the gateway for a Raspberry Pi, run under emulation before it is packed.
 
+mod again;
 mod cross;
 mod smoke;
 

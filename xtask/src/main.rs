@@ -9,6 +9,7 @@ mod model;
 mod mutants;
 mod needs;
 mod replay;
+mod season;
 mod sim;
 mod test;
 
@@ -42,6 +43,11 @@ enum Task {
     ///
     /// Exits 0 only if no promise was broken and every fault and state was reached.
     Sim(sim::Options),
+    /// Months of weather and faults on three greenhouses, by rules and by a timer beside them.
+    ///
+    /// Exits 0 only if every fault was told in time, no interlock was broken, and the rules did not use more
+    /// water or bring more stress than the timer.
+    Season(season::Options),
     /// Real processes killed, paused, cut off and starved at random.
     ///
     /// Exits 0 only if every journalled reading is in the archive at the end, once and as it was.
@@ -59,6 +65,7 @@ fn main() -> ExitCode {
         Task::Replay(options) => replay::run(&options),
         Task::Model(options) => Ok(model::run(&options)),
         Task::Sim(options) => sim::run(&options),
+        Task::Season(options) => season::run(&options),
         Task::Chaos(options) => chaos::run(&options),
         Task::Dist(options) => dist::run(&options),
         Task::Bench(options) => bench::run(&options),

@@ -16,7 +16,7 @@ use super::{Common, Greenhouse, Replay};
 use crate::control::Command;
 use crate::faults::FaultOrder;
 use crate::trace::Trace;
-use crate::{Beginning, Mode, Options, Setup, Simulator};
+use crate::{Beginning, Mode, Options, Plant, Setup, Simulator};
 
 /// Real time that programs have after the end, to send what they have and go.
 const GRACE: Duration = Duration::from_secs(60);
@@ -126,15 +126,25 @@ pub(super) fn for_people(status: &Value) -> String {
 }
 
 fn setup(common: &Common, seed: u64, start_unix_ms: i64, start_mono_ms: u64) -> Setup {
+    let plant = Plant {
+        pump: common.pump,
+        master_valve: common.master_valve,
+        dosing: common.dosing,
+    };
+    let wired = [plant.pump, plant.master_valve, plant.dosing];
+    let outputs = wired.into_iter().flatten().fold(common.zones, u8::max);
     Setup {
         seed,
         start_unix_ms,
         start_mono_ns: start_mono_ms.saturating_mul(1_000_000),
-        zones: usize::from(common.zones),
+        zones: usize::from(outputs),
         boards: usize::from(common.boards),
         wall_known: !common.no_wall_clock,
         boot: common.boot,
-        beginning: Beginning::default(),
+        beginning: Beginning {
+            plant,
+            ..Beginning::default()
+        },
         places: Vec::new(),
     }
 }

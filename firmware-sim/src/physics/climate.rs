@@ -8,6 +8,7 @@
 use libm::{cbrt, exp, fabs, pow, sqrt};
 
 use super::air::{Air, KELVIN, saturation_pa};
+use super::bed::Bed;
 use super::weather::Weather;
 
 /// Length of a step, s.
@@ -25,8 +26,6 @@ const LATENT_HEAT: f64 = 2.45e6;
 const PSYCHROMETRIC: f64 = 65.8;
 /// Gas constant over the molar mass of water, J/(kg K).
 const VAPOUR_GAS: f64 = 8_314.0 / 18.0;
-/// Leaf area per floor area.
-const LEAF_AREA: f64 = 2.5;
 /// Share of the light that cover and shade net let through.
 const TRANSMISSION: f64 = 0.58;
 /// CO2 outside, mg/m³.
@@ -40,16 +39,9 @@ const SIDE_OPENING: f64 = 0.10;
 const NET: f64 = 0.30 * (2.0 - 0.30);
 /// Heat loss through the cover, W/(m² K).
 const COVER_LOSS: f64 = 6.5;
-/// Rooted depth, m.
-const ROOT_DEPTH_M: f64 = 0.2;
-/// Loam: water content at saturation, field capacity and wilting point, m³/m³.
+/// Water content at saturation, m³/m³, and the least that a bed dries to.
 pub(crate) const SATURATION: f64 = 0.46;
-const FIELD_CAPACITY: f64 = 0.31;
-const WILTING_POINT: f64 = 0.15;
-/// AquaCrop's drainage coefficient of loam, 0.0866·Ksat^0.35 with 500 mm/day.
-const DRAINAGE: f64 = 0.762;
-/// Share of the available water that is easily taken up.
-const EASY_SHARE: f64 = 0.40;
+const DRIEST: f64 = 0.05;
 /// Salt of the irrigation water, dS/m.
 const WATER_SALT: f64 = 0.8;
 
@@ -74,6 +66,7 @@ pub(crate) struct Soil {
 /// State of the house.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Climate {
+    bed: Bed,
     /// T, air, °C.
     pub(crate) air_c: f64,
     /// e, vapour pressure, Pa.
@@ -106,14 +99,15 @@ struct Rates {
 
 impl Climate {
     /// A house in balance with the air outside.
-    pub(crate) fn at_rest(outside: Weather, zones: usize) -> Self {
+    pub(crate) fn at_rest(outside: Weather, zones: usize, bed: Bed) -> Self {
         let air_c = outside.air.temperature_c;
         let soil = Soil {
             water: 0.28,
             bulb: 0.0,
-            salt: 1.5 * 0.28 * ROOT_DEPTH_M,
+            salt: 1.5 * 0.28 * bed.root_depth_m,
         };
         Self {
+            bed,
             air_c,
             vapour_pa: outside.air.vapour_pa(),
             co2_mg_m3: CO2_OUTSIDE,
@@ -128,14 +122,19 @@ impl Climate {
     /// The beds hold so much water, m³/m³.
     pub(crate) fn set_soil_water(&mut self, water: f64) {
         for soil in &mut self.soil {
-            soil.water = water.clamp(WILTING_POINT, SATURATION);
-            soil.salt = 1.5 * soil.water * ROOT_DEPTH_M;
+            soil.water = water.clamp(self.bed.wilting_point, SATURATION);
+            soil.salt = 1.5 * soil.water * self.bed.root_depth_m;
         }
     }
 
     /// Air inside.
     pub(crate) fn air(&self) -> Air {
         Air::of_vapour(self.air_c, self.vapour_pa)
+    }
+
+    /// What grows in what.
+    pub(crate) fn bed(&self) -> &Bed {
+        &self.bed
     }
 
     /// CO2, ppm.
@@ -146,7 +145,7 @@ impl Climate {
     /// Advances by [`STEP_S`]. `water_mm` is what each bed was given during the step.
     pub(crate) fn step(&mut self, outside: Weather, openings: Openings, water_mm: &[f64]) {
         let light = TRANSMISSION * outside.global_w_m2;
-        let seen_by_leaves = 1.0 - exp(-0.7 * LEAF_AREA);
+        let seen_by_leaves = 1.0 - exp(-0.7 * self.bed.leaf_area);
         let canopy_light = 0.9 * 0.85 * light * seen_by_leaves;
         let floor_light = 0.9 * 0.80 * light * (1.0 - seen_by_leaves);
         let rates = self.rates(outside, openings, canopy_light);
@@ -166,7 +165,11 @@ impl Climate {
         );
         self.transpired_mm += transpiration.max(0.0) * STEP_S;
         for (soil, given) in self.soil.iter_mut().zip(water_mm) {
-            soil.step(*given, transpiration.max(0.0) + rates.evaporation);
+            soil.step(
+                &self.bed,
+                *given,
+                transpiration.max(0.0) + rates.evaporation,
+            );
         }
     }
 
@@ -201,7 +204,8 @@ impl Climate {
         let stomata = 82.0 * (canopy_light + 4.3) / (canopy_light + 0.54)
             * (1.0 + by_co2 * ppm_above * ppm_above).min(1.5)
             * (1.0 + by_deficit * deficit * deficit).min(5.8);
-        2.0 * AIR_HEAT * LEAF_AREA / (LATENT_HEAT * PSYCHROMETRIC * (275.0 + stomata)) * deficit
+        2.0 * AIR_HEAT * self.bed.leaf_area / (LATENT_HEAT * PSYCHROMETRIC * (275.0 + stomata))
+            * deficit
     }
 
     fn step_co2(&mut self, light: f64, seen_by_leaves: f64, vent: f64) {
@@ -240,7 +244,7 @@ impl Climate {
         let [by_structure, by_canopy, by_floor] = absorbed;
         let outside_c = outside.air.temperature_c;
         let sky_c = outside_c - 10.0;
-        let canopy_air = 2.0 * 5.0 * LEAF_AREA;
+        let canopy_air = 2.0 * 5.0 * self.bed.leaf_area;
         let warmer_floor = self.floor_c - self.air_c;
         let floor_air = if warmer_floor > 0.0 {
             1.7 * pow(warmer_floor, 0.33)
@@ -258,7 +262,7 @@ impl Climate {
             / air_pull;
         let air_c = relax(self.air_c, 0.0, air_pull / air_capacity, air_target);
 
-        let canopy_capacity = 1_200.0 * LEAF_AREA;
+        let canopy_capacity = 1_200.0 * self.bed.leaf_area;
         let canopy_sky = 1.2;
         let canopy_pull = canopy_air + canopy_sky;
         let canopy_target = (by_canopy - LATENT_HEAT * transpiration
@@ -296,27 +300,27 @@ impl Climate {
 
     /// Ks of FAO-56 for the house, 0 to 1.
     fn water_stress(&self) -> f64 {
-        let total = FIELD_CAPACITY - WILTING_POINT;
-        let left = self.mean_soil_water() - WILTING_POINT;
-        (left / ((1.0 - EASY_SHARE) * total)).clamp(0.0, 1.0)
+        let total = self.bed.field_capacity - self.bed.wilting_point;
+        let left = self.mean_soil_water() - self.bed.wilting_point;
+        (left / ((1.0 - self.bed.easy_share) * total)).clamp(0.0, 1.0)
     }
 }
 
 impl Soil {
     /// `taken` in kg/(m² s).
-    fn step(&mut self, given_mm: f64, taken: f64) {
-        let depth_mm = 1_000.0 * ROOT_DEPTH_M;
-        let drained_mm = self.drainage_mm_day() * STEP_S / 86_400.0;
+    fn step(&mut self, bed: &Bed, given_mm: f64, taken: f64) {
+        let depth_mm = 1_000.0 * bed.root_depth_m;
+        let drained_mm = self.drainage_mm_day(bed) * STEP_S / 86_400.0;
         let salt_per_mm = self.salt / (self.water.max(0.01) * depth_mm);
         self.salt += (given_mm * WATER_SALT / 1_000.0) - drained_mm * salt_per_mm;
         self.water = (self.water + (given_mm - drained_mm - taken * STEP_S) / depth_mm)
-            .clamp(0.05, SATURATION);
+            .clamp(DRIEST, SATURATION);
         self.bulb = relax(self.bulb, 0.0, 1.0 / 7_200.0, 0.0) + 0.012 * given_mm;
     }
 
     /// Electrical conductivity of the soil water, dS/m.
-    pub(crate) fn conductivity(&self) -> f64 {
-        self.salt / (self.water.max(0.01) * ROOT_DEPTH_M)
+    pub(crate) fn conductivity(&self, bed: &Bed) -> f64 {
+        self.salt / (self.water.max(0.01) * bed.root_depth_m)
     }
 
     /// What a probe beside a dripper would see at once, m³/m³.
@@ -324,14 +328,14 @@ impl Soil {
         (self.water + self.bulb).min(SATURATION)
     }
 
-    fn drainage_mm_day(&self) -> f64 {
-        let above = self.water - FIELD_CAPACITY;
+    fn drainage_mm_day(&self, bed: &Bed) -> f64 {
+        let above = self.water - bed.field_capacity;
         if above <= 0.0 {
             return 0.0;
         }
-        let room = SATURATION - FIELD_CAPACITY;
+        let room = SATURATION - bed.field_capacity;
         let share = (exp(above) - 1.0) / (exp(room) - 1.0);
-        DRAINAGE * room * share * 1_000.0 * ROOT_DEPTH_M
+        bed.drainage * room * share * 1_000.0 * bed.root_depth_m
     }
 }
 

@@ -299,7 +299,7 @@ impl Hydraulics {
     }
 
     /// What the switches said, oldest first.
-    pub(crate) fn changes(&self) -> impl Iterator<Item = Change> {
+    pub(crate) fn changes(&self) -> impl DoubleEndedIterator<Item = Change> {
         self.changes.iter().copied()
     }
 

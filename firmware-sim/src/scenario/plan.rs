@@ -170,6 +170,7 @@ impl Reader<'_> {
             sky: file.weather,
             soil_water: soil.map(|soil| soil.get_ref() / 100.0),
             tank_percent: file.tank.as_ref().map(|tank| *tank.get_ref()),
+            ..Beginning::default()
         })
     }
 

@@ -56,6 +56,10 @@ impl World {
                 slot.condition.frozen = None;
                 Power::Stays
             }),
+            Fault::Lie { device, millivolts } => self.with_slot(device, |slot| {
+                slot.condition.lie_volts = f64::from(*millivolts) / 1_000.0;
+                Power::Stays
+            }),
             Fault::Nack { device, count } => self.with_slot(device, |slot| {
                 slot.condition.nacks = *count;
                 Power::Stays
@@ -183,6 +187,10 @@ impl World {
             | Fault::BrownOut { device }
             | Fault::Nack { device, .. }
             | Fault::Thaw { device } => self.find(device).map(drop),
+            Fault::Lie { device, millivolts } => {
+                in_range(*millivolts, -4_000..=4_000, "millivolts", "-4000 to 4000")?;
+                self.find(device).map(drop)
+            }
             Fault::Freeze { device } if device == layout::DRIP => Err(FaultError::NotPossible {
                 device: device.clone(),
                 what: "be frozen: stick a valve or jam the meter",

@@ -22,6 +22,8 @@ pub(super) struct Slot {
 pub(super) struct Condition {
     pub(super) unplugged: bool,
     pub(super) frozen: Option<Frozen>,
+    /// Its analog inputs are off by this, V.
+    pub(super) lie_volts: f64,
     pub(super) nacks: u32,
     pub(super) flip_rate: f64,
     /// A probe on the serial line answers so much later, in real milliseconds.
@@ -30,6 +32,12 @@ pub(super) struct Condition {
     answers: i64,
     pub(super) transactions: u64,
     pub(super) refused: u64,
+}
+
+/// What a converter feels whose inputs are off.
+pub(super) struct Lying<'a> {
+    pub(super) field: &'a dyn Field,
+    pub(super) volts: f64,
 }
 
 /// What a frozen sensor feels.
@@ -121,5 +129,31 @@ impl Field for Frozen {
 
     fn site(&self) -> Site {
         self.site
+    }
+}
+
+impl Field for Lying<'_> {
+    fn air(&self, place: Place) -> Air {
+        self.field.air(place)
+    }
+
+    fn co2_ppm(&self) -> f64 {
+        self.field.co2_ppm()
+    }
+
+    fn volts(&self, input: u8) -> f64 {
+        (self.field.volts(input) + self.volts).max(0.0)
+    }
+
+    fn pulses(&self) -> u64 {
+        self.field.pulses()
+    }
+
+    fn valve_switches(&self) -> u8 {
+        self.field.valve_switches()
+    }
+
+    fn site(&self) -> Site {
+        self.field.site()
     }
 }

@@ -122,6 +122,8 @@ pub(crate) struct Meter {
     pub(crate) candidate: Option<(usize, u64)>,
     /// A wrong flow of these valves was told.
     pub(crate) is_told: bool,
+    /// A wrong flow was told in the run that ended last.
+    pub(crate) was_told: bool,
 }
 
 impl Meter {
@@ -132,6 +134,7 @@ impl Meter {
             return;
         }
         self.open = open.to_vec();
+        self.was_told = open.is_empty() && self.is_told;
         self.is_told = false;
         self.counts.clear();
         self.leak_from = None;
@@ -161,6 +164,10 @@ impl Meter {
 
     /// Its count now.
     pub(crate) fn handle_count(&mut self, pulses: u32, now_ms: u64) {
+        let latest = self.counts.back().or(self.leak_from.as_ref());
+        if latest.is_some_and(|latest| pulses_between(latest.pulses, pulses).is_none()) {
+            self.handle_reset();
+        }
         let count = Count {
             at_ms: now_ms,
             pulses,
@@ -272,6 +279,30 @@ impl Meter {
         let covered = ms.saturating_mul(10) >= window_ms.saturating_mul(8);
         covered.then(|| (last.pulses.wrapping_sub(first.pulses), ms))
     }
+}
+
+/// What is wrong with the water of a whole run: so many millilitres in so many milliseconds, where
+/// `mlph` would be right. A line takes up at least as much while it fills as when it is full.
+pub(crate) fn judge_whole(
+    zone: &ZonePlan,
+    (given_ml, water_ms): (u64, u64),
+    mlph: u64,
+) -> Option<WrongFlow> {
+    let plan = &zone.options().flow;
+    let right_ml = volume(mlph, water_ms);
+    let forgiven_ml = volume(mlph, plan.fill_up_ms);
+    if given_ml > (right_ml.saturating_mul(plan.high_percent) / 100).saturating_add(forgiven_ml) {
+        return Some(WrongFlow::Burst);
+    }
+    let says_something = water_ms >= plan.low_for_ms && right_ml >= zone.litres_milli(PULSES_MIN);
+    let is_little = given_ml < right_ml.saturating_mul(plan.low_percent) / 100;
+    (says_something && is_little).then_some(WrongFlow::None)
+}
+
+/// Pulses between two counts. A counter wraps after years; one that went back began anew.
+pub(crate) fn pulses_between(before: u32, after: u32) -> Option<u32> {
+    let pulses = after.wrapping_sub(before);
+    (pulses <= u32::MAX / 2).then_some(pulses)
 }
 
 /// Millilitres at a rate over a time.

@@ -5,6 +5,7 @@ use jiff::civil::Time;
 use jiff::tz::TimeZone;
 
 use crate::flow::FlowPlan;
+use crate::flow::pulses_between;
 use crate::input::InputPlan;
 use crate::rules::Rule;
 use crate::site::SitePlan;
@@ -334,11 +335,13 @@ impl ZonePlan {
         &self.options
     }
 
-    /// Thousandths of a litre between two counts of the meter; absent unless both were read.
+    /// Thousandths of a litre between two counts of the meter; absent unless both were read, and where
+    /// the count went back.
     #[must_use]
     pub fn litres_between(&self, before: Option<u32>, after: Option<u32>) -> Option<u64> {
         let (before, after) = before.zip(after)?;
-        Some(self.litres_milli(after.wrapping_sub(before)))
+        let pulses = pulses_between(before, after)?;
+        Some(self.litres_milli(pulses))
     }
 
     /// Thousandths of a litre that `pulses` stand for, rounded to the nearest.

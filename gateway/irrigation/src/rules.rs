@@ -323,16 +323,16 @@ impl Rule {
         }
     }
 
-    /// The sum that is left when so much water was given.
+    /// The sum that is left when so much water was given: `part` of the dose, 0 to 1.
     #[must_use]
-    pub fn left_after(&self, sum: f64, millilitres: Option<u64>) -> f64 {
+    pub fn left_after(&self, sum: f64, millilitres: Option<u64>, part: f64) -> f64 {
         match (&self.kind, millilitres) {
             (
                 RuleKind::RadiationSum {
                     threshold_j_cm2, ..
                 },
                 _,
-            ) => (sum - threshold_j_cm2).clamp(0.0, *threshold_j_cm2),
+            ) => (sum - threshold_j_cm2 * part).clamp(0.0, *threshold_j_cm2),
             (
                 RuleKind::WaterBalance {
                     area_m2,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::flow::{FlowMode, MeterPlan};
-use crate::input::{InputIndex, Inputs};
+use crate::input::{InputIndex, Inputs, Known};
 use crate::interlock::{Interlock, Lock, Moment};
 use crate::{Budget, Origin};
 
@@ -199,11 +199,13 @@ impl Watch {
             }
         }
         let pressure = self.pressure?;
-        let is_low = inputs
-            .known(pressure.input, now_ms)
-            .fresh()
-            .is_some_and(|bar| bar < pressure.low);
-        if !is_low || water_for_ms.is_none_or(|ms| ms < PRESSURE_RISE_MS) {
+        // What was read before the pump had its pressure says nothing.
+        let risen_ms = water_for_ms.and_then(|ms| ms.checked_sub(PRESSURE_RISE_MS));
+        let is_low = risen_ms.is_some_and(|risen_ms| {
+            let known = inputs.known(pressure.input, now_ms);
+            matches!(known, Known::Fresh { value, age_ms } if age_ms <= risen_ms && value < pressure.low)
+        });
+        if !is_low {
             self.pressure_low_since_ms = None;
             return None;
         }

@@ -12,6 +12,7 @@ use furrow_tests::site::Site;
 use furrow_tests::stack::Ingest;
 use serde_json::Value;
 
+use super::again;
 use crate::bench::{cooperative, site_config};
 use crate::build::{Profile, build_all, step};
 use crate::say;
@@ -21,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// Where Debian's cross libraries stand.
 const LIBRARIES: &str = "/usr/aarch64-linux-gnu";
 
-/// Version, check, scan, read, a minute of `run` with water, to an ingest.
+/// Version, a recorded day decided again, check, scan, read, a minute of `run` with water, to an ingest.
 pub(super) fn run(gateway: &Path) -> anyhow::Result<()> {
     let folder = tempfile::tempdir().context("make a temporary folder")?;
     let script = folder.path().join("furrow-gateway");
@@ -38,6 +39,7 @@ pub(super) fn run(gateway: &Path) -> anyhow::Result<()> {
         Command::new(&script).arg("--version"),
     )?;
     let native = build_all(Profile::Dev)?;
+    again::run(&native, &script, folder.path())?;
     let binaries = Binaries {
         gateway: script,
         ..native

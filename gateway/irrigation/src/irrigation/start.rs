@@ -370,6 +370,7 @@ impl Irrigation {
     /// A run is over: what was learnt, what its rule now knows, what follows after the soak.
     pub(super) fn run_over(&mut self, index: usize, over: &Over, now: Now) {
         self.learn(index, over, now);
+        self.judge_run(index, over, now);
         let expected = self.expected_mlph(index);
         let Some(zone) = self.zones.get_mut(index) else {
             return;
@@ -383,6 +384,7 @@ impl Irrigation {
             // A meter that counted nothing at all is jammed, unless that is what ended the run.
             .filter(|ml| *ml > 0 || is_dry)
             .or_else(|| expected.map(|mlph| volume(mlph, over.open_ms)));
+        let part = part_given(over);
         for (place, rule) in zone.plan.options().rules.iter().enumerate() {
             let is_its_own = over.wish.rule == Some(place);
             let counts = match rule.kind {
@@ -393,7 +395,7 @@ impl Irrigation {
             };
             if counts {
                 let state = zone.state.rules.entry(rule.name.clone()).or_default();
-                state.sum = rule.left_after(state.sum, flowed);
+                state.sum = rule.left_after(state.sum, flowed, part);
             }
         }
         if let (Some(amount), EndReason::Completed) = (over.wish.rest, over.reason) {
@@ -411,6 +413,21 @@ impl Irrigation {
             if !self.queue.push(waiting) {
                 self.refuse(index, over.wish.cause, Refusal::AlreadyRunning);
             }
+        }
+    }
+}
+
+/// The part of a dose that a run gave. A person who stops one has seen enough.
+fn part_given(over: &Over) -> f64 {
+    match over.reason {
+        EndReason::Completed | EndReason::Stopped => 1.0,
+        EndReason::Interlock(Interlock::NoFlow) => 0.0,
+        EndReason::Fault
+        | EndReason::Interrupted
+        | EndReason::LeaseLost
+        | EndReason::Interlock(_) => {
+            let part = over.open_ms as f64 / over.wish.charge.ms.max(1) as f64;
+            part.min(1.0)
         }
     }
 }

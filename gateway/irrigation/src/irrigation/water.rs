@@ -2,7 +2,7 @@
 
 use super::start::{DRY_LOCK_MS, DRY_RUNS_MAX};
 use super::{Irrigation, RECHECK_MS, WATCH_MS};
-use crate::flow::{FlowMode, WrongFlow};
+use crate::flow::{self, FlowMode, WrongFlow};
 use crate::interlock::{Interlock, Lock, Moment};
 use crate::site::Dosing;
 use crate::zone::Over;
@@ -172,10 +172,7 @@ impl Irrigation {
         let Some(wrong) = meter.judge(&zone.plan, expected, now.mono_ms) else {
             return;
         };
-        let interlock = match wrong {
-            WrongFlow::None => Interlock::NoFlow,
-            WrongFlow::Burst => Interlock::Burst,
-        };
+        let interlock = interlock_of(wrong);
         match mode {
             FlowMode::Off => {}
             FlowMode::Monitor => self.tell_once(place, interlock, now),
@@ -185,6 +182,48 @@ impl Irrigation {
                     self.stop_zone(zone, interlock, now);
                 }
             }
+        }
+    }
+
+    /// A run may be over before its flow is judged: a dose by volume from a burst line, a short one by
+    /// time. It is judged as a whole, with the filling of the line forgiven.
+    pub(super) fn judge_run(&mut self, index: usize, over: &Over, now: Now) {
+        let Some(zone) = self.zones.get(index) else {
+            return;
+        };
+        let options = zone.plan.options();
+        let Some(place) = options
+            .meter
+            .filter(|_| over.reason == EndReason::Completed)
+        else {
+            return;
+        };
+        let others = self.zones.iter().enumerate();
+        let mut others =
+            others.filter(|(at, other)| *at != index && other.plan.options().meter == Some(place));
+        // Water that several zones share is nobody's proof.
+        let is_alone = self.config.max_open_zones == 1 || others.next().is_none();
+        let known = over.millilitres.zip(self.expected_mlph(index));
+        let Some((given_ml, mlph)) = known.filter(|_| is_alone) else {
+            return;
+        };
+        // Pump and master valve come after the valve, and go before it.
+        let steps_ms = self.supply.wind_down_ms().saturating_mul(2);
+        let water_ms = over.open_ms.saturating_sub(steps_ms);
+        let Some(wrong) = flow::judge_whole(&zone.plan, (given_ml, water_ms), mlph) else {
+            return;
+        };
+        let interlock = interlock_of(wrong);
+        match options.flow.mode {
+            FlowMode::Off => {}
+            FlowMode::Monitor => {
+                let is_told = self.meters.get(place).is_some_and(|meter| meter.was_told);
+                if !is_told {
+                    let text = format!("{} (only watched)", interlock.text());
+                    self.emit(Some(ZoneIndex(index)), EventKind::Alarm { text }, now);
+                }
+            }
+            FlowMode::Active => self.lock(index, interlock, now),
         }
     }
 
@@ -358,5 +397,12 @@ fn is_open(zone: &crate::zone::Zone) -> bool {
     match zone.phase() {
         Phase::Checking | Phase::Watering => true,
         Phase::Clearing | Phase::Idle | Phase::Closing | Phase::LockedOut => false,
+    }
+}
+
+fn interlock_of(wrong: WrongFlow) -> Interlock {
+    match wrong {
+        WrongFlow::None => Interlock::NoFlow,
+        WrongFlow::Burst => Interlock::Burst,
     }
 }

@@ -140,9 +140,9 @@ fn light_sums_up_to_a_dose() {
         0.0,
         "the sensor's offset at night"
     );
-    assert_eq!(rule.left_after(104.0, None), 4.0);
+    assert_eq!(rule.left_after(104.0, None, 1.0), 4.0);
     assert_eq!(
-        rule.left_after(904.0, None),
+        rule.left_after(904.0, None, 1.0),
         100.0,
         "days of light are one dose, not nine"
     );
@@ -196,9 +196,9 @@ fn a_balance_gives_back_what_was_used() {
         millilitres: Some(153_333),
     };
     assert_eq!(evaluate(&rule, &with(3.45)), Verdict::Water(expected));
-    let left = rule.left_after(3.45, Some(153_333));
+    let left = rule.left_after(3.45, Some(153_333), 1.0);
     assert!(left < 1e-4, "{left}");
-    assert_eq!(rule.left_after(3.45, None), 0.0);
+    assert_eq!(rule.left_after(3.45, None, 1.0), 0.0);
     rule.amount.millilitres = Some(100_000);
     let most = evaluate(&rule, &with(3.45))
         .amount()

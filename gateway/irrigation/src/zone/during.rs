@@ -118,6 +118,12 @@ impl Zone {
         run.confirmed |= status.confirmed;
         if !run.reset {
             let flowed_ml = self.plan.litres_between(run.baseline_pulses, status.pulses);
+            if status.pulses.is_some() && flowed_ml < run.flowed_ml {
+                // The controller began anew, and another output's flags were cleared with ours: the
+                // lease was lost at that moment, whatever was renewed since.
+                run.reset = true;
+                return self.close(run, EndReason::LeaseLost, now_ms);
+            }
             run.flowed_ml = flowed_ml.or(run.flowed_ml);
         }
         self.stage = Stage::Watering(run);

@@ -24,6 +24,8 @@ const PULSES_PER_LITRE: u64 = 450;
 pub(crate) enum Fault {
     /// The line of a zone has burst: three times the flow.
     Burst(usize),
+    /// The valve of a zone does not open.
+    Stuck(usize),
     /// The line of a zone is clogged.
     Clogged(usize),
     /// Water runs before the valves, 60 l/h.
@@ -68,6 +70,7 @@ impl Plant {
         match output {
             Output::Pump if self.has(Fault::PumpDead) => false,
             Output::Pump if self.has(Fault::PumpWelded) => true,
+            Output::Zone(zone) if self.has(Fault::Stuck(zone.0)) => false,
             Output::Zone(_) | Output::MasterValve | Output::Pump | Output::Dosing => leased,
         }
     }
@@ -118,6 +121,13 @@ impl Plant {
             self.meter_rest %= HOUR;
         }
         over
+    }
+
+    /// The controller begins anew, and another master has cleared its flags: all is off, the meter's
+    /// count begins at 0.
+    pub(crate) fn reset(&mut self) {
+        self.leases.clear();
+        (self.meter_ml, self.meter_rest) = (0, 0);
     }
 
     fn status(&self, output: Output) -> OutputStatus {

@@ -11,4 +11,5 @@ mod bench;
 mod interlocks;
 mod random;
 mod rules;
+mod season;
 mod sequence;
