@@ -4,6 +4,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::indexing_slicing,
     clippy::wildcard_enum_match_arm,
     reason = "test helpers; foreign enums"
 )]
@@ -314,8 +315,28 @@ async fn wait_until_online(ingest: &Ingest, online: bool) {
     ingest.wait_for(path, is_it).await;
 }
 
+/// Hands a command in; the gateway answers what arrives with these outcomes and at these times of its own.
+/// Gives the answer, and what arrived.
+async fn asked(
+    ingest: &Ingest,
+    gateway: &mut Gateway,
+    body: &str,
+    answers: &[(CommandOutcome, u64)],
+) -> ((u16, Value), Vec<Command>) {
+    tokio::join!(ingest.command(body), async {
+        let mut arrived = Vec::new();
+        for (outcome, mono_ms) in answers {
+            let command = gateway.command().await;
+            gateway.answer(&command, *outcome, *mono_ms).await;
+            arrived.push(command);
+        }
+        arrived
+    })
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_reaches_its_gateway_and_its_answer_the_person() {
+    use CommandOutcome::{Accepted, Refused, Stale};
     let dir = tempfile::tempdir().unwrap();
     let mut ingest = start(dir.path(), 0);
     let offline = json!({ "error": "the gateway is offline; nothing was sent" });
@@ -324,16 +345,9 @@ async fn a_command_reaches_its_gateway_and_its_answer_the_person() {
     gateway.be_born(5, 1_000, 0).await;
     wait_until_online(&ingest, true).await;
 
-    // Accepted.
-    let (answer, first) = tokio::join!(ingest.command(OPEN), async {
-        let command = gateway.command().await;
-        gateway
-            .answer(&command, CommandOutcome::Accepted, 2_000)
-            .await;
-        command
-    });
+    let (answer, first) = asked(&ingest, &mut gateway, OPEN, &[(Accepted, 2_000)]).await;
     let expected = Command {
-        id: first.id,
+        id: first[0].id,
         boot: BootId(5),
         mono_ms: 1_000,
         issued_by: "hoa".to_owned(),
@@ -342,38 +356,73 @@ async fn a_command_reaches_its_gateway_and_its_answer_the_person() {
             seconds: 600,
         },
     };
-    assert_eq!(first, expected);
-    let id = first.id.to_string();
-    let body = json!({ "id": id, "outcome": "accepted", "run": 4 });
+    assert_eq!(first, [expected]);
+    let id = |commands: &[Command], n: usize| json!(commands[n].id.to_string());
+    let body = json!({ "id": id(&first, 0), "outcome": "accepted", "run": 4 });
     assert_eq!(answer, (200, body));
 
-    // Refused; the time is that of the answer before.
-    let (answer, second) = tokio::join!(ingest.command(r#"{"kind":"hold","seconds":60}"#), async {
-        let command = gateway.command().await;
-        gateway
-            .answer(&command, CommandOutcome::Refused, 3_000)
-            .await;
-        command
-    });
-    assert_eq!(second.mono_ms, 2_000);
-    let id = second.id.to_string();
-    let body = json!({ "error": "tank is empty", "id": id, "outcome": "refused" });
+    // Its time is that of the answer before.
+    let hold = r#"{"kind":"hold","seconds":60}"#;
+    let (answer, second) = asked(&ingest, &mut gateway, hold, &[(Refused, 3_000)]).await;
+    assert_eq!(second[0].mono_ms, 2_000);
+    let body = json!({ "error": "tank is empty", "id": id(&second, 0), "outcome": "refused" });
     assert_eq!(answer, (409, body));
 
-    // Stale, and issued once more.
-    let (answer, (third, fourth)) = tokio::join!(ingest.command(r#"{"kind":"release"}"#), async {
-        let stale = gateway.command().await;
-        gateway.answer(&stale, CommandOutcome::Stale, 90_000).await;
-        let command = gateway.command().await;
-        gateway
-            .answer(&command, CommandOutcome::Accepted, 90_100)
-            .await;
-        (stale, command)
-    });
-    assert_eq!((third.mono_ms, fourth.mono_ms), (3_000, 90_000));
-    assert_eq!((answer.0, &answer.1["outcome"]), (200, &json!("accepted")));
+    let answers = [(Stale, 90_000), (Accepted, 90_100)];
+    let release = r#"{"kind":"release"}"#;
+    let (answer, third) = asked(&ingest, &mut gateway, release, &answers).await;
+    assert_eq!((third[0].mono_ms, third[1].mono_ms), (3_000, 90_000));
+    assert_eq!((answer.0, &answer.1["id"]), (200, &id(&third, 1)));
 
-    // Another cooperative's gateway does not exist, whatever its name.
+    let answers = [(Stale, 90_200), (Stale, 90_300)];
+    let (answer, fourth) = asked(&ingest, &mut gateway, release, &answers).await;
+    let text = "it came too late, and was not done";
+    let body = json!({ "error": text, "id": id(&fourth, 1), "outcome": "stale" });
+    assert_eq!(answer, (409, body));
+
+    // All of it is told afterwards, also after a kill.
+    let is_complete = |found: &Value| {
+        let rows = found.as_array().unwrap();
+        rows.len() == 6 && rows.iter().all(|row| !row["outcome"].is_null())
+    };
+    let before = ingest.wait_for(COMMANDS, is_complete).await;
+    ingest.kill();
+    let mut ingest = start(dir.path(), ingest.mqtt);
+    let told = ingest.wait_for(COMMANDS, is_complete).await;
+    assert_eq!(told, before);
+    let keys = ["id", "issued_by", "outcome", "text", "run", "repeats"];
+    let rows = told.as_array().unwrap().iter().rev();
+    let rows: Vec<Value> = rows
+        .map(|row| keys.map(|key| row[key].clone()).into())
+        .collect();
+    let expected = [
+        json!([id(&first, 0), "hoa", "accepted", "", 4, null]),
+        json!([
+            id(&second, 0),
+            "hoa",
+            "refused",
+            "tank is empty",
+            null,
+            null
+        ]),
+        json!([id(&third, 0), "hoa", "stale", "", null, null]),
+        json!([id(&third, 1), "hoa", "accepted", "", 4, id(&third, 0)]),
+        json!([id(&fourth, 0), "hoa", "stale", "", null, null]),
+        json!([id(&fourth, 1), "hoa", "stale", "", null, id(&fourth, 0)]),
+    ];
+    assert_eq!(rows, expected);
+    assert_eq!(told[4]["wanted"], json!({ "kind": "hold", "seconds": 60 }));
+    ingest.kill();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_may_ask_what_and_how_often() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut ingest = start(dir.path(), 0);
+    let mut gateway = Gateway::connect(ingest.mqtt).await;
+    gateway.be_born(5, 1_000, 0).await;
+    wait_until_online(&ingest, true).await;
+    // Another cooperative's gateway does not exist, whatever the path.
     for path in [
         "/api/v1/cooperatives/hoa-binh/gateways/gw-02/commands",
         "/api/v1/cooperatives/other/gateways/gw-02/commands",
@@ -387,61 +436,16 @@ async fn a_command_reaches_its_gateway_and_its_answer_the_person() {
         let (status, _) = ingest.ask(method, path, "application/json", OPEN).await;
         assert_eq!(status, 404, "{path}");
     }
-
-    // Three were asked; ten a minute may be.
-    for _ in 3..10 {
-        let (answer, ()) = tokio::join!(ingest.command(OPEN), async {
-            let command = gateway.command().await;
-            gateway
-                .answer(&command, CommandOutcome::Refused, 90_200)
-                .await;
-        });
-        assert_eq!(answer.0, 409);
+    let refused = [(CommandOutcome::Refused, 2_000)];
+    for n in 0..10 {
+        let (answer, _) = asked(&ingest, &mut gateway, OPEN, &refused).await;
+        assert_eq!(answer.0, 409, "{n}");
     }
     assert_eq!(ingest.command(OPEN).await.0, 429);
-
-    // All of it is told afterwards, also after a kill.
-    let is_complete = |found: &Value| {
-        let rows = found.as_array().unwrap();
-        rows.len() == 11 && rows.iter().all(|row| !row["outcome"].is_null())
-    };
-    let before = ingest.wait_for(COMMANDS, is_complete).await;
-    ingest.kill();
-    let mut ingest = start(dir.path(), ingest.mqtt);
-    let told = ingest.wait_for(COMMANDS, is_complete).await;
-    assert_eq!(told, before);
-    let row = |n: usize| {
-        let keys = ["id", "issued_by", "outcome", "text", "run", "repeats"];
-        keys.map(|key| told[n][key].clone())
-    };
-    let id = |command: &Command| json!(command.id.to_string());
-    let (by, none) = (json!("hoa"), Value::Null);
-    let expected = |command, outcome, text, run, repeats| {
-        [
-            id(command),
-            by.clone(),
-            json!(outcome),
-            json!(text),
-            run,
-            repeats,
-        ]
-    };
-    let nothing = || none.clone();
-    assert_eq!(
-        row(10),
-        expected(&first, "accepted", "", json!(4), nothing())
-    );
-    assert_eq!(
-        row(9),
-        expected(&second, "refused", "tank is empty", nothing(), nothing())
-    );
-    assert_eq!(row(8), expected(&third, "stale", "", nothing(), nothing()));
-    assert_eq!(
-        row(7),
-        expected(&fourth, "accepted", "", json!(4), id(&third))
-    );
-    assert_eq!(told[9]["wanted"], json!({ "kind": "hold", "seconds": 60 }));
-    assert_eq!(ingest.command(OPEN).await, (503, offline));
+    // Its last will.
+    gateway.publish("state", "{\"online\":false}").await;
+    wait_until_online(&ingest, false).await;
+    assert_eq!(ingest.command(OPEN).await.0, 503);
     ingest.kill();
 }
 

@@ -3,7 +3,7 @@
 use furrow_ingest_core::Tick;
 use furrow_wire::{CommandResult, Orders};
 
-use crate::archive::Change;
+use crate::archive::{AnsweredCommand, Change, IssuedCommand, PutOrders};
 use crate::log::entry::{EntryError, EntryKind, Issued, LogRecord};
 
 /// What somebody far away asked, or what was answered.
@@ -15,23 +15,23 @@ pub(super) fn remote_change(record: &LogRecord) -> Result<Option<Change>, EntryE
                 instead_of,
                 command,
             } = Issued::decode(&record.bytes)?;
-            Some(Change::Command {
+            Some(Change::Command(IssuedCommand {
                 gateway,
                 issued_unix_ms: at,
                 instead_of,
                 command,
-            })
+            }))
         }
-        EntryKind::Result => Some(Change::Result {
+        EntryKind::Result => Some(Change::Result(AnsweredCommand {
             gateway,
             received_unix_ms: at,
             result: CommandResult::decode(&record.bytes)?,
-        }),
-        EntryKind::Orders => Some(Change::Orders {
+        })),
+        EntryKind::Orders => Some(Change::Orders(PutOrders {
             gateway,
             issued_unix_ms: at,
             orders: Orders::decode(&record.bytes)?,
-        }),
+        })),
         EntryKind::Packet | EntryKind::State | EntryKind::Rerun | EntryKind::Wake => None,
     })
 }
@@ -55,8 +55,8 @@ pub(super) fn tick_of(change: &Change) -> Option<Tick> {
         | Change::Unparked { .. }
         | Change::Missing { .. }
         | Change::Rerun { .. }
-        | Change::Command { .. }
-        | Change::Result { .. }
-        | Change::Orders { .. } => None,
+        | Change::Command(_)
+        | Change::Result(_)
+        | Change::Orders(_) => None,
     }
 }
