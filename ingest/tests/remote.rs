@@ -15,7 +15,6 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command as Process, Stdio};
-use std::time::Duration;
 
 use furrow_wire::{
     Birth, BootId, ClockState, Command, CommandOutcome, CommandResult, Compression, Event,
@@ -174,10 +173,8 @@ impl Gateway {
                 let packet = match events.poll().await {
                     Ok(rumqttc::v5::Event::Incoming(packet)) => packet,
                     Ok(_) => continue,
-                    Err(_) => {
-                        tokio::time::sleep(Duration::from_millis(100)).await;
-                        continue;
-                    }
+                    // Ingest was killed, and nobody looks at this gateway any more.
+                    Err(_) => return,
                 };
                 let told = match packet {
                     Packet::ConnAck(_) => {
