@@ -4,7 +4,6 @@
 //! socket, the broker, the writer, the link. End, on SIGTERM or SIGINT: nothing more is taken, what
 //! was taken is committed and confirmed, the log is read to its end, the snapshot is stored.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +12,7 @@ use std::time::Duration;
 use anyhow::Context;
 use furrow_ingest_core::{GatewayKey, Tracker};
 use furrow_journal::FileDisk;
-use furrow_wire::{CooperativeId, GreenhouseId};
+use furrow_wire::CooperativeId;
 use tokio::sync::watch;
 
 use crate::alerting::{Webhook, run_webhook};
@@ -22,16 +21,19 @@ use crate::broker::{Accounts, Broker, BrokerOptions, PasswordHash};
 use crate::config::{LinkSettings, Secret, Settings};
 use crate::decode::Decoder;
 use crate::files;
-use crate::http::{self, CooperativeAccess, Fleet, HttpSetup, TokenAccess};
-use crate::log::consumer::{Consumer, ConsumerSetup, ConsumerThread};
+use crate::http::{self, Fleet};
+use crate::log::consumer::{Consumer, ConsumerThread};
 use crate::log::derived::DataDir;
-use crate::log::front::FrontSetup;
 use crate::log::recover::{recover, replay, replay_orders};
 use crate::log::{Log, writer};
 use crate::metrics::Metrics;
-use crate::remote::{Board, Desk, DeskSetup, Patience};
+use crate::remote::Board;
 use crate::rerun;
 use crate::subscriber::{self, CLIENT_ID, LinkOptions, Stage};
+
+mod shared;
+
+use shared::{Shared, assignments};
 
 /// Folder of the cooperatives' files within the data directory.
 pub const ARCHIVE_FOLDER: &str = "archive";
@@ -94,29 +96,22 @@ impl Service {
     /// # Errors
     /// When something can't be started.
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
-        let (fleet, live, metrics) = (Fleet::default(), LiveHub::default(), Metrics::default());
+        let shared = Shared::default();
         std::fs::create_dir_all(&settings.data_dir)
             .with_context(|| format!("can't create {}", settings.data_dir.display()))?;
-        let archive = open_archive(&settings, &live, &metrics)?;
+        let archive = open_archive(&settings, &shared.live, &shared.metrics)?;
         let reader = archive.reader();
         let webhook = settings.webhook.as_ref().map(Webhook::new).transpose()?;
-        let board = Board::default();
-        let started = start_consumer(&settings, archive, &fleet, &board, &metrics)?;
+        let started = start_consumer(&settings, archive, &shared)?;
 
         let listener = tokio::net::TcpListener::bind(settings.http_listen)
             .await
             .with_context(|| format!("API can't listen on {}", settings.http_listen))?;
         let http_address = listener.local_addr().context("API has no address")?;
 
-        let (broker, options) = start_broker(&settings, &metrics).await?;
-        let (subscriber, link) = subscriber::new(&options, fleet.clone(), &metrics)?;
-        let front = FrontSetup {
-            gateways: assignments(&settings),
-            fleet: fleet.clone(),
-            live: live.clone(),
-            board: board.clone(),
-            metrics: metrics.clone(),
-        };
+        let (broker, options) = start_broker(&settings, &shared.metrics).await?;
+        let (subscriber, link) = subscriber::new(&options, shared.fleet.clone(), &shared.metrics)?;
+        let front = shared.front(&settings);
         let (messages, writer) = writer::start(started.log, started.tracker, front, link)
             .context("can't start the log's writer")?;
         let (stage, stages) = watch::channel(Stage::Running);
@@ -128,35 +123,19 @@ impl Service {
             until(&stage, Stage::Draining),
         );
         let reruns = tokio::spawn(reruns);
-        let desk = Desk::new(DeskSetup {
-            board,
-            fleet: fleet.clone(),
-            reader: reader.clone(),
-            log: messages.downgrade(),
-            patience: Patience::default(),
-            post: Arc::new(subscriber.post()),
-            metrics: metrics.clone(),
-        });
-        let desk_ends = until(&stage, Stage::Draining);
-        let desk_task = tokio::spawn(desk.clone().run(desk_ends));
+        let desk = shared.desk(&reader, messages.downgrade(), subscriber.post());
+        let router = http::router(shared.http(&settings, &reader, desk.clone()));
+        let desk = tokio::spawn(desk.run(until(&stage, Stage::Draining)));
         let link = tokio::spawn(subscriber.run(messages, stages));
 
-        let router = http::router(HttpSetup {
-            cooperatives: settings.cooperatives.iter().map(access).collect(),
-            reader: reader.clone(),
-            fleet: fleet.clone(),
-            live,
-            desk,
-            metrics: metrics.clone(),
-        });
         let http = tokio::spawn(http::serve(
             listener,
             router,
             until(&stage, Stage::Draining),
         ));
         let webhook = webhook.map(|webhook| {
-            let shutdown = until(&stage, Stage::Draining);
-            tokio::spawn(run_webhook(webhook, reader, metrics.clone(), shutdown))
+            let (shutdown, metrics) = (until(&stage, Stage::Draining), shared.metrics.clone());
+            tokio::spawn(run_webhook(webhook, reader, metrics, shutdown))
         });
         let mqtt = broker.as_ref().map(Broker::address);
         let ready = Ready {
@@ -165,12 +144,12 @@ impl Service {
         };
         Ok(Self {
             ready,
-            fleet,
-            metrics,
+            fleet: shared.fleet,
+            metrics: shared.metrics,
             stage,
             link,
             reruns,
-            desk: desk_task,
+            desk,
             http,
             webhook,
             writer,
@@ -311,9 +290,7 @@ struct Started {
 fn start_consumer(
     settings: &Settings,
     archive: Archive,
-    fleet: &Fleet,
-    board: &Board,
-    metrics: &Metrics,
+    shared: &Shared,
 ) -> anyhow::Result<Started> {
     let log = Log::open(&settings.data_dir, settings.log.max_bytes);
     let log = Arc::new(log.context("can't open the log")?);
@@ -324,15 +301,12 @@ fn start_consumer(
     let mut derived = DataDir { archive, path };
     let snapshot = recover(&log, &mut derived, &cooperatives).context("can't store the marks")?;
     let tracker = replay(&log, &snapshot);
-    restore_orders(board, &derived.archive, &cooperatives)?;
+    restore_orders(&shared.board, &derived.archive, &cooperatives)?;
     for (key, orders) in replay_orders(&log, &snapshot) {
-        board.handle_orders(&key, orders.version, digest_of(&orders.text));
+        let digest = digest_of(&orders.text);
+        shared.board.handle_orders(&key, orders.version, digest);
     }
-    let setup = ConsumerSetup {
-        fleet: fleet.clone(),
-        board: board.clone(),
-        metrics: metrics.clone(),
-    };
+    let setup = shared.consumer();
     let consumer = Consumer::new(Arc::clone(&log), derived, decoder, snapshot, setup);
     let consumer = ConsumerThread::start(consumer).context("can't start the log's consumer")?;
     Ok(Started {
@@ -440,42 +414,6 @@ async fn start_broker(
             };
             Ok((Some(broker), link))
         }
-    }
-}
-
-fn assignments(settings: &Settings) -> BTreeMap<GatewayKey, GreenhouseId> {
-    settings
-        .cooperatives
-        .iter()
-        .flat_map(|cooperative| {
-            cooperative.gateways.iter().map(|gateway| {
-                let key = GatewayKey {
-                    cooperative: cooperative.id.clone(),
-                    gateway: gateway.id.clone(),
-                };
-                (key, gateway.greenhouse.clone())
-            })
-        })
-        .collect()
-}
-
-fn access(cooperative: &crate::config::CooperativeSettings) -> CooperativeAccess {
-    CooperativeAccess {
-        id: cooperative.id.clone(),
-        name: cooperative.name.clone(),
-        gateways: cooperative
-            .gateways
-            .iter()
-            .map(|gateway| (gateway.id.clone(), gateway.greenhouse.clone()))
-            .collect(),
-        tokens: cooperative
-            .tokens
-            .iter()
-            .map(|(name, sha256)| TokenAccess {
-                name: name.clone(),
-                sha256: *sha256,
-            })
-            .collect(),
     }
 }
 

@@ -125,34 +125,46 @@ pub enum Change {
         changes: Vec<Change>,
     },
     /// A command that is sent, or was meant to be.
-    Command {
-        /// To whom.
-        gateway: GatewayId,
-        /// When, Unix milliseconds.
-        issued_unix_ms: i64,
-        /// The stale one that it repeats.
-        instead_of: Option<CommandId>,
-        /// The command.
-        command: Command,
-    },
+    Command(IssuedCommand),
     /// A gateway's answer to a command.
-    Result {
-        /// Whose.
-        gateway: GatewayId,
-        /// Receive time in Unix milliseconds.
-        received_unix_ms: i64,
-        /// The answer.
-        result: CommandResult,
-    },
+    Result(AnsweredCommand),
     /// A new version of a gateway's orders.
-    Orders {
-        /// Whose.
-        gateway: GatewayId,
-        /// When they were put, Unix milliseconds.
-        issued_unix_ms: i64,
-        /// The orders.
-        orders: Orders,
-    },
+    Orders(PutOrders),
+}
+
+/// A command that is sent, or was meant to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IssuedCommand {
+    /// To whom.
+    pub gateway: GatewayId,
+    /// When, Unix milliseconds.
+    pub issued_unix_ms: i64,
+    /// The stale one that it repeats.
+    pub instead_of: Option<CommandId>,
+    /// The command.
+    pub command: Command,
+}
+
+/// A gateway's answer to a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnsweredCommand {
+    /// Whose.
+    pub gateway: GatewayId,
+    /// Receive time in Unix milliseconds.
+    pub received_unix_ms: i64,
+    /// The answer.
+    pub result: CommandResult,
+}
+
+/// A new version of a gateway's orders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PutOrders {
+    /// Whose.
+    pub gateway: GatewayId,
+    /// When they were put, Unix milliseconds.
+    pub issued_unix_ms: i64,
+    /// The orders.
+    pub orders: Orders,
 }
 
 /// A batch with all that is needed to store it.

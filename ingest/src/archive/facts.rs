@@ -87,22 +87,9 @@ impl State {
                 }
                 Ok(())
             }
-            Change::Command {
-                gateway,
-                issued_unix_ms,
-                instead_of,
-                command,
-            } => remote::insert_command(db, gateway, *issued_unix_ms, *instead_of, command),
-            Change::Result {
-                gateway,
-                received_unix_ms,
-                result,
-            } => remote::insert_result(db, gateway, *received_unix_ms, result),
-            Change::Orders {
-                gateway,
-                issued_unix_ms,
-                orders,
-            } => remote::insert_orders(db, gateway, *issued_unix_ms, orders),
+            Change::Command(issued) => remote::insert_command(db, issued),
+            Change::Result(answered) => remote::insert_result(db, answered),
+            Change::Orders(put) => remote::insert_orders(db, put),
         }
     }
 

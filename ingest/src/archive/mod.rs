@@ -56,7 +56,10 @@ mod shared;
 mod store;
 
 pub use aside::DeadLetter;
-pub use change::{Applied, Change, LogEntry, LogPosition, ParkReason, ParkedRecord, Readings};
+pub use change::{
+    AnsweredCommand, Applied, Change, IssuedCommand, LogEntry, LogPosition, ParkReason,
+    ParkedRecord, PutOrders, Readings,
+};
 pub use error::{ArchiveError, StoreError};
 pub use events::EventRow;
 pub use gaps::GapRow;

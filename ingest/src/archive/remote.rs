@@ -5,14 +5,12 @@
 
 use bytes::Bytes;
 use furrow_ingest_core::{Digest, GatewayKey};
-use furrow_wire::{
-    Command, CommandId, CommandOutcome, CommandResult, CooperativeId, GatewayId, Orders,
-    OrdersOutcome,
-};
+use furrow_wire::{CommandOutcome, CooperativeId, GatewayId, OrdersOutcome};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::{Value, json};
 use sha2::Digest as _;
 
+use super::change::{AnsweredCommand, IssuedCommand, PutOrders};
 use super::{ArchiveError, ArchiveReader, StoreError};
 
 /// Versions of orders kept for each gateway, texts included: at most 2.4 MB.
@@ -109,37 +107,32 @@ pub fn digest_of(text: &str) -> Digest {
     sha2::Sha256::digest(text.as_bytes()).into()
 }
 
-pub(super) fn insert_command(
-    db: &Connection,
-    gateway: &GatewayId,
-    issued_ms: i64,
-    repeats: Option<CommandId>,
-    command: &Command,
-) -> Result<(), StoreError> {
+pub(super) fn insert_command(db: &Connection, issued: &IssuedCommand) -> Result<(), StoreError> {
+    let command = &issued.command;
     db.prepare_cached(
         "INSERT OR IGNORE INTO command (id, gateway, issued_ms, issued_by, wanted, boot, mono_ms, repeats)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?
     .execute(params![
         command.id.0,
-        gateway.as_str(),
-        issued_ms,
+        issued.gateway.as_str(),
+        issued.issued_unix_ms,
         command.issued_by,
         serde_json::to_string(&command.wanted)?,
         command.boot.0.cast_signed(),
         command.mono_ms.cast_signed(),
-        repeats.map(|id| id.0),
+        issued.instead_of.map(|id| id.0),
     ])?;
     Ok(())
 }
 
 /// The first answer is final: a gateway gives the same again when it is asked again.
-pub(super) fn insert_result(
-    db: &Connection,
-    gateway: &GatewayId,
-    received_ms: i64,
-    result: &CommandResult,
-) -> Result<(), StoreError> {
+pub(super) fn insert_result(db: &Connection, answered: &AnsweredCommand) -> Result<(), StoreError> {
+    let AnsweredCommand {
+        gateway,
+        received_unix_ms,
+        result,
+    } = answered;
     let outcome = match result.outcome {
         CommandOutcome::Accepted => "accepted",
         CommandOutcome::Refused => "refused",
@@ -156,7 +149,7 @@ pub(super) fn insert_result(
             outcome,
             result.text,
             result.run.map(u64::cast_signed),
-            received_ms
+            received_unix_ms
         ])?;
     if changed == 0 {
         tracing::info!(%gateway, id = %result.id, "result of no command that waits for one");
@@ -164,12 +157,12 @@ pub(super) fn insert_result(
     Ok(())
 }
 
-pub(super) fn insert_orders(
-    db: &Connection,
-    gateway: &GatewayId,
-    issued_ms: i64,
-    orders: &Orders,
-) -> Result<(), StoreError> {
+pub(super) fn insert_orders(db: &Connection, put: &PutOrders) -> Result<(), StoreError> {
+    let PutOrders {
+        gateway,
+        issued_unix_ms,
+        orders,
+    } = put;
     db.prepare_cached(
         "INSERT OR IGNORE INTO orders (gateway, version, issued_ms, issued_by, text)
          VALUES (?1, ?2, ?3, ?4, ?5)",
@@ -177,7 +170,7 @@ pub(super) fn insert_orders(
     .execute(params![
         gateway.as_str(),
         orders.version.cast_signed(),
-        issued_ms,
+        issued_unix_ms,
         orders.issued_by,
         orders.text
     ])?;
@@ -257,7 +250,7 @@ fn orders_row(row: &Row<'_>) -> rusqlite::Result<OrdersRow> {
 
 #[cfg(test)]
 mod tests {
-    use furrow_wire::{BootId, Wanted};
+    use furrow_wire::{BootId, Command, CommandId, CommandResult, Orders, Wanted};
 
     use super::*;
     use crate::archive::{Archive, Change, CooperativeSetup, LiveHub, LogEntry, LogPosition};
@@ -313,11 +306,11 @@ mod tests {
                 issued_by: "hoa".into(),
                 text: text.into(),
             };
-            self.apply(Change::Orders {
+            self.apply(Change::Orders(PutOrders {
                 gateway: key().gateway,
                 issued_unix_ms: 1,
                 orders,
-            });
+            }));
         }
 
         fn outcome_of(&self, version: u64) -> Option<(String, String)> {
@@ -350,16 +343,20 @@ mod tests {
     #[test]
     fn a_command_keeps_its_first_answer_from_its_own_gateway() {
         let mut site = Site::new();
-        let issued = |id, instead_of| Change::Command {
-            gateway: key().gateway,
-            issued_unix_ms: 10,
-            instead_of,
-            command: command(id),
+        let issued = |id, instead_of| {
+            Change::Command(IssuedCommand {
+                gateway: key().gateway,
+                issued_unix_ms: 10,
+                instead_of,
+                command: command(id),
+            })
         };
-        let answered = |gateway: &str, outcome, text| Change::Result {
-            gateway: gateway.parse().unwrap(),
-            received_unix_ms: 20,
-            result: result(1, outcome, text),
+        let answered = |gateway: &str, outcome, text| {
+            Change::Result(AnsweredCommand {
+                gateway: gateway.parse().unwrap(),
+                received_unix_ms: 20,
+                result: result(1, outcome, text),
+            })
         };
         site.apply(issued(1, None));
         site.apply(issued(2, Some(CommandId([1; 16]))));

@@ -306,9 +306,9 @@ impl GatewayDecoder {
             | Change::Unparked { .. }
             | Change::Missing { .. }
             | Change::Rerun { .. }
-            | Change::Command { .. }
-            | Change::Result { .. }
-            | Change::Orders { .. } => false,
+            | Change::Command(_)
+            | Change::Result(_)
+            | Change::Orders(_) => false,
         });
         if !news {
             return BTreeSet::new();

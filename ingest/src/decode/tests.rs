@@ -167,9 +167,7 @@ fn short(changes: &[Change]) -> Vec<String> {
                 stream, missing, ..
             } => format!("missing {stream} {missing:?}"),
             Change::Rerun { id, changes, .. } => format!("rerun {id} {:?}", short(changes)),
-            Change::Command { .. } | Change::Result { .. } | Change::Orders { .. } => {
-                "from afar".to_owned()
-            }
+            Change::Command(_) | Change::Result(_) | Change::Orders(_) => "from afar".to_owned(),
         })
         .collect()
 }

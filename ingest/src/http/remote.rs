@@ -167,3 +167,60 @@ fn orders_error(error: &OrdersError) -> ApiError {
         OrdersError::Busy | OrdersError::NotStored => ApiError::Unavailable(text.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::response::IntoResponse;
+    use furrow_ingest_core::LostUpdate;
+    use furrow_wire::CommandId;
+
+    use super::*;
+
+    #[test]
+    fn each_failure_has_its_status() {
+        let rate = CommandRefusal::Rate { wait_ms: 1_001 };
+        for (error, status) in [
+            (CommandError::Refusal(rate), 429),
+            (CommandError::Refusal(CommandRefusal::Busy), 503),
+            (CommandError::Refusal(CommandRefusal::Unheard), 503),
+            (CommandError::Offline, 503),
+            (CommandError::NoBroker, 503),
+            (CommandError::NotStored, 503),
+            (CommandError::NoAnswer(CommandId([7; 16])), 504),
+        ] {
+            let response = command_error(&error).into_response();
+            assert_eq!(response.status().as_u16(), status, "{error}");
+            let wait = response.headers().get("retry-after");
+            assert_eq!(wait.is_some_and(|wait| wait == "2"), status == 429);
+        }
+        for (error, status) in [
+            (OrdersError::Lost(LostUpdate(3)), 409),
+            (OrdersError::Busy, 503),
+            (OrdersError::NotStored, 503),
+        ] {
+            let response = orders_error(&error).into_response();
+            assert_eq!(response.status().as_u16(), status, "{error}");
+        }
+    }
+
+    #[test]
+    fn the_version_to_follow_is_told_in_two_ways() {
+        let of = |after: Option<u64>, tag: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            if let Some(tag) = tag {
+                let value = axum::http::HeaderValue::from_static(tag);
+                headers.insert(axum::http::header::IF_MATCH, value);
+            }
+            let query = Version {
+                version: None,
+                after,
+            };
+            after_of(&query, &headers).ok()
+        };
+        assert_eq!(of(None, None), Some(None));
+        assert_eq!(of(Some(3), Some("9")), Some(Some(3)));
+        assert_eq!(of(None, Some("\"4\"")), Some(Some(4)));
+        assert_eq!(of(None, Some("4")), Some(Some(4)));
+        assert_eq!(of(None, Some("*")), None);
+    }
+}

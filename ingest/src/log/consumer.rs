@@ -7,13 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use furrow_ingest_core::{GatewayKey, Missing, Offered, Taken, Tick, Tracker};
+use furrow_ingest_core::{GatewayKey, Missing, Offered, Taken, Tracker};
 use furrow_journal::{Disk, Entry, Position};
-use furrow_wire::{CommandResult, CooperativeId, Orders, StreamId, decode_packet};
+use furrow_wire::{CooperativeId, StreamId, decode_packet};
 
 use super::chain::Chain;
 use super::derived::{DataDir, Derived};
-use super::entry::{EntryError, EntryKind, Issued, LogRecord, Rerun};
+use super::entry::{EntryKind, LogRecord, Rerun};
 use super::front::offered_of;
 use super::recover::follow_state;
 use super::snapshot::{Snapshot, SnapshotError};
@@ -24,9 +24,12 @@ use crate::http::Fleet;
 use crate::metrics::{Counter, Gauge, Metrics};
 use crate::remote::Board;
 
+mod remote;
 mod thread;
 
 pub use thread::ConsumerThread;
+
+use remote::{remote_change, tick_of};
 
 /// Entries in one transaction of the archive at most.
 const GROUP_ENTRIES: usize = 1_024;
@@ -418,61 +421,6 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
 
     fn has_passed_a_segment(&self) -> bool {
         self.position.segment > self.checkpoint.segment
-    }
-}
-
-/// What somebody far away asked, or what was answered.
-fn remote_change(record: &LogRecord) -> Result<Option<Change>, EntryError> {
-    let (gateway, at) = (record.gateway.gateway.clone(), record.received_unix_ms);
-    Ok(match record.kind {
-        EntryKind::Command => {
-            let Issued {
-                instead_of,
-                command,
-            } = Issued::decode(&record.bytes)?;
-            Some(Change::Command {
-                gateway,
-                issued_unix_ms: at,
-                instead_of,
-                command,
-            })
-        }
-        EntryKind::Result => Some(Change::Result {
-            gateway,
-            received_unix_ms: at,
-            result: CommandResult::decode(&record.bytes)?,
-        }),
-        EntryKind::Orders => Some(Change::Orders {
-            gateway,
-            issued_unix_ms: at,
-            orders: Orders::decode(&record.bytes)?,
-        }),
-        EntryKind::Packet | EntryKind::State | EntryKind::Rerun | EntryKind::Wake => None,
-    })
-}
-
-/// Until when a record tells of its boot.
-fn tick_of(change: &Change) -> Option<Tick> {
-    match change {
-        Change::Readings(readings) => Some(Tick {
-            boot: readings.batch.boot,
-            mono_ms: readings.batch.to_mono_ms,
-        }),
-        Change::Events { events, .. } => Some(Tick {
-            boot: events.boot,
-            mono_ms: events.events.iter().map(|event| event.at_mono_ms).max()?,
-        }),
-        Change::Catalog { .. }
-        | Change::Mapping { .. }
-        | Change::Loss { .. }
-        | Change::DeadLetter { .. }
-        | Change::Parked(_)
-        | Change::Unparked { .. }
-        | Change::Missing { .. }
-        | Change::Rerun { .. }
-        | Change::Command { .. }
-        | Change::Result { .. }
-        | Change::Orders { .. } => None,
     }
 }
 

@@ -12,7 +12,9 @@ use furrow_wire::{
 use tokio::sync::mpsc;
 
 use super::*;
-use crate::archive::{Archive, Change, CooperativeSetup, LiveHub, LogEntry, LogPosition};
+use crate::archive::{
+    Archive, Change, CooperativeSetup, LiveHub, LogEntry, LogPosition, PutOrders,
+};
 use crate::http::Fleet;
 use crate::log::entry::{EntryKind, Issued};
 use crate::log::front::Incoming;
@@ -344,11 +346,11 @@ async fn a_gateway_that_lacks_the_newest_orders_gets_them_again() {
     let entry = LogEntry {
         position: LogPosition::default(),
         chain: 0,
-        changes: vec![Change::Orders {
+        changes: vec![Change::Orders(PutOrders {
             gateway: key.gateway.clone(),
             issued_unix_ms: 1,
             orders: orders.clone(),
-        }],
+        })],
     };
     site.archive.apply(&key.cooperative, &[entry]).unwrap();
     let digest = crate::archive::digest_of(&orders.text);

@@ -52,11 +52,20 @@ async function answer(request: IncomingMessage, response: ServerResponse, url: U
   if (cooperative === undefined) return json(response, 200, farm.COOPERATIVES);
   if (!farm.COOPERATIVES.some((c) => c.id === cooperative)) return json(response, 404, { error: 'no such cooperative' });
   if (what === 'live') return switches.live ? live(response, clients) : json(response, 503, { error: 'switched off' });
+  if (what === 'gateways') return command(request, response, rest);
   if (what !== 'greenhouses') return json(response, 404, { error: 'no such resource' });
   if (greenhouse === undefined) return json(response, 200, farm.HOUSES.map(listed));
   const house = farm.HOUSES.find((h) => h.id === greenhouse);
   if (!house) return json(response, 404, { error: 'no such greenhouse' });
   return ofHouse(response, house, rest, url.searchParams);
+}
+
+/** Everything is accepted, except that a zone is stopped. */
+async function command(request: IncomingMessage, response: ServerResponse, [what]: string[]): Promise<void> {
+  if (what !== 'commands' || request.method !== 'POST') return json(response, 404, { error: 'no such resource' });
+  const wish = (await body(request)) as { kind?: string };
+  if (wish.kind === 'open_zone') return json(response, 200, { id: '0'.repeat(32), outcome: 'accepted', run: 1 });
+  return json(response, 409, { error: 'no run of this zone', id: '0'.repeat(32), outcome: 'refused' });
 }
 
 function ofHouse(response: ServerResponse, house: farm.House, [what, device, channel]: string[], query: URLSearchParams): void {

@@ -187,6 +187,17 @@ if (server) {
     }
   });
 
+  await check('water is asked for with two taps, a stop with one, and the answer is said', async () => {
+    const zone = page.locator('[data-testid^=water-]').first();
+    await zone.getByTestId('open').click();
+    await zone.getByRole('button', { name: '20 phút', exact: true }).click();
+    await zone.getByTestId('confirm').click();
+    await zone.getByText('Trạm đã nhận: tưới 20 phút.').waitFor();
+    await zone.getByTestId('stop').click();
+    await zone.getByText('Trạm từ chối: no run of this zone').waitFor();
+    await noSidewaysScroll();
+  });
+
   await check('two fingers zoom the chart and one finger moves it', async () => {
     const box = await chart.locator('.u-over').boundingBox();
     const cdp = await context.newCDPSession(page);

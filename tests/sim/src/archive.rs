@@ -262,7 +262,7 @@ impl Tables {
             // The marks say the same.
             Change::Missing { .. } => {}
             // Nobody far away asks for anything here.
-            Change::Command { .. } | Change::Result { .. } | Change::Orders { .. } => {}
+            Change::Command(_) | Change::Result(_) | Change::Orders(_) => {}
             Change::Rerun { changes, .. } => {
                 for change in changes {
                     self.apply(change);
@@ -328,8 +328,8 @@ fn name_of(change: &Change) -> String {
             stream, missing, ..
         } => format!("{stream} lacks {} stretches", missing.len()),
         Change::Rerun { id, .. } => format!("dead letter {id} again"),
-        Change::Command { command, .. } => format!("command {}", command.id),
-        Change::Result { result, .. } => format!("result of {}", result.id),
-        Change::Orders { orders, .. } => format!("orders {}", orders.version),
+        Change::Command(issued) => format!("command {}", issued.command.id),
+        Change::Result(answered) => format!("result of {}", answered.result.id),
+        Change::Orders(put) => format!("orders {}", put.orders.version),
     }
 }

@@ -1,5 +1,6 @@
 /** Requests to the HTTP API. Every failure is an `ApiError` that says which kind it is. */
 
+import type { Wish } from './command';
 import { offsetMs } from './server-clock';
 import type { Alert, Channel, Cooperative, FarmEvent, Gap, Greenhouse, Latest, Series } from './types';
 
@@ -17,6 +18,8 @@ export class ApiError extends Error {
 
 /** A phone at the edge of the network gets this long before the page offers to try again. */
 const TIMEOUT_MS = 20_000;
+/** A command is waited for longer than the server waits, twice, for the gateway's answer. */
+const COMMAND_TIMEOUT_MS = 40_000;
 
 /** Told of each answer how far this device's clock is from the server's, in milliseconds. */
 let onOffset: (ms: number) => void = () => undefined;
@@ -32,16 +35,17 @@ interface Ask {
   method?: 'GET' | 'POST';
   body?: unknown;
   signal?: AbortSignal | undefined;
+  timeoutMs?: number;
 }
 
 /** Sends a request; a request that its caller aborted rejects with the `AbortError` of `fetch`. */
-async function ask<T>(path: string, { method = 'GET', body, signal }: Ask = {}): Promise<T> {
+async function ask<T>(path: string, { method = 'GET', body, signal, timeoutMs = TIMEOUT_MS }: Ask = {}): Promise<T> {
   const abort = new AbortController();
   let timedOut = false;
   const timer = setTimeout(() => {
     timedOut = true;
     abort.abort();
-  }, TIMEOUT_MS);
+  }, timeoutMs);
   const forward = (): void => abort.abort();
   signal?.addEventListener('abort', forward);
   if (signal?.aborted) abort.abort();
@@ -80,8 +84,12 @@ async function failed(response: Response): Promise<ApiError> {
 
 /** Like `ask`, for everything behind the login. */
 async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
+  return behindLogin<T>(path, { signal });
+}
+
+async function behindLogin<T>(path: string, how: Ask): Promise<T> {
   try {
-    return await ask<T>(path, { signal });
+    return await ask<T>(path, how);
   } catch (error) {
     if (error instanceof ApiError && error.failure === 'unauthorised') onUnauthorised();
     throw error;
@@ -119,5 +127,9 @@ export const series = (
   signal?: AbortSignal,
 ): Promise<Series> =>
   get(`${house(c, g)}/series/${e(of.device)}/${e(of.channel)}?${span(ask.from, ask.to)}&points=${ask.points}`, signal);
+
+/** Has a gateway do something; resolves when it has accepted. */
+export const command = (c: string, gateway: string, wish: Wish): Promise<{ id: string }> =>
+  behindLogin(`cooperatives/${e(c)}/gateways/${e(gateway)}/commands`, { method: 'POST', body: wish, timeoutMs: COMMAND_TIMEOUT_MS });
 
 export const liveUrl = (c: string): string => `/api/v1/cooperatives/${e(c)}/live`;

@@ -1,0 +1,117 @@
+//! What the parts of a running ingest share, and what each of them gets of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use furrow_ingest_core::GatewayKey;
+use furrow_wire::GreenhouseId;
+use tokio::sync::mpsc::WeakSender;
+
+use crate::archive::{ArchiveReader, LiveHub};
+use crate::config::Settings;
+use crate::http::{CooperativeAccess, Fleet, HttpSetup, TokenAccess};
+use crate::log::consumer::ConsumerSetup;
+use crate::log::front::FrontSetup;
+use crate::log::writer::Delivery;
+use crate::metrics::Metrics;
+use crate::remote::{Board, Desk, DeskSetup, Patience};
+use crate::subscriber::{MqttPost, Receipt};
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    pub(super) fleet: Fleet,
+    pub(super) board: Board,
+    pub(super) live: LiveHub,
+    pub(super) metrics: Metrics,
+}
+
+impl Shared {
+    pub(super) fn consumer(&self) -> ConsumerSetup {
+        ConsumerSetup {
+            fleet: self.fleet.clone(),
+            board: self.board.clone(),
+            metrics: self.metrics.clone(),
+        }
+    }
+
+    pub(super) fn front(&self, settings: &Settings) -> FrontSetup {
+        FrontSetup {
+            gateways: assignments(settings),
+            fleet: self.fleet.clone(),
+            live: self.live.clone(),
+            board: self.board.clone(),
+            metrics: self.metrics.clone(),
+        }
+    }
+
+    pub(super) fn desk(
+        &self,
+        reader: &ArchiveReader,
+        log: WeakSender<Delivery<Receipt>>,
+        post: MqttPost,
+    ) -> Desk {
+        Desk::new(DeskSetup {
+            board: self.board.clone(),
+            fleet: self.fleet.clone(),
+            reader: reader.clone(),
+            log,
+            post: Arc::new(post),
+            patience: Patience::default(),
+            metrics: self.metrics.clone(),
+        })
+    }
+
+    pub(super) fn http(
+        &self,
+        settings: &Settings,
+        reader: &ArchiveReader,
+        desk: Desk,
+    ) -> HttpSetup {
+        HttpSetup {
+            cooperatives: settings.cooperatives.iter().map(access).collect(),
+            reader: reader.clone(),
+            fleet: self.fleet.clone(),
+            live: self.live.clone(),
+            desk,
+            metrics: self.metrics.clone(),
+        }
+    }
+}
+
+/// Where each gateway stands.
+pub(super) fn assignments(settings: &Settings) -> BTreeMap<GatewayKey, GreenhouseId> {
+    settings
+        .cooperatives
+        .iter()
+        .flat_map(|cooperative| {
+            cooperative.gateways.iter().map(|gateway| {
+                let key = GatewayKey {
+                    cooperative: cooperative.id.clone(),
+                    gateway: gateway.id.clone(),
+                };
+                (key, gateway.greenhouse.clone())
+            })
+        })
+        .collect()
+}
+
+fn access(cooperative: &crate::config::CooperativeSettings) -> CooperativeAccess {
+    CooperativeAccess {
+        id: cooperative.id.clone(),
+        name: cooperative.name.clone(),
+        gateways: cooperative
+            .gateways
+            .iter()
+            .map(|gateway| (gateway.id.clone(), gateway.greenhouse.clone()))
+            .collect(),
+        tokens: cooperative
+            .tokens
+            .iter()
+            .map(|(name, sha256)| TokenAccess {
+                name: name.clone(),
+                sha256: *sha256,
+            })
+            .collect(),
+    }
+}
