@@ -4,6 +4,7 @@ use bytes::Bytes;
 use prost::Message;
 use serde::{Deserialize, Serialize};
 
+use crate::alarm::{AlarmRaised, AlarmResolved, AlarmSilenced};
 use crate::clock::ClockState;
 use crate::decision::Decision;
 use crate::ids::{BootId, ChannelName, DeviceId, PlantingId, ZoneId};
@@ -154,6 +155,13 @@ pub enum EventKind {
         /// Why, for people; may be empty.
         text: String,
     },
+    /// An alarm of the gateway is raised. The records of these three hold nothing else, as with
+    /// [`EventKind::Calibrated`].
+    AlarmRaised(AlarmRaised),
+    /// A person has silenced a raised alarm.
+    AlarmSilenced(AlarmSilenced),
+    /// A raised alarm is over.
+    AlarmResolved(AlarmResolved),
 }
 
 /// One event.
@@ -245,10 +253,14 @@ fn device_of(what: &EventKind) -> Option<&DeviceId> {
         | EventKind::FlowLearnt { .. }
         | EventKind::Held { .. }
         | EventKind::Reset { .. }
-        | EventKind::Ordered { .. } => None,
+        | EventKind::Ordered { .. }
+        | EventKind::AlarmRaised(_)
+        | EventKind::AlarmSilenced(_)
+        | EventKind::AlarmResolved(_) => None,
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one arm a kind")]
 fn encode_what(what: &EventKind) -> proto::event::What {
     use proto::event::{
         Calibrated, FlowLearnt, GatewayStarted, Held, Ordered, Reset, RunEnded, RunStarted, Text,
@@ -288,13 +300,10 @@ fn encode_what(what: &EventKind) -> proto::event::What {
         EventKind::GatewayStarted {
             software,
             clean_stop_before,
-        } => {
-            let software = cut(software);
-            What::GatewayStarted(GatewayStarted {
-                software,
-                clean_stop_before: *clean_stop_before,
-            })
-        }
+        } => What::GatewayStarted(GatewayStarted {
+            software: cut(software),
+            clean_stop_before: *clean_stop_before,
+        }),
         EventKind::DeviceFault { text, .. } => What::DeviceFault(Text { text: cut(text) }),
         EventKind::DeviceRecovered { .. } => What::DeviceRecovered(Text::default()),
         EventKind::Lockout { text } => What::Lockout(Text { text: cut(text) }),
@@ -331,6 +340,9 @@ fn encode_what(what: &EventKind) -> proto::event::What {
             by: cut(by),
             text: cut(text),
         }),
+        EventKind::AlarmRaised(alarm) => What::AlarmRaised(alarm.encode()),
+        EventKind::AlarmSilenced(alarm) => What::AlarmSilenced(alarm.encode()),
+        EventKind::AlarmResolved(alarm) => What::AlarmResolved(alarm.encode()),
     }
 }
 
@@ -390,6 +402,9 @@ fn decode_event(raw: proto::Event) -> Result<Event, BodyError> {
             by: ordered.by,
             text: ordered.text,
         },
+        Some(What::AlarmRaised(raw)) => EventKind::AlarmRaised(AlarmRaised::decode(raw)),
+        Some(What::AlarmSilenced(raw)) => EventKind::AlarmSilenced(AlarmSilenced::decode(raw)),
+        Some(What::AlarmResolved(raw)) => EventKind::AlarmResolved(AlarmResolved::decode(raw)),
         None => {
             let reason = "of a newer version".to_owned();
             return Err(BodyError::invalid("events", "event", reason));
@@ -513,6 +528,23 @@ mod tests {
         }
     }
 
+    fn alarms() -> [EventKind; 3] {
+        let alarm = || "heat".to_owned();
+        [
+            EventKind::AlarmRaised(AlarmRaised {
+                alarm: alarm(),
+                severity: "critical".into(),
+                text: "Quá nóng: 39.2".into(),
+            }),
+            EventKind::AlarmSilenced(AlarmSilenced {
+                alarm: alarm(),
+                by: "button".into(),
+                silence_ms: 1_800_000,
+            }),
+            EventKind::AlarmResolved(AlarmResolved { alarm: alarm() }),
+        ]
+    }
+
     fn all_ends() -> Vec<EventKind> {
         let mut kinds = Vec::new();
         let ends = [
@@ -578,6 +610,7 @@ mod tests {
                 text: "zone-1 was locked".into(),
             },
         ];
+        kinds.extend(alarms());
         for cause in [
             RunCause::Schedule,
             RunCause::Manual,

@@ -4,6 +4,7 @@
 //! touching a bus. All mistakes are reported together, each with its key and the remedy.
 //! It does not open buses or sockets, and nothing here changes at run time.
 
+mod alarm;
 mod build;
 mod device;
 mod guard;
@@ -22,6 +23,7 @@ use furrow_drivers::registers::Profile;
 
 use crate::config::raw::RawConfig;
 
+pub use alarm::{AlarmRule, AlarmSettings, HornSettings};
 pub use device::{AnalogInput, ChannelSettings, Contact, DeviceKind, DeviceSettings, Level};
 pub use guard::{GuardOutput, GuardPart, GuardSettings, OutputAt, WatchdogLine};
 pub use kinds::{KINDS, Kind, Place};

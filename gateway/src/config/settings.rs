@@ -10,6 +10,7 @@ use furrow_wire::{CooperativeId, DeviceId, GatewayId, GreenhouseId, PlantingId, 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
+use super::alarm::AlarmSettings;
 use super::device::{ChannelSettings, DeviceSettings};
 use super::guard::GuardSettings;
 
@@ -29,6 +30,7 @@ pub struct Settings {
     pub(super) page: Option<PageSettings>,
     pub(super) buttons: Vec<ButtonSettings>,
     pub(super) plantings: Vec<PlantingSettings>,
+    pub(super) alarms: AlarmSettings,
 }
 
 impl Settings {
@@ -138,6 +140,12 @@ impl Settings {
             plantings: other.plantings,
             ..self.clone()
         }
+    }
+
+    /// Siren, beacon and what they are for.
+    #[must_use]
+    pub fn alarms(&self) -> &AlarmSettings {
+        &self.alarms
     }
 
     /// The outputs that the guard owns, if there are any.
@@ -325,6 +333,11 @@ pub enum ButtonDoes {
     Water {
         /// Which.
         zone: ZoneIndex,
+        /// For so long, in milliseconds.
+        for_ms: u64,
+    },
+    /// Silences what sounds.
+    Silence {
         /// For so long, in milliseconds.
         for_ms: u64,
     },

@@ -344,25 +344,35 @@ fn text(what: &EventKind) -> Option<String> {
             outcome,
             by,
             text,
-        } => {
-            let what = match outcome {
-                OrdersOutcome::Refused => "were refused",
-                OrdersOutcome::OnTrial => "hold on trial",
-                OrdersOutcome::Confirmed => "hold",
-                OrdersOutcome::RolledBack => "were rolled back",
-            };
-            let why = if text.is_empty() {
-                String::new()
-            } else {
-                format!(": {text}")
-            };
-            format!("orders of version {version}, by {by}, {what}{why}")
-        }
+        } => orders_text(*version, *outcome, by, text),
+        EventKind::AlarmRaised(alarm) => format!("{} alarm: {}", alarm.severity, alarm.text),
+        EventKind::AlarmSilenced(alarm) => format!(
+            "alarm {} silenced for {} min, by {}",
+            alarm.alarm,
+            alarm.silence_ms / 60_000,
+            alarm.by
+        ),
+        EventKind::AlarmResolved(alarm) => format!("alarm {} is over", alarm.alarm),
         EventKind::GatewayStarted { .. }
         | EventKind::DeviceFault { .. }
         | EventKind::DeviceRecovered { .. }
         | EventKind::Calibrated { .. } => return None,
     })
+}
+
+fn orders_text(version: u64, outcome: OrdersOutcome, by: &str, text: &str) -> String {
+    let what = match outcome {
+        OrdersOutcome::Refused => "were refused",
+        OrdersOutcome::OnTrial => "hold on trial",
+        OrdersOutcome::Confirmed => "hold",
+        OrdersOutcome::RolledBack => "were rolled back",
+    };
+    let why = if text.is_empty() {
+        String::new()
+    } else {
+        format!(": {text}")
+    };
+    format!("orders of version {version}, by {by}, {what}{why}")
 }
 
 fn decision_text(decision: &Decision) -> String {

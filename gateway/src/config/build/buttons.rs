@@ -69,9 +69,17 @@ fn button(
                 for_ms: millis(run?),
             }
         }
+        "silence" => {
+            let why = "a silence button silences every alarm";
+            section.refuse("zone", raw.zone.as_ref(), why);
+            let silence = section.duration("for", raw.run.as_ref(), ("1min", "12h"), Some("30min"));
+            ButtonDoes::Silence {
+                for_ms: millis(silence?),
+            }
+        }
         other => {
             let problem = format!("{other:?} is nothing that a button does");
-            return section.mistake("does", problem, "write stop or water");
+            return section.mistake("does", problem, "write stop, water or silence");
         }
     };
     Some(ButtonSettings {
