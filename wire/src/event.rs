@@ -1,5 +1,7 @@
 //! What happened: watering runs, faults, starts. Journalled at once, never dropped for space.
 
+mod codes;
+
 use bytes::Bytes;
 use prost::Message;
 use serde::{Deserialize, Serialize};
@@ -10,6 +12,8 @@ use crate::decision::Decision;
 use crate::ids::{BootId, ChannelName, DeviceId, PlantingId, ZoneId};
 use crate::orders::OrdersOutcome;
 use crate::{BodyError, decode_message, proto};
+
+use self::codes::{decode_cause, decode_end, encode_cause, encode_end};
 
 /// Most events in one record.
 pub const MAX_EVENTS: usize = 256;
@@ -416,58 +420,6 @@ fn decode_event(raw: proto::Event) -> Result<Event, BodyError> {
         planting: optional("planting", &raw.planting)?,
         what,
     })
-}
-
-fn encode_cause(cause: RunCause) -> proto::RunCause {
-    match cause {
-        RunCause::Schedule => proto::RunCause::Schedule,
-        RunCause::Manual => proto::RunCause::Manual,
-        RunCause::Rule => proto::RunCause::Rule,
-        RunCause::Command => proto::RunCause::Command,
-    }
-}
-
-fn decode_cause(code: i32) -> Result<RunCause, BodyError> {
-    match proto::RunCause::try_from(code) {
-        Ok(proto::RunCause::Schedule) => Ok(RunCause::Schedule),
-        Ok(proto::RunCause::Manual) => Ok(RunCause::Manual),
-        Ok(proto::RunCause::Rule) => Ok(RunCause::Rule),
-        Ok(proto::RunCause::Command) => Ok(RunCause::Command),
-        Ok(proto::RunCause::Unspecified) | Err(_) => Err(BodyError::invalid(
-            "events",
-            "run cause",
-            format!("unknown code {code}"),
-        )),
-    }
-}
-
-fn encode_end(end: EndReason) -> proto::RunEnd {
-    match end {
-        EndReason::Completed => proto::RunEnd::Completed,
-        EndReason::Stopped => proto::RunEnd::Stopped,
-        EndReason::Fault => proto::RunEnd::Fault,
-        EndReason::Interrupted => proto::RunEnd::Interrupted,
-        EndReason::LeaseLost => proto::RunEnd::LeaseLost,
-        EndReason::Budget => proto::RunEnd::Budget,
-        EndReason::Interlock => proto::RunEnd::Interlock,
-    }
-}
-
-fn decode_end(code: i32) -> Result<EndReason, BodyError> {
-    match proto::RunEnd::try_from(code) {
-        Ok(proto::RunEnd::Completed) => Ok(EndReason::Completed),
-        Ok(proto::RunEnd::Stopped) => Ok(EndReason::Stopped),
-        Ok(proto::RunEnd::Fault) => Ok(EndReason::Fault),
-        Ok(proto::RunEnd::Interrupted) => Ok(EndReason::Interrupted),
-        Ok(proto::RunEnd::LeaseLost) => Ok(EndReason::LeaseLost),
-        Ok(proto::RunEnd::Budget) => Ok(EndReason::Budget),
-        Ok(proto::RunEnd::Interlock) => Ok(EndReason::Interlock),
-        Ok(proto::RunEnd::Unspecified) | Err(_) => Err(BodyError::invalid(
-            "events",
-            "run end",
-            format!("unknown code {code}"),
-        )),
-    }
 }
 
 fn parse<T>(field: &'static str, text: &str) -> Result<T, BodyError>

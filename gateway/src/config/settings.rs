@@ -11,6 +11,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use super::alarm::AlarmSettings;
+use super::button::ButtonSettings;
 use super::device::{ChannelSettings, DeviceSettings};
 use super::guard::GuardSettings;
 
@@ -310,37 +311,6 @@ pub struct InputSettings {
     pub channel: usize,
     /// Its decimal exponent.
     pub exponent: i8,
-}
-
-/// A button at the gateway: a contact that is 1 while it is pressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ButtonSettings {
-    /// Its place in the catalog.
-    pub channel: usize,
-    /// What it does.
-    pub does: ButtonDoes,
-}
-
-/// What a button does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ButtonDoes {
-    /// Stops all watering.
-    Stop {
-        /// For so long, in milliseconds; longer while it stays pressed.
-        hold_ms: u64,
-    },
-    /// Waters a zone.
-    Water {
-        /// Which.
-        zone: ZoneIndex,
-        /// For so long, in milliseconds.
-        for_ms: u64,
-    },
-    /// Silences what sounds.
-    Silence {
-        /// For so long, in milliseconds.
-        for_ms: u64,
-    },
 }
 
 /// What grows in some zones, from a day to another.

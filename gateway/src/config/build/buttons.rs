@@ -5,9 +5,10 @@ use furrow_irrigation::ZoneIndex;
 use super::looked_at::LookedAt;
 use super::section::Section;
 use super::zones::millis;
+use crate::config::button::{ButtonDoes, ButtonSettings};
 use crate::config::mistakes::Mistakes;
 use crate::config::raw::RawButton;
-use crate::config::settings::{ButtonDoes, ButtonSettings, ZoneSettings};
+use crate::config::settings::ZoneSettings;
 
 /// Most buttons of a gateway.
 const BUTTONS_MAX: usize = 16;
