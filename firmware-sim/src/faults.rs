@@ -179,6 +179,16 @@ pub enum Fault {
     PressButton,
     /// The button is let go
     ReleaseButton,
+    /// A contact at a pin where nothing else is wired closes to ground: a button of somebody's own
+    CloseContact {
+        /// BCM number
+        pin: u8,
+    },
+    /// That contact opens
+    OpenContact {
+        /// BCM number
+        pin: u8,
+    },
     /// The machine forgets the time of day
     WallUnknown,
     /// The machine knows the time of day again
@@ -321,6 +331,7 @@ impl Fault {
             Self::LineNoise { .. } => Some(Self::LineNoise { rate: 0.0 }),
             Self::MainsOff => Some(Self::MainsOn),
             Self::PressButton => Some(Self::ReleaseButton),
+            Self::CloseContact { pin } => Some(Self::OpenContact { pin: *pin }),
             Self::WallUnknown => Some(Self::WallKnown),
             Self::WallStep { seconds } => Some(Self::WallStep {
                 seconds: seconds.saturating_neg(),
@@ -340,6 +351,7 @@ impl Fault {
             | Self::HoldBus { .. }
             | Self::MainsOn
             | Self::ReleaseButton
+            | Self::OpenContact { .. }
             | Self::WallKnown => None,
         }
     }

@@ -29,6 +29,9 @@ pub(crate) const CONTACT_PINS: [(u8, u16); 4] = [
 ];
 /// Pins with a relay that is on while its pin is high, zone 1 first.
 pub(crate) const RELAY_PINS: [u8; 8] = [12, 13, 16, 18, 19, 20, 21, 11];
+/// Pins of siren and beacon in a scenario; low until they are driven.
+pub(crate) const SIREN_PIN: u8 = 9;
+pub(crate) const BEACON_PIN: u8 = 10;
 /// Line of the relay supply's watchdog.
 pub(crate) const RELAY_WATCHDOG_PIN: u8 = 26;
 /// SCL and SDA of I2C 1 as pins, for clearing the bus.
@@ -42,6 +45,20 @@ pub(crate) const RS485_BUS: u8 = 31;
 pub(crate) const ONE_WIRE_IDS: [(u8, &str); 2] = [(0, "28-0316a2795bff"), (1, "28-0416b0c4d1ff")];
 /// Pins of the header that can be driven or read (BCM numbers).
 pub(crate) const PINS: core::ops::RangeInclusive<u8> = 0..=27;
+
+/// Whether nothing is wired at a pin: there can be somebody's own contact.
+pub(crate) fn is_free_pin(pin: u8) -> bool {
+    let wired = [
+        FLOW_METER_PIN,
+        RAIN_GAUGE_PIN,
+        SIREN_PIN,
+        BEACON_PIN,
+        RELAY_WATCHDOG_PIN,
+    ];
+    let is_contact = CONTACT_PINS.iter().any(|(of, _)| *of == pin);
+    let is_wired = wired.contains(&pin) || [SCL_PIN, SDA_PIN].contains(&pin);
+    PINS.contains(&pin) && !is_contact && !is_wired && !RELAY_PINS.contains(&pin)
+}
 
 /// Name of the drip controller, for faults and status.
 pub(crate) const DRIP: &str = "drip";

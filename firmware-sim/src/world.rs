@@ -8,7 +8,7 @@ mod serial;
 mod slot;
 mod status;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use furrow_sim_bus::protocol::{Failure, Operation, Transaction};
 
@@ -21,6 +21,7 @@ use crate::physics::hydraulics::Hydraulics;
 use crate::physics::noise::Purpose;
 use crate::trace::Trace;
 
+pub(crate) use lines::HornChange;
 use relays::Relays;
 pub(crate) use serial::{Answer, REQUEST_BYTES};
 use slot::{Condition, Lying, Slot};
@@ -78,6 +79,10 @@ pub(crate) struct World {
     drip: Drip,
     relays: Relays,
     stuck_busses: u32,
+    /// Pins whose contact is closed to ground.
+    closed_contacts: BTreeSet<u8>,
+    /// Siren and beacon, as their pins were driven.
+    horn_log: Vec<HornChange>,
     /// Clocks until a chip lets go of the data line of I2C 1.
     held_clocks: u8,
     /// Share of the answers on the serial line that are disturbed.
@@ -141,6 +146,8 @@ impl World {
             drip: Drip::new(setup.zones, setup.start_mono_ns),
             relays: Relays::default(),
             stuck_busses: 0,
+            closed_contacts: BTreeSet::new(),
+            horn_log: Vec::new(),
             held_clocks: 0,
             line_noise: 0.0,
             serial_answers: 0,

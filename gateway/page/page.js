@@ -5,7 +5,7 @@ const TEXTS = {
   vi: {
     pin: 'Mã PIN', enter: 'Vào', wrong: 'Mã PIN sai.', wait: (s) => `Sai nhiều lần. Chờ ${Math.ceil(s / 60)} phút rồi thử lại.`,
     stale: 'Mất kết nối với bộ điều khiển. Số liệu dưới đây đã cũ.', zones: 'Khu tưới', values: 'Số liệu', why: 'Vì sao tưới, vì sao không',
-    stop: 'DỪNG TƯỚI TẤT CẢ', go: 'Cho tưới lại', held: (m) => `Đang dừng tất cả, còn ${m} phút.`, zoneHeld: (m) => `Tạm không tưới tự động, còn ${m} phút.`,
+    stop: 'DỪNG TƯỚI TẤT CẢ', go: 'Cho tưới lại', silence: 'TẮT CÒI 30 PHÚT', sound: { sounding: 'đang hú', silenced: 'đã tắt tiếng', quiet: '' }, held: (m) => `Đang dừng tất cả, còn ${m} phút.`, zoneHeld: (m) => `Tạm không tưới tự động, còn ${m} phút.`,
     phase: { clearing: 'đang kiểm tra', idle: 'đã đóng', checking: 'đang kiểm tra van', watering: 'ĐANG TƯỚI', closing: 'đang đóng', locked_out: 'KHÓA' },
     left: (s) => `còn ${clock(s)}`, used: (a, b) => `Hôm nay ${a} / ${b} phút`, litres: (l) => `${l} lít`, next: (t) => `Lần tới ${t}`, waiting: 'đang chờ bơm',
     water: 'Tưới:', run: (m) => `${m} phút`, halt: 'Dừng', reset: 'Đã kiểm tra, mở khóa', forbids: 'Không được tưới: ', link: { up: 'Có mạng', down: 'Không có mạng: vẫn tưới và lưu số liệu' },
@@ -14,13 +14,13 @@ const TEXTS = {
     cause: { schedule: 'theo lịch', manual: 'tưới tay', rule: 'theo quy tắc', command: 'lệnh từ xa' },
     end: { completed: 'xong', stopped: 'được dừng', fault: 'van hoặc bộ điều khiển hỏng', interrupted: 'bị ngắt khi khởi động lại', lease_lost: 'mất liên lạc với van', budget: 'hết lượng nước trong ngày', interlock: 'khóa an toàn' },
     verdict: { water: 'cần tưới', 'safe-dose': 'tưới liều an toàn', enough: 'đủ ẩm', 'outside-window': 'ngoài giờ tưới', 'clock-unknown': 'chưa biết giờ', 'input-unknown': 'không tin được cảm biến, chờ' },
-    ev: { start: (w, m) => `Bắt đầu tưới (${w}), ${m} phút`, done: (w, m, l) => `Tưới xong: ${w}. ${m} phút, ${l}`, lock: 'Khóa: ', alarm: 'Cảnh báo: ', learnt: (l) => `Đã học lưu lượng: ${l} lít/giờ`, held: 'Dừng tất cả', released: 'Cho tưới lại', reset: 'Đã mở khóa', rule: 'Quy tắc', no: 'Không tưới: ' },
+    ev: { start: (w, m) => `Bắt đầu tưới (${w}), ${m} phút`, done: (w, m, l) => `Tưới xong: ${w}. ${m} phút, ${l}`, lock: 'Khóa: ', alarm: 'Cảnh báo: ', learnt: (l) => `Đã học lưu lượng: ${l} lít/giờ`, held: 'Dừng tất cả', released: 'Cho tưới lại', reset: 'Đã mở khóa', raised: 'Báo động: ', silenced: 'Đã tắt còi: ', over: 'Hết báo động: ', rule: 'Quy tắc', no: 'Không tưới: ' },
     lock: { no_flow: 'van mở mà không có nước', burst: 'nước chảy quá nhiều: vỡ ống', leak: 'van đóng mà nước vẫn chảy: rò rỉ', tank_low: 'bồn gần cạn', tank_empty: 'bồn cạn', tank_unknown: 'không biết mực nước bồn', pressure_low: 'áp suất nước thấp', supply: 'bơm hoặc van tổng không chạy', litres: 'hết lượng nước trong ngày' },
   },
   en: {
     pin: 'PIN', enter: 'Enter', wrong: 'This PIN is wrong.', wait: (s) => `Wrong too often. Wait ${Math.ceil(s / 60)} min and try again.`,
     stale: 'The controller can’t be reached. What you see is old.', zones: 'Zones', values: 'Values', why: 'Why it watered, or did not',
-    stop: 'STOP ALL WATERING', go: 'Let it water again', held: (m) => `All watering is stopped for ${m} min more.`, zoneHeld: (m) => `Not watered by rule for ${m} min more.`,
+    stop: 'STOP ALL WATERING', go: 'Let it water again', silence: 'SILENCE THE SIREN FOR 30 MIN', sound: { sounding: 'sounds', silenced: 'silenced', quiet: '' }, held: (m) => `All watering is stopped for ${m} min more.`, zoneHeld: (m) => `Not watered by rule for ${m} min more.`,
     phase: { clearing: 'being checked', idle: 'closed', checking: 'checking the valve', watering: 'WATERING', closing: 'closing', locked_out: 'LOCKED' },
     left: (s) => `${clock(s)} left`, used: (a, b) => `Today ${a} / ${b} min`, litres: (l) => `${l} L`, next: (t) => `Next ${t}`, waiting: 'waits for the pump',
     water: 'Water:', run: (m) => `${m} min`, halt: 'Stop', reset: 'Looked at it, unlock', forbids: 'No watering: ', link: { up: 'Online', down: 'Offline: it waters and keeps all values' },
@@ -29,7 +29,7 @@ const TEXTS = {
     cause: { schedule: 'schedule', manual: 'by hand', rule: 'rule', command: 'from afar' },
     end: { completed: 'as planned', stopped: 'stopped', fault: 'valve or controller faulty', interrupted: 'interrupted by a restart', lease_lost: 'valve lost', budget: 'the day’s water is used up', interlock: 'interlock' },
     verdict: { water: 'wants water', 'safe-dose': 'gives its safe dose', enough: 'has enough', 'outside-window': 'not at this time', 'clock-unknown': 'time unknown', 'input-unknown': 'can’t trust its sensor, waits' },
-    ev: { start: (w, m) => `Watering begins (${w}), ${m} min`, done: (w, m, l) => `Watering ended: ${w}. ${m} min, ${l}`, lock: 'Locked: ', alarm: 'Alarm: ', learnt: (l) => `Learnt its flow: ${l} L/h`, held: 'All stopped', released: 'May water again', reset: 'Unlocked', rule: 'Rule', no: 'Not watered: ' },
+    ev: { start: (w, m) => `Watering begins (${w}), ${m} min`, done: (w, m, l) => `Watering ended: ${w}. ${m} min, ${l}`, lock: 'Locked: ', alarm: 'Alarm: ', learnt: (l) => `Learnt its flow: ${l} L/h`, held: 'All stopped', released: 'May water again', reset: 'Unlocked', raised: 'Alarm: ', silenced: 'Silenced: ', over: 'Alarm is over: ', rule: 'Rule', no: 'Not watered: ' },
     lock: {},
   },
 };
@@ -109,6 +109,9 @@ function why(e) {
     case 'flow_learnt': return T.ev.learnt(Math.round(e.millilitres_per_hour / 1000));
     case 'held': return e.hold_ms == null ? T.ev.released : T.ev.held;
     case 'reset': return T.ev.reset;
+    case 'alarm_raised': return T.ev.raised + e.text;
+    case 'alarm_silenced': return T.ev.silenced + e.alarm;
+    case 'alarm_resolved': return T.ev.over + e.alarm;
     default: return null;
   }
 }
@@ -122,6 +125,12 @@ function show({ report, samples, events }) {
   stop.className = s.held_ms ? 'big' : 'big danger';
   stop.onclick = () => send(s.held_ms ? { what: 'release' } : { what: 'hold', seconds: 1800 });
   const site = [el('p', T.link[report.link])];
+  for (const a of report.alarms.raised) {
+    const where = report.zones.find((z) => z.id === a.zone);
+    const words = [lang === 'vi' ? a.name : a.name_en, where && where.name, T.sound[a.sound]].filter(Boolean).join(' · ');
+    site.push(el('p', words, 'error'));
+  }
+  if (report.alarms.sounds) site.push(button(T.silence, { what: 'silence', seconds: 1800 }, 'big danger'));
   if (s.held_ms) site.push(el('p', T.held(Math.ceil(s.held_ms / 60000)), 'error'));
   if (s.forbids) site.push(el('p', T.forbids + (T.lock[s.forbids] || s.forbids_text), 'error'));
   if (s.lock) site.push(el('p', T.lock[s.lock] || s.lock_text, 'error'));

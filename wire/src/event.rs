@@ -1,14 +1,19 @@
 //! What happened: watering runs, faults, starts. Journalled at once, never dropped for space.
 
+mod codes;
+
 use bytes::Bytes;
 use prost::Message;
 use serde::{Deserialize, Serialize};
 
+use crate::alarm::{AlarmRaised, AlarmResolved, AlarmSilenced};
 use crate::clock::ClockState;
 use crate::decision::Decision;
 use crate::ids::{BootId, ChannelName, DeviceId, PlantingId, ZoneId};
 use crate::orders::OrdersOutcome;
 use crate::{BodyError, decode_message, proto};
+
+use self::codes::{decode_cause, decode_end, encode_cause, encode_end};
 
 /// Most events in one record.
 pub const MAX_EVENTS: usize = 256;
@@ -154,6 +159,13 @@ pub enum EventKind {
         /// Why, for people; may be empty.
         text: String,
     },
+    /// An alarm of the gateway is raised. The records of these three hold nothing else, as with
+    /// [`EventKind::Calibrated`].
+    AlarmRaised(AlarmRaised),
+    /// A person has silenced a raised alarm.
+    AlarmSilenced(AlarmSilenced),
+    /// A raised alarm is over.
+    AlarmResolved(AlarmResolved),
 }
 
 /// One event.
@@ -245,7 +257,10 @@ fn device_of(what: &EventKind) -> Option<&DeviceId> {
         | EventKind::FlowLearnt { .. }
         | EventKind::Held { .. }
         | EventKind::Reset { .. }
-        | EventKind::Ordered { .. } => None,
+        | EventKind::Ordered { .. }
+        | EventKind::AlarmRaised(_)
+        | EventKind::AlarmSilenced(_)
+        | EventKind::AlarmResolved(_) => None,
     }
 }
 
@@ -289,13 +304,10 @@ fn encode_what(what: &EventKind) -> proto::event::What {
         EventKind::GatewayStarted {
             software,
             clean_stop_before,
-        } => {
-            let software = cut(software);
-            What::GatewayStarted(GatewayStarted {
-                software,
-                clean_stop_before: *clean_stop_before,
-            })
-        }
+        } => What::GatewayStarted(GatewayStarted {
+            software: cut(software),
+            clean_stop_before: *clean_stop_before,
+        }),
         EventKind::DeviceFault { text, .. } => What::DeviceFault(Text { text: cut(text) }),
         EventKind::DeviceRecovered { .. } => What::DeviceRecovered(Text::default()),
         EventKind::Lockout { text } => What::Lockout(Text { text: cut(text) }),
@@ -332,6 +344,9 @@ fn encode_what(what: &EventKind) -> proto::event::What {
             by: cut(by),
             text: cut(text),
         }),
+        EventKind::AlarmRaised(alarm) => What::AlarmRaised(alarm.encode()),
+        EventKind::AlarmSilenced(alarm) => What::AlarmSilenced(alarm.encode()),
+        EventKind::AlarmResolved(alarm) => What::AlarmResolved(alarm.encode()),
     }
 }
 
@@ -391,6 +406,9 @@ fn decode_event(raw: proto::Event) -> Result<Event, BodyError> {
             by: ordered.by,
             text: ordered.text,
         },
+        Some(What::AlarmRaised(raw)) => EventKind::AlarmRaised(AlarmRaised::decode(raw)),
+        Some(What::AlarmSilenced(raw)) => EventKind::AlarmSilenced(AlarmSilenced::decode(raw)),
+        Some(What::AlarmResolved(raw)) => EventKind::AlarmResolved(AlarmResolved::decode(raw)),
         None => {
             let reason = "of a newer version".to_owned();
             return Err(BodyError::invalid("events", "event", reason));
@@ -402,58 +420,6 @@ fn decode_event(raw: proto::Event) -> Result<Event, BodyError> {
         planting: optional("planting", &raw.planting)?,
         what,
     })
-}
-
-fn encode_cause(cause: RunCause) -> proto::RunCause {
-    match cause {
-        RunCause::Schedule => proto::RunCause::Schedule,
-        RunCause::Manual => proto::RunCause::Manual,
-        RunCause::Rule => proto::RunCause::Rule,
-        RunCause::Command => proto::RunCause::Command,
-    }
-}
-
-fn decode_cause(code: i32) -> Result<RunCause, BodyError> {
-    match proto::RunCause::try_from(code) {
-        Ok(proto::RunCause::Schedule) => Ok(RunCause::Schedule),
-        Ok(proto::RunCause::Manual) => Ok(RunCause::Manual),
-        Ok(proto::RunCause::Rule) => Ok(RunCause::Rule),
-        Ok(proto::RunCause::Command) => Ok(RunCause::Command),
-        Ok(proto::RunCause::Unspecified) | Err(_) => Err(BodyError::invalid(
-            "events",
-            "run cause",
-            format!("unknown code {code}"),
-        )),
-    }
-}
-
-fn encode_end(end: EndReason) -> proto::RunEnd {
-    match end {
-        EndReason::Completed => proto::RunEnd::Completed,
-        EndReason::Stopped => proto::RunEnd::Stopped,
-        EndReason::Fault => proto::RunEnd::Fault,
-        EndReason::Interrupted => proto::RunEnd::Interrupted,
-        EndReason::LeaseLost => proto::RunEnd::LeaseLost,
-        EndReason::Budget => proto::RunEnd::Budget,
-        EndReason::Interlock => proto::RunEnd::Interlock,
-    }
-}
-
-fn decode_end(code: i32) -> Result<EndReason, BodyError> {
-    match proto::RunEnd::try_from(code) {
-        Ok(proto::RunEnd::Completed) => Ok(EndReason::Completed),
-        Ok(proto::RunEnd::Stopped) => Ok(EndReason::Stopped),
-        Ok(proto::RunEnd::Fault) => Ok(EndReason::Fault),
-        Ok(proto::RunEnd::Interrupted) => Ok(EndReason::Interrupted),
-        Ok(proto::RunEnd::LeaseLost) => Ok(EndReason::LeaseLost),
-        Ok(proto::RunEnd::Budget) => Ok(EndReason::Budget),
-        Ok(proto::RunEnd::Interlock) => Ok(EndReason::Interlock),
-        Ok(proto::RunEnd::Unspecified) | Err(_) => Err(BodyError::invalid(
-            "events",
-            "run end",
-            format!("unknown code {code}"),
-        )),
-    }
 }
 
 fn parse<T>(field: &'static str, text: &str) -> Result<T, BodyError>
@@ -512,6 +478,23 @@ mod tests {
             wanted_ms: Some(600_000),
             wanted_millilitres: Some(40_000),
         }
+    }
+
+    fn alarms() -> [EventKind; 3] {
+        let alarm = || "heat".to_owned();
+        [
+            EventKind::AlarmRaised(AlarmRaised {
+                alarm: alarm(),
+                severity: "critical".into(),
+                text: "Quá nóng: 39.2".into(),
+            }),
+            EventKind::AlarmSilenced(AlarmSilenced {
+                alarm: alarm(),
+                by: "button".into(),
+                silence_ms: 1_800_000,
+            }),
+            EventKind::AlarmResolved(AlarmResolved { alarm: alarm() }),
+        ]
     }
 
     fn all_ends() -> Vec<EventKind> {
@@ -579,6 +562,7 @@ mod tests {
                 text: "zone-1 was locked".into(),
             },
         ];
+        kinds.extend(alarms());
         for cause in [
             RunCause::Schedule,
             RunCause::Manual,

@@ -20,6 +20,7 @@
 //! | [`json`] | any record for people |
 
 pub mod ack;
+mod alarm;
 pub mod batch;
 pub mod catalog;
 pub mod clock;
@@ -40,6 +41,7 @@ pub mod topic;
 mod varint;
 
 pub use ack::{Ack, MAX_RANGES, StreamMarks};
+pub use alarm::{AlarmRaised, AlarmResolved, AlarmSilenced};
 pub use batch::{Axis, Batch, BatchError, Column, Sample, decode_batch, encode_batch};
 pub use catalog::{Catalog, CatalogChannel, CatalogDevice, CatalogZone};
 pub use clock::{ClockMapping, ClockState};

@@ -87,6 +87,18 @@ pub(super) struct Expect {
     pub(super) count: Option<[u64; 2]>,
     pub(super) channel: Option<String>,
     pub(super) between: Option<[f64; 2]>,
+    pub(super) siren: Option<Switch>,
+    pub(super) beacon: Option<Switch>,
+}
+
+/// How a siren or a beacon is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
 }
 
 /// How a valve is.

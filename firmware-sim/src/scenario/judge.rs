@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::file::Valve;
+use super::file::{Switch, Valve};
 use super::plan::Plan;
 use super::play::Played;
 use super::site::Site;
-use super::want::{Entry, Holds, Of, Want};
+use super::want::{Entry, Holds, Horn, Of, Want};
 
 /// Most entries of the journal that a verdict shows.
 const SHOWN_MAX: usize = 8;
@@ -54,13 +54,8 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     fn seen(&self, place: usize, want: &Want) -> Option<String> {
-        let within = || {
-            format!(
-                "between {} and {}",
-                self.clock(want.from_ms),
-                self.clock(want.to_ms)
-            )
-        };
+        let (from, to) = (self.clock(want.from_ms), self.clock(want.to_ms));
+        let within = || format!("between {from} and {to}");
         match &want.of {
             Of::Given(output, [least, most]) => {
                 let litres = self.given(*output, want.to_ms) - self.given(*output, want.from_ms);
@@ -113,6 +108,7 @@ impl Judge<'_> {
             }),
             Of::Journal(entry, range) => self.journal(want, entry, *range),
             Of::Channel(name, range, holds) => self.channel(want, name, *range, *holds),
+            Of::Horn(horn, switch, holds) => self.horn(want, *horn, *switch, *holds),
             Of::Says(text) => {
                 let said = self
                     .played
@@ -255,6 +251,33 @@ impl Judge<'_> {
                 self.clock(*at_ms)
             )
         })
+    }
+
+    fn horn(&self, want: &Want, horn: Horn, switch: Switch, holds: Holds) -> Option<String> {
+        let changes = self.played.horns.iter();
+        let changes = changes.filter(|change| change.pin == horn.pin());
+        let at_first = changes.clone().rfind(|change| change.at_ms <= want.from_ms);
+        let at_first = at_first.is_some_and(|change| change.on);
+        let within =
+            changes.filter(|change| (want.from_ms + 1..=want.to_ms).contains(&change.at_ms));
+        let within = within.map(|change| (change.at_ms, change.on));
+        let mut states = [(want.from_ms, at_first)].into_iter().chain(within);
+        let is_right = |on: bool| on == (switch == Switch::On);
+        let (name, not) = match switch {
+            Switch::On => (horn.name(), "off"),
+            Switch::Off => (horn.name(), "on"),
+        };
+        match holds {
+            Holds::Always => {
+                let (at_ms, _) = states.find(|(_, on)| !is_right(*on))?;
+                Some(format!("{name} was {not} at {}", self.clock(at_ms)))
+            }
+            Holds::Once => {
+                let is_seen = states.any(|(_, on)| is_right(on));
+                let (from, to) = (self.clock(want.from_ms), self.clock(want.to_ms));
+                (!is_seen).then(|| format!("{name} was {not} from {from} to {to}"))
+            }
+        }
     }
 
     fn longest(

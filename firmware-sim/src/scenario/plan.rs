@@ -27,7 +27,7 @@ const ENTRIES_MAX: usize = 1_000;
 /// A program that was ended stays away for so long unless told, ms.
 const AWAY_MS: u64 = 10_000;
 /// What people can ask of a gateway here.
-const COMMANDS: [&str; 4] = ["water", "hold", "release", "reset"];
+const COMMANDS: [&str; 5] = ["water", "hold", "release", "reset", "silence"];
 
 /// A scenario that can be played.
 #[derive(Debug)]
@@ -302,11 +302,13 @@ impl Reader<'_> {
     fn want(&self, expect: &Expect, place: usize) -> Result<Want, BadInput> {
         let bad = |problem: &str| self.bad(place, problem);
         let of = self.of(expect, place)?;
-        let is_state = matches!(of, Of::Valve(..) | Of::Channel(..));
+        let is_state = matches!(of, Of::Valve(..) | Of::Channel(..) | Of::Horn(..));
         let (from_ms, to_ms) = match (&expect.at, &expect.from, &expect.to) {
             (Some(at), None, None) => {
                 if !is_state {
-                    return Err(bad("at is for valve and channel: write from and to"));
+                    return Err(bad(
+                        "at is for valve, channel, siren and beacon: write from and to",
+                    ));
                 }
                 let at_ms = self.moment("at", at, place)?;
                 (at_ms, at_ms)
@@ -398,11 +400,12 @@ impl Reader<'_> {
                 .ok_or_else(|| bad("between = [least, most] is missing"))?;
             found.push(Of::Channel(channel.clone(), between, holds));
         }
+        found.extend(Of::horns(expect, holds));
         match (found.pop(), found.is_empty()) {
             (Some(of), true) => Ok(of),
             (_, _) => Err(bad(
                 "expect exactly one of given, valve, runs, open-for, open-at-once, \
-                 pump-against-closed, pump-dry, event, decision and channel",
+                 pump-against-closed, pump-dry, event, decision, channel, siren and beacon",
             )),
         }
     }

@@ -26,6 +26,7 @@ use super::want::Of;
 use super::{BadInput, Shared};
 use crate::physics::hydraulics::Change;
 use crate::server::{Options, Simulator};
+use crate::world::HornChange;
 
 /// A look comes so much behind its moment, ns.
 const BEHIND_NS: u64 = 500_000;
@@ -64,6 +65,7 @@ pub(super) struct Played {
     /// Litres of each output's zone, at the moments that expectations name.
     pub(super) given: BTreeMap<u64, Vec<f64>>,
     pub(super) changes: Vec<Change>,
+    pub(super) horns: Vec<HornChange>,
     pub(super) records: Records,
     /// What commands said, by their want.
     pub(super) said: BTreeMap<usize, String>,
@@ -427,6 +429,7 @@ impl<'a> Stage<'a> {
         self.played.changes = self
             .simulator
             .with_world(|world| world.water().changes().collect());
+        self.played.horns = self.simulator.with_world(|world| world.horn_log());
         self.stop_gateway()?;
         let log = std::mem::take(&mut self.played.log);
         for (want, command) in &self.commands {
@@ -445,6 +448,7 @@ impl<'a> Stage<'a> {
             | Of::PumpAgainstClosed(_)
             | Of::PumpDry(_)
             | Of::Journal(..)
+            | Of::Horn(..)
             | Of::Says(_)
             | Of::Nothing => None,
         });

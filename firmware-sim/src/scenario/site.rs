@@ -12,7 +12,8 @@ use toml::{Table, Value};
 use super::BadInput;
 use super::file::read_text;
 use crate::layout::{
-    DRIP, FLOW_METER_PIN, ONE_WIRE_IDS, RAIN_GAUGE_PIN, RELAY_PINS, boards_of, chips_of,
+    BEACON_PIN, DRIP, FLOW_METER_PIN, ONE_WIRE_IDS, RAIN_GAUGE_PIN, RELAY_PINS, SIREN_PIN,
+    boards_of, chips_of,
 };
 use crate::physics::plant::Plant;
 use crate::world::Placed;
@@ -175,6 +176,12 @@ impl Site {
             let pin = pins.iter_mut().find(|(of, _)| *of == kind);
             if let Some(pin) = pin.and_then(|(_, pin)| pin.take()) {
                 device.insert("pin".into(), Value::Integer(pin.into()));
+            }
+        }
+        for (name, pin) in [("siren", SIREN_PIN), ("beacon", BEACON_PIN)] {
+            if let Some(horn) = table.get_mut(name).and_then(Value::as_table_mut) {
+                horn.insert("line".into(), Value::Integer(pin.into()));
+                horn.insert("active".into(), Value::String("high".into()));
             }
         }
         let guarded = self.guarded();

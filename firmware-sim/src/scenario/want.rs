@@ -1,7 +1,8 @@
 //! What a scenario expects.
 
-use super::file::Valve;
+use super::file::{Expect, Switch, Valve};
 use super::site::Site;
+use crate::layout::{BEACON_PIN, SIREN_PIN};
 
 /// Something that is expected.
 #[derive(Debug)]
@@ -34,10 +35,35 @@ pub(super) enum Of {
     Journal(Entry, [u64; 2]),
     /// Good values of a channel, all of them or one.
     Channel(String, [f64; 2], Holds),
+    /// Siren or beacon is so all the time, or once.
+    Horn(Horn, Switch, Holds),
     /// What a command said.
     Says(String),
     /// Nothing: a command whose words nobody looks at.
     Nothing,
+}
+
+/// What can be on beside water.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Horn {
+    Siren,
+    Beacon,
+}
+
+impl Horn {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Horn::Siren => "the siren",
+            Horn::Beacon => "the beacon",
+        }
+    }
+
+    pub(super) fn pin(self) -> u8 {
+        match self {
+            Horn::Siren => SIREN_PIN,
+            Horn::Beacon => BEACON_PIN,
+        }
+    }
 }
 
 /// Whether all or one is enough.
@@ -58,6 +84,14 @@ pub(super) struct Entry {
 }
 
 impl Of {
+    /// What a file expects of siren and beacon.
+    pub(super) fn horns(expect: &Expect, holds: Holds) -> impl Iterator<Item = Of> {
+        let horns = [(Horn::Siren, expect.siren), (Horn::Beacon, expect.beacon)];
+        let wanted =
+            move |(horn, switch): (Horn, Option<Switch>)| Some(Of::Horn(horn, switch?, holds));
+        horns.into_iter().filter_map(wanted)
+    }
+
     /// What is expected, for people who gave it no name.
     pub(super) fn describe(&self, site: &Site) -> String {
         match self {
@@ -84,6 +118,8 @@ impl Of {
                 format!("journal: {}{rule}{text}", entry.kind)
             }
             Of::Channel(channel, [a, b], _) => format!("{channel} is {a} to {b}"),
+            Of::Horn(horn, Switch::On, _) => format!("{} is on", horn.name()),
+            Of::Horn(horn, Switch::Off, _) => format!("{} is off", horn.name()),
             Of::Says(text) => format!("says {text:?}"),
             Of::Nothing => String::new(),
         }

@@ -111,6 +111,8 @@ impl World {
             Fault::PressButton | Fault::ReleaseButton => {
                 self.greenhouse.site.press(*fault == Fault::PressButton);
             }
+            Fault::CloseContact { pin } => drop(self.closed_contacts.insert(*pin)),
+            Fault::OpenContact { pin } => drop(self.closed_contacts.remove(pin)),
             Fault::WallUnknown | Fault::WallKnown => self.wall_known = *fault == Fault::WallKnown,
             Fault::WallStep { seconds } => {
                 let step_ms = seconds.saturating_mul(1_000);
@@ -132,6 +134,9 @@ impl World {
 
     fn cut_power(&mut self) {
         self.outputs.clear();
+        for pin in [layout::SIREN_PIN, layout::BEACON_PIN] {
+            self.note_horn(pin, false);
+        }
         self.relays.handle_power_cut();
         for slot in &mut self.slots {
             if let Some(chip) = &mut slot.chip {
@@ -216,6 +221,7 @@ impl World {
             Fault::BusStuck { bus } | Fault::BusFree { bus } => {
                 in_range(*bus, 0..=BUS_LAST, "bus", "0 to 31")
             }
+            Fault::CloseContact { pin } | Fault::OpenContact { pin } => free_pin(*pin),
             Fault::HoldBus { clocks } => in_range(*clocks, 1..=9, "clocks", "1 to 9"),
             Fault::Heat { kelvin } => in_range(*kelvin, -40.0..=40.0, "kelvin", "-40 to 40"),
             Fault::StickValve { zone, .. }
@@ -276,6 +282,12 @@ impl World {
                 }
             })
     }
+}
+
+fn free_pin(pin: u8) -> Result<(), FaultError> {
+    let (name, range) = ("pin", "one of 0 to 27 where nothing else is wired");
+    let free = layout::is_free_pin(pin).then_some(());
+    free.ok_or(FaultError::Range { name, range })
 }
 
 fn in_range<T: PartialOrd>(

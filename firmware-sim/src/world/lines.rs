@@ -5,9 +5,20 @@ use furrow_sim_bus::protocol::{Failure, Operation, Stops, Transaction};
 use super::{Refused, World};
 use crate::chips::ds18b20::crc8;
 use crate::layout::{
-    CONTACT_PINS, FLOW_METER_PIN, ONE_WIRE_BUS, ONE_WIRE_IDS, PINS, RAIN_GAUGE_PIN, SCL_PIN,
-    SDA_PIN,
+    BEACON_PIN, CONTACT_PINS, FLOW_METER_PIN, ONE_WIRE_BUS, ONE_WIRE_IDS, PINS, RAIN_GAUGE_PIN,
+    SCL_PIN, SDA_PIN, SIREN_PIN, is_free_pin,
 };
+
+/// Changes of siren and beacon that are kept: a day of one each 20 s. Later ones are left out.
+const HORN_LOG_MAX: usize = 4_096;
+
+/// A siren or a beacon was switched.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct HornChange {
+    pub(crate) at_ms: u64,
+    pub(crate) pin: u8,
+    pub(crate) on: bool,
+}
 
 /// The bus whose lines can be driven as pins.
 const CLOCKED_BUS: u8 = 1;
@@ -23,7 +34,8 @@ impl World {
         })
     }
 
-    /// The level of a pin: what drives it from outside, or what was written to it; low by itself.
+    /// The level of a pin: what drives it from outside, or what was written to it. By itself it is low
+    /// where something is switched, and pulled up where a contact may be.
     pub(crate) fn input(&self, pin: u8) -> Result<bool, Refused> {
         check_pin(pin)?;
         if pin == FLOW_METER_PIN {
@@ -36,7 +48,11 @@ impl World {
             let is_short = self.stuck_busses >> CLOCKED_BUS & 1 == 1;
             return Ok(self.held_clocks == 0 && !is_short);
         }
-        Ok(self.outputs.get(&pin).copied().unwrap_or(pin == SCL_PIN))
+        if self.closed_contacts.contains(&pin) {
+            return Ok(false);
+        }
+        let level = self.outputs.get(&pin).copied();
+        Ok(level.unwrap_or(pin == SCL_PIN || is_free_pin(pin)))
     }
 
     /// Drives a pin.
@@ -56,11 +72,25 @@ impl World {
         }
         let before = self.outputs.insert(pin, high).unwrap_or(true);
         self.relays.handle_pin(pin, high, self.now_ns);
+        self.note_horn(pin, high);
         self.apply_outputs();
         if pin == SCL_PIN && high && !before {
             self.held_clocks = self.held_clocks.saturating_sub(1);
         }
         Ok(())
+    }
+
+    /// Siren and beacon since the start.
+    pub(crate) fn horn_log(&self) -> Vec<HornChange> {
+        self.horn_log.clone()
+    }
+
+    pub(super) fn note_horn(&mut self, pin: u8, on: bool) {
+        let is_horn = [SIREN_PIN, BEACON_PIN].contains(&pin);
+        if is_horn && self.horn_log.len() < HORN_LOG_MAX {
+            let at_ms = self.now_ns / 1_000_000;
+            self.horn_log.push(HornChange { at_ms, pin, on });
+        }
     }
 
     /// Whether nobody can use a bus.

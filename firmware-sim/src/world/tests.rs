@@ -174,6 +174,14 @@ fn contacts_at_pins_and_the_rain_gauge() {
     order(&mut world, Fault::PressButton);
     assert_eq!(levels(&world), [false, false, true, false]);
     assert!(world.output(24, true).is_err());
+    // A contact of somebody's own; a pin with something else on it has none.
+    assert_eq!(world.input(5), Ok(true));
+    order(&mut world, Fault::CloseContact { pin: 5 });
+    assert_eq!((world.input(5), world.input(6)), (Ok(false), Ok(true)));
+    order(&mut world, Fault::OpenContact { pin: 5 });
+    assert_eq!(world.input(5), Ok(true));
+    assert!(world.check(&Fault::CloseContact { pin: 12 }).is_err());
+    assert_eq!(world.input(12), Ok(false));
     assert_eq!(world.pulses(27), Ok(0));
 }
 

@@ -13,6 +13,7 @@
 //! | [`health`] | whether a device answers |
 //! | [`backoff`] | how long a device that keeps failing is left alone |
 //! | [`debounce`] | when a contact has come to rest |
+//! | [`alarm`] | which alarms are raised, and whether the siren sounds |
 //! | [`derived`] | what is calculated from what was measured |
 //! | [`batch`] | which readings make one batch |
 //! | [`clock`] | when wall time is known, and the mapping of a boot that began without |
@@ -25,6 +26,7 @@
 //! | [`orders`] | which plantings and rules from ingest hold, and when they are given up |
 //! | [`state`] | the small durable state beside the records |
 
+pub mod alarm;
 pub mod backoff;
 pub mod batch;
 pub mod calibration;

@@ -19,6 +19,9 @@ pub enum Output {
     Dosing,
 }
 
+/// What the text of an [`EventKind::Alarm`] ends with that tells of no fault but of the end of one.
+pub const FOLLOWS_AGAIN: &str = " follows again";
+
 impl Output {
     /// For people.
     #[must_use]

@@ -20,12 +20,12 @@ use crate::site::{Hold, SiteState, Watch};
 use crate::supply::{self, Supply};
 use crate::zone::{Effect, Zone};
 use crate::{
-    Amount, Cause, Command, Config, Event, EventKind, InputIndex, Now, Output, OutputStatus, Phase,
-    Refusal, State, ZoneIndex, ZoneState,
+    Amount, Cause, Command, Config, Event, EventKind, FOLLOWS_AGAIN, InputIndex, Now, Output,
+    OutputStatus, Phase, Refusal, State, ZoneIndex, ZoneState,
 };
 
 use decide::Decider;
-pub use view::{SiteView, ZoneView};
+pub use view::{SiteView, Trouble, ZoneView};
 
 /// Rules, schedules and budgets are looked at this often even when nothing is due, in milliseconds:
 /// the wall clock may have been set.
@@ -371,7 +371,7 @@ impl Irrigation {
                 }
                 supply::Effect::Faulty(output, text) => self.supply_faulty(output, text, now),
                 supply::Effect::Recovered(output) => {
-                    let text = format!("{} follows again", output.text());
+                    let text = format!("{}{FOLLOWS_AGAIN}", output.text());
                     self.emit(None, EventKind::Alarm { text }, now);
                 }
             }

@@ -37,11 +37,13 @@ mod supply;
 mod zone;
 
 pub use budget::{Budget, BudgetDay, RESET_MIN_MS, ResetMoment};
-pub use event::{Cause, Command, Decision, EndReason, Event, EventKind, Origin, Output, Refusal};
+pub use event::{
+    Cause, Command, Decision, EndReason, Event, EventKind, FOLLOWS_AGAIN, Origin, Output, Refusal,
+};
 pub use flow::{FlowMode, FlowPlan, MeterPlan};
 pub use input::{InputIndex, InputPlan, Known};
 pub use interlock::{Interlock, Lock, Moment};
-pub use irrigation::{Irrigation, SiteView, ZoneView};
+pub use irrigation::{Irrigation, SiteView, Trouble, ZoneView};
 pub use plan::{
     Amount, CYCLE_MIN_MS, CYCLES_MAX, Config, CyclePlan, DAILY_LIMIT_CEILING_MS,
     DAILY_LITRES_CEILING_ML, Days, LEASE_SECONDS_DEFAULT, LEASE_SECONDS_MAX, LEASE_SECONDS_MIN,

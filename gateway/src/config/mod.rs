@@ -4,7 +4,9 @@
 //! touching a bus. All mistakes are reported together, each with its key and the remedy.
 //! It does not open buses or sockets, and nothing here changes at run time.
 
+mod alarm;
 mod build;
+mod button;
 mod device;
 mod guard;
 mod kinds;
@@ -22,15 +24,17 @@ use furrow_drivers::registers::Profile;
 
 use crate::config::raw::RawConfig;
 
+pub use alarm::{AlarmRule, AlarmSettings, HornSettings};
+pub use button::{ButtonDoes, ButtonSettings};
 pub use device::{AnalogInput, ChannelSettings, Contact, DeviceKind, DeviceSettings, Level};
 pub use guard::{GuardOutput, GuardPart, GuardSettings, OutputAt, WatchdogLine};
 pub use kinds::{KINDS, Kind, Place};
 pub use local::{LocalFile, OrdersError};
 pub use mistakes::{Mistake, Mistakes};
 pub use settings::{
-    BusKind, BusSettings, ButtonDoes, ButtonSettings, ClearPins, DerivedSettings, GatewaySettings,
-    InputSettings, IrrigationSettings, JournalSettings, MqttSettings, OutputSettings, PageSettings,
-    Parity, PlantingSettings, Secret, SerialSettings, Settings, ZoneSettings,
+    BusKind, BusSettings, ClearPins, DerivedSettings, GatewaySettings, InputSettings,
+    IrrigationSettings, JournalSettings, MqttSettings, OutputSettings, PageSettings, Parity,
+    PlantingSettings, Secret, SerialSettings, Settings, ZoneSettings,
 };
 pub use units::{parse_duration, parse_size};
 

@@ -23,6 +23,10 @@ pub(super) struct RawConfig {
     pub(super) page: Option<RawPage>,
     #[serde(default)]
     pub(super) button: Vec<RawButton>,
+    pub(super) siren: Option<RawHorn>,
+    pub(super) beacon: Option<RawHorn>,
+    #[serde(default)]
+    pub(super) alarm: Vec<RawAlarm>,
     #[serde(default)]
     pub(super) bus: Vec<RawBus>,
     #[serde(default)]
@@ -365,6 +369,35 @@ pub(super) struct RawButton {
     pub(super) zone: Option<Leaf>,
     #[serde(rename = "for")]
     pub(super) run: Option<Leaf>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+/// A siren or a beacon.
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct RawHorn {
+    pub(super) bus: Option<Leaf>,
+    pub(super) line: Option<Leaf>,
+    pub(super) active: Option<Leaf>,
+    pub(super) sound: Option<Leaf>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+pub(super) struct RawAlarm {
+    pub(super) id: Option<Leaf>,
+    pub(super) name: Option<Leaf>,
+    pub(super) name_en: Option<Leaf>,
+    pub(super) channel: Option<Leaf>,
+    pub(super) above: Option<Leaf>,
+    pub(super) below: Option<Leaf>,
+    pub(super) clear: Option<Leaf>,
+    pub(super) absent: Option<Leaf>,
+    #[serde(rename = "for")]
+    pub(super) lasting: Option<Leaf>,
+    pub(super) fault: Option<Leaf>,
+    pub(super) severity: Option<Leaf>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }

@@ -10,6 +10,8 @@ use furrow_wire::{CooperativeId, DeviceId, GatewayId, GreenhouseId, PlantingId, 
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
+use super::alarm::AlarmSettings;
+use super::button::ButtonSettings;
 use super::device::{ChannelSettings, DeviceSettings};
 use super::guard::GuardSettings;
 
@@ -29,6 +31,7 @@ pub struct Settings {
     pub(super) page: Option<PageSettings>,
     pub(super) buttons: Vec<ButtonSettings>,
     pub(super) plantings: Vec<PlantingSettings>,
+    pub(super) alarms: AlarmSettings,
 }
 
 impl Settings {
@@ -138,6 +141,12 @@ impl Settings {
             plantings: other.plantings,
             ..self.clone()
         }
+    }
+
+    /// Siren, beacon and what they are for.
+    #[must_use]
+    pub fn alarms(&self) -> &AlarmSettings {
+        &self.alarms
     }
 
     /// The outputs that the guard owns, if there are any.
@@ -302,32 +311,6 @@ pub struct InputSettings {
     pub channel: usize,
     /// Its decimal exponent.
     pub exponent: i8,
-}
-
-/// A button at the gateway: a contact that is 1 while it is pressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ButtonSettings {
-    /// Its place in the catalog.
-    pub channel: usize,
-    /// What it does.
-    pub does: ButtonDoes,
-}
-
-/// What a button does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ButtonDoes {
-    /// Stops all watering.
-    Stop {
-        /// For so long, in milliseconds; longer while it stays pressed.
-        hold_ms: u64,
-    },
-    /// Waters a zone.
-    Water {
-        /// Which.
-        zone: ZoneIndex,
-        /// For so long, in milliseconds.
-        for_ms: u64,
-    },
 }
 
 /// What grows in some zones, from a day to another.

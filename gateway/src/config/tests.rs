@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
+mod alarms;
 mod watering;
 
 use super::raw::RawConfig;

@@ -50,6 +50,11 @@ pub enum Ask {
     Release,
     /// Unlock what a fault has locked.
     Reset,
+    /// Silence the siren for a while.
+    Silence {
+        /// How long, in milliseconds.
+        for_ms: u64,
+    },
     /// What was lately watered, decided and found wrong.
     Recent,
     /// The latest sample of every channel, and everything at a glance.

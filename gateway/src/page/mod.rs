@@ -215,6 +215,7 @@ enum Act {
     Hold { seconds: u32 },
     Release,
     Reset,
+    Silence { seconds: u32 },
 }
 
 async fn act(State(site): State<Site>, headers: HeaderMap, Json(act): Json<Act>) -> Response {
@@ -236,6 +237,9 @@ async fn act(State(site): State<Site>, headers: HeaderMap, Json(act): Json<Act>)
         },
         Act::Release => Ask::Release,
         Act::Reset => Ask::Reset,
+        Act::Silence { seconds } => Ask::Silence {
+            for_ms: for_ms(seconds),
+        },
     };
     tracing::info!(?question, "asked at the page");
     // A run goes on when its first answer has come.

@@ -71,6 +71,7 @@ impl Gateway {
                     "all valves close, and none opens before the hold ends",
                 )
             }
+            Ask::Silence { for_ms } => silenced(self.silence(for_ms, origin)),
             Ask::Recent => Answer::Recent {
                 events: self.recent(),
             },
@@ -171,6 +172,15 @@ impl Gateway {
             .position(|zone| zone.id.as_str() == id)?;
         Some(ZoneIndex(place))
     }
+}
+
+fn silenced(alarms: usize) -> Answer {
+    let text = match alarms {
+        0 => "nothing sounds".to_owned(),
+        1 => "1 alarm is silenced".to_owned(),
+        more => format!("{more} alarms are silenced"),
+    };
+    Answer::Done { text }
 }
 
 fn done_or_refused(done: Result<(), Refusal>, text: &str) -> Answer {

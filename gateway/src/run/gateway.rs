@@ -12,6 +12,7 @@ use furrow_gateway_core::recovery::HeldBoot;
 use furrow_gateway_core::space::Space;
 use furrow_wire::{Ack, CatalogHash, Event, EventKind, TopicKind};
 
+use super::alarming::Alarming;
 use super::asked::Wish;
 use super::buttons::Buttons;
 use super::calibrating::catalog_json;
@@ -68,6 +69,7 @@ pub struct Gateway {
     pub(super) buttons: Buttons,
     pub(super) commands: Commands,
     pub(super) ordered: Ordered,
+    pub(super) alarming: Alarming,
     /// The latest of watering, oldest first.
     pub(super) recent: VecDeque<Event>,
 }
@@ -87,6 +89,8 @@ pub struct Parts {
     pub watering: Watering,
     /// What ingest wants it to be watered by.
     pub ordered: Ordered,
+    /// What is alarmed of.
+    pub alarming: Alarming,
     /// What is on its way into the journal.
     pub records: Records,
     /// What is on its way to ingest.
@@ -122,6 +126,7 @@ impl Gateway {
             surveying: Surveying::default(),
             dispatch: Dispatch::new(&parts.settings),
             buttons: Buttons::new(parts.settings.buttons().to_vec()),
+            alarming: parts.alarming,
             settings: parts.settings,
             clock: parts.clock,
             sampling: parts.sampling,
@@ -226,7 +231,7 @@ impl Gateway {
         }
     }
 
-    /// Does what is due now: 1. water, 2. readings, 3. batches, 4. the journal, 5. the link.
+    /// Does what is due now: 1. water, 2. alarms, 3. readings, 4. batches, 5. the journal, 6. the link.
     pub fn turn(&mut self) {
         let now = self.field.now();
         let at = FieldMs(now.mono_ms());
@@ -237,6 +242,7 @@ impl Gateway {
         self.execute_watering();
         if !self.stopping {
             self.execute_orders();
+            self.watch_alarms(now);
         }
         while let Some(job) = self.dispatch.poll_later(at.0) {
             self.submit(job);
@@ -270,7 +276,8 @@ impl Gateway {
             u64::MAX
         } else {
             let measuring = self.measuring.poll_timeout();
-            self.sampling.poll_timeout().0.min(measuring)
+            let alarms = self.alarming.poll_timeout().unwrap_or(u64::MAX);
+            self.sampling.poll_timeout().0.min(measuring).min(alarms)
         };
         let send = self.delivery.outbox.poll_field_timeout(self.field_ms());
         let later = self.dispatch.poll_timeout();
@@ -352,6 +359,8 @@ impl Gateway {
         {
             tracing::debug!(%error, "the broker was not told that the gateway stops");
         }
+        let field = self.field.clone();
+        self.alarming.stop(|| field.busy());
         self.delivery.link.stop().await;
         self.journal.stop();
         self.devices.stop();

@@ -11,6 +11,7 @@
 //! | [`watering`], [`waterworks`], [`told`] | the irrigation core's commands; what it tells, as it is journalled |
 //! | [`commanded`], [`ordered`] | commands from afar; plantings and rules from ingest |
 //! | [`water_watch`], [`buttons`] | who waits for a run; buttons at the gateway |
+//! | [`alarming`], [`watched`], [`horn`] | alarms, the samples that they look at, siren and beacon |
 //! | [`records`] | records on their way into the journal |
 //! | [`store`], [`journal_thread`] | the journal, on its own thread |
 //! | [`quiet`] | failures that repeat are said at a bounded rate |
@@ -19,6 +20,7 @@
 //! | [`report`] | what the gateway tells of itself |
 //! | [`time`], [`notify`] | the loop's place on the field clock; systemd |
 
+mod alarming;
 pub mod answer;
 pub mod asked;
 mod birth;
@@ -29,6 +31,7 @@ pub mod delivery;
 pub mod dispatch;
 pub mod event_loop;
 pub mod gateway;
+pub mod horn;
 mod jobs;
 pub mod journal_thread;
 pub mod latest;
@@ -45,6 +48,7 @@ pub mod surveying;
 pub mod time;
 mod told;
 mod wall;
+pub mod watched;
 pub mod water_watch;
 pub mod watering;
 mod waterworks;
@@ -62,6 +66,7 @@ use furrow_journal::FileDisk;
 use furrow_wire::{BootId, Loss, StreamId, Topic, TopicKind};
 use rand::RngExt;
 
+use self::alarming::Alarming;
 use self::delivery::Delivery;
 use self::event_loop::{End, EventLoop};
 use self::gateway::{Gateway, Parts};
@@ -118,8 +123,7 @@ pub async fn run(local: LocalFile, own: Settings) -> anyhow::Result<()> {
         damaged,
         ..
     } = recovered;
-    let known_unix_ms = state.last_wall.map(|wall| wall.unix_ms);
-    let link = Link::start(target(&settings, known_unix_ms))?;
+    let link = Link::start(target(&settings, state.last_wall.map(|wall| wall.unix_ms)))?;
     let mut core_clock = Clock::new(
         boot,
         at,
@@ -133,6 +137,7 @@ pub async fn run(local: LocalFile, own: Settings) -> anyhow::Result<()> {
         Ordered::load(local, own, now.mono_ms()).context("start the thread that writes orders")?;
     let settings = Arc::new(settings);
     let watering = Watering::new(&settings, state.irrigation.clone(), now);
+    let alarming = Alarming::start(&settings, &field, at)?;
     let mut records = records_of(stream, state, &damaged);
     if let Some(mapping) = adopted.and_then(|adopted| adopted.mapping) {
         records.mapping(&mapping);
@@ -140,21 +145,21 @@ pub async fn run(local: LocalFile, own: Settings) -> anyhow::Result<()> {
     let scales = scales_of(&settings, calibrations.as_ref());
     let offset_ms = core_clock.offset_ms();
     let sampling = Sampling::new(&settings, scales, at, offset_ms, frontier_ms, phase_ms);
-    let fill = store.fill();
     let parts = Parts {
         calibrations,
         clock: core_clock,
         sampling,
         watering,
         ordered,
+        alarming,
         records,
         delivery: Delivery::new(outbox, link),
         devices,
+        fill: store.fill(),
         journal: JournalThread::start(store).context("start the journal thread")?,
         field: clock.clone(),
         held_boots: held,
         segment_bytes: options.segment_bytes,
-        fill,
         settings,
     };
     let gateway = Gateway::new(parts, clean_stop);

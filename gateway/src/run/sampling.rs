@@ -12,12 +12,13 @@ use furrow_gateway_core::lateness::Lateness;
 use furrow_gateway_core::quality::{Checks, Reading, limits_of};
 use furrow_gateway_core::schedule::{Schedule, Tick, next_aligned};
 use furrow_gateway_core::{FieldMs, clock};
-use furrow_wire::{Decimal, EventKind};
+use furrow_wire::{Decimal, EventKind, Sample};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::answer::{fault_text, reading_of};
 use super::latest::Latest;
+use super::watched::Watched;
 use crate::calibrations::{Calibrations, Scales};
 use crate::config::Settings;
 use crate::devices::Job;
@@ -45,6 +46,7 @@ pub struct Sampling {
     /// Which channels were calibrated can't be known: no value may be trusted.
     distrust: bool,
     latest: Latest,
+    watched: Watched,
 }
 
 #[derive(Debug)]
@@ -109,6 +111,7 @@ impl Sampling {
             batch: BatchBuilder::new(&of_channels, now),
             devices: devices.collect(),
             latest: Latest::new(of_channels.len()),
+            watched: Watched::new(settings),
             checks,
             scales,
             next_scales: None,
@@ -178,6 +181,11 @@ impl Sampling {
         &self.latest
     }
 
+    /// The next sample of a channel that an alarm looks at: all of them, in their order.
+    pub fn poll_watched(&mut self) -> Option<(usize, FieldMs, Sample)> {
+        self.watched.poll()
+    }
+
     /// The values of a device's raw readings that are not its schedule's.
     #[must_use]
     pub fn values(
@@ -236,6 +244,8 @@ impl Sampling {
                 let sample = checks.handle_reading(reading, at);
                 self.latest
                     .handle_sample(usize::from(channel_index), at, sample, error);
+                let place = usize::from(channel_index);
+                self.watched.handle_sample(place, at, sample);
                 self.batch.handle_sample(channel_index, at, sample);
                 self.derived.handle_sample(channel_index, at, sample);
             }
@@ -434,6 +444,7 @@ impl Sampling {
                 let sample = checks.handle_reading(Reading::Failed, at);
                 self.latest
                     .handle_sample(usize::from(channel), at, sample, None);
+                self.watched.handle_sample(channel.into(), at, sample);
                 self.batch.handle_sample(channel, at, sample);
                 self.derived.handle_sample(channel, at, sample);
             }
@@ -447,6 +458,7 @@ impl Sampling {
         for (channel, at, sample) in self.derived.poll(to, &day_of) {
             self.latest
                 .handle_sample(usize::from(channel), at, sample, None);
+            self.watched.handle_sample(channel.into(), at, sample);
             self.batch.handle_sample(channel, at, sample);
         }
     }

@@ -114,7 +114,7 @@ pub(super) fn origin_name(origin: Origin) -> &'static str {
 }
 
 /// A wish that no rule had, and that is not done.
-fn refusal_of(cause: Cause, refusal: &Refusal) -> wire::Decision {
+pub(super) fn refusal_of(cause: Cause, refusal: &Refusal) -> wire::Decision {
     let rule = match cause {
         Cause::Schedule => "(schedule)",
         Cause::Manual => "(manual)",

@@ -73,7 +73,10 @@ impl WaterWatch {
             | EventKind::FlowLearnt { .. }
             | EventKind::Held { .. }
             | EventKind::Reset { .. }
-            | EventKind::Ordered { .. } => {}
+            | EventKind::Ordered { .. }
+            | EventKind::AlarmRaised(_)
+            | EventKind::AlarmSilenced(_)
+            | EventKind::AlarmResolved(_) => {}
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use furrow_gateway_core::FieldMs;
 use furrow_irrigation::{
     Command, EventKind as Watered, InputIndex, Irrigation, Now, Origin, Output, OutputStatus,
-    Refusal, SiteView, State, ZoneIndex, ZoneView,
+    Refusal, SiteView, State, Trouble, ZoneIndex, ZoneView,
 };
 use furrow_wire::{self as wire, Decimal, Event, Quality};
 use jiff::Timestamp;
@@ -264,6 +264,12 @@ impl Watering {
     #[must_use]
     pub fn site_view(&self, now: FieldTime) -> SiteView {
         self.core.site_view(moment(now))
+    }
+
+    /// Everything that is wrong now, of one zone or of all.
+    #[must_use]
+    pub fn faults(&self, now: FieldTime) -> Vec<(Option<ZoneIndex>, Trouble)> {
+        self.core.troubles(moment(now))
     }
 
     /// There may be new readings: those of good quality that rules or interlocks look at are taken.

@@ -1,10 +1,11 @@
 //! The event loop's part in watering.
 
-use furrow_irrigation::Origin;
-use furrow_wire::{Event, EventKind};
+use furrow_irrigation::{Cause, Origin, Refusal};
+use furrow_wire::{Event, EventKind, ZoneId};
 
 use super::buttons::Press;
 use super::gateway::Gateway;
+use super::told::refusal_of;
 use super::watering::Effect;
 use crate::bus::FieldTime;
 
@@ -31,6 +32,8 @@ impl Gateway {
                     if let EventKind::Lockout { text } = &event.what {
                         self.handle_locked(text);
                     }
+                    let zone = event.zone.as_ref().and_then(|id| self.place_of(id));
+                    self.alarming.handle_event(zone, &event.what, now);
                     self.remember(&event);
                     self.journal_event(event);
                 }
@@ -46,10 +49,10 @@ impl Gateway {
     }
 
     fn press_buttons(&mut self, now: FieldTime) {
-        let is_held = self.watering.site_view(now).held_ms.is_some();
+        let held_ms = self.watering.site_view(now).held_ms;
         let presses = self
             .buttons
-            .handle_readings(self.sampling.latest(), is_held);
+            .handle_readings(self.sampling.latest(), held_ms);
         for press in presses {
             tracing::info!(?press, "a button was pressed");
             let done = match press {
@@ -58,11 +61,32 @@ impl Gateway {
                     .watering
                     .handle_manual(zone, Some(for_ms), Origin::Button, now)
                     .map(drop),
+                Press::Silence { for_ms } => {
+                    self.silence(for_ms, Origin::Button);
+                    Ok(())
+                }
             };
             if let Err(refusal) = done {
                 tracing::warn!(?press, %refusal, "what a button wants is not done");
+                self.tell_refused(press, &refusal, now);
             }
         }
+    }
+
+    /// A button has no screen: why it did nothing stands in the journal and on the page.
+    fn tell_refused(&mut self, press: Press, refusal: &Refusal, now: FieldTime) {
+        let zone = match press {
+            Press::Water { zone, .. } => self.settings.zones().get(zone.0),
+            Press::Stop { .. } | Press::Silence { .. } => None,
+        };
+        let event = Event {
+            at_mono_ms: now.mono_ms(),
+            zone: zone.map(|zone| zone.id.clone()),
+            planting: None,
+            what: EventKind::Decision(Box::new(refusal_of(Cause::Manual, refusal))),
+        };
+        self.remember(&event);
+        self.journal_event(event);
     }
 
     /// The latest events, oldest first, as people see them.
@@ -71,7 +95,11 @@ impl Gateway {
         self.recent.iter().filter_map(json).collect()
     }
 
-    fn remember(&mut self, event: &Event) {
+    fn place_of(&self, id: &ZoneId) -> Option<usize> {
+        self.settings.zones().iter().position(|zone| zone.id == *id)
+    }
+
+    pub(super) fn remember(&mut self, event: &Event) {
         if self.recent.len() >= RECENT_MAX {
             self.recent.pop_front();
         }

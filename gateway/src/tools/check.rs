@@ -111,6 +111,7 @@ fn describe(settings: &Settings, text: &mut String) -> std::fmt::Result {
         crate::guard::cli::describe(settings.buses(), guard, text)?;
     }
     zones(settings, text)?;
+    super::alarms::describe(settings, text)?;
     let derived: usize = settings
         .derived()
         .iter()

@@ -344,7 +344,15 @@ fn text(what: &EventKind) -> Option<String> {
             outcome,
             by,
             text,
-        } => ordered_text(*version, *outcome, by, text),
+        } => orders_text(*version, *outcome, by, text),
+        EventKind::AlarmRaised(alarm) => format!("{} alarm: {}", alarm.severity, alarm.text),
+        EventKind::AlarmSilenced(alarm) => format!(
+            "alarm {} silenced for {} min, by {}",
+            alarm.alarm,
+            alarm.silence_ms / 60_000,
+            alarm.by
+        ),
+        EventKind::AlarmResolved(alarm) => format!("alarm {} is over", alarm.alarm),
         EventKind::GatewayStarted { .. }
         | EventKind::DeviceFault { .. }
         | EventKind::DeviceRecovered { .. }
@@ -352,17 +360,17 @@ fn text(what: &EventKind) -> Option<String> {
     })
 }
 
-fn ordered_text(version: u64, outcome: OrdersOutcome, by: &str, why: &str) -> String {
+fn orders_text(version: u64, outcome: OrdersOutcome, by: &str, text: &str) -> String {
     let what = match outcome {
         OrdersOutcome::Refused => "were refused",
         OrdersOutcome::OnTrial => "hold on trial",
         OrdersOutcome::Confirmed => "hold",
         OrdersOutcome::RolledBack => "were rolled back",
     };
-    let why = if why.is_empty() {
+    let why = if text.is_empty() {
         String::new()
     } else {
-        format!(": {why}")
+        format!(": {text}")
     };
     format!("orders of version {version}, by {by}, {what}{why}")
 }

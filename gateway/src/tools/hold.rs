@@ -55,7 +55,8 @@ impl Reset {
     }
 }
 
-fn tell(config: &Path, question: &Ask) -> ExitCode {
+/// Asks for something that is done at once, and prints the answer.
+pub(super) fn tell(config: &Path, question: &Ask) -> ExitCode {
     let settings = match load(config) {
         Ok(settings) => settings,
         Err(code) => return code,
@@ -82,6 +83,6 @@ fn tell(config: &Path, question: &Ask) -> ExitCode {
     }
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     parse_duration(text)
 }

@@ -1,6 +1,7 @@
 //! Commands for people at the gateway. Each is a struct of its arguments with `run`, which prints and
 //! answers the exit code: 0 done, 1 failed, 64 bad configuration.
 
+pub mod alarms;
 pub mod calibrate;
 pub mod check;
 pub mod config;

@@ -104,6 +104,7 @@ fn text(report: &Value) -> String {
         writeln!(text, "faulty    {}{again}", plain(device))
             .expect("writing to a string never fails");
     }
+    text.push_str(&super::alarms::lines(report));
     let zones = at(report, "zones")
         .as_array()
         .map(Vec::as_slice)

@@ -14,7 +14,8 @@ pub struct EventRow {
     /// When, in Unix milliseconds.
     pub time_ms: i64,
     /// `run_started`, `run_ended`, `gateway_started`, `device_fault`, `device_recovered`, `lockout`,
-    /// `calibrated`, `decision`, `alarm`, `flow_learnt`, `held`, `reset` or `ordered`.
+    /// `calibrated`, `decision`, `alarm`, `flow_learnt`, `held`, `reset`, `ordered`, `alarm_raised`,
+    /// `alarm_silenced` or `alarm_resolved`.
     pub kind: String,
     /// Where, if it concerns one zone.
     pub zone: Option<String>,
@@ -24,13 +25,13 @@ pub struct EventRow {
     pub device: Option<String>,
     /// Number of the run.
     pub run: Option<i64>,
-    /// Why the run began.
+    /// Why the run began; the id of a gateway's alarm.
     pub cause: Option<String>,
     /// How long the valve was, or is to be, open, in milliseconds.
     pub open_ms: Option<i64>,
     /// Water counted, in millilitres.
     pub millilitres: Option<i64>,
-    /// Why the run ended.
+    /// Why the run ended; how severe a gateway's alarm is, or from where it was silenced.
     pub reason: Option<String>,
     /// For people.
     pub text: Option<String>,
@@ -103,7 +104,10 @@ impl EventRow {
             | EventKind::FlowLearnt { .. }
             | EventKind::Held { .. }
             | EventKind::Reset { .. }
-            | EventKind::Ordered { .. } => row.told_of(&event.what),
+            | EventKind::Ordered { .. }
+            | EventKind::AlarmRaised(_)
+            | EventKind::AlarmSilenced(_)
+            | EventKind::AlarmResolved(_) => row.told_of(&event.what),
         }
     }
 
@@ -160,6 +164,21 @@ impl EventRow {
                 cause: Some(by.clone()),
                 reason: Some(outcome.as_str().to_owned()),
                 ..self.told("ordered", None, Some(text).filter(|text| !text.is_empty()))
+            },
+            EventKind::AlarmRaised(alarm) => EventRow {
+                cause: Some(alarm.alarm.clone()),
+                reason: Some(alarm.severity.clone()),
+                ..self.told("alarm_raised", None, Some(&alarm.text))
+            },
+            EventKind::AlarmSilenced(alarm) => EventRow {
+                cause: Some(alarm.alarm.clone()),
+                reason: Some(alarm.by.clone()),
+                open_ms: Some(signed(alarm.silence_ms)),
+                ..self.told("alarm_silenced", None, None)
+            },
+            EventKind::AlarmResolved(alarm) => EventRow {
+                cause: Some(alarm.alarm.clone()),
+                ..self.told("alarm_resolved", None, None)
             },
             EventKind::RunStarted { .. }
             | EventKind::RunEnded { .. }

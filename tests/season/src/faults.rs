@@ -304,7 +304,11 @@ fn text_of(what: &EventKind) -> String {
         | EventKind::Calibrated { .. }
         | EventKind::FlowLearnt { .. }
         | EventKind::Held { .. }
-        | EventKind::Reset { .. } => String::new(),
+        | EventKind::Reset { .. }
+        | EventKind::Ordered { .. }
+        | EventKind::AlarmRaised(_)
+        | EventKind::AlarmSilenced(_)
+        | EventKind::AlarmResolved(_) => String::new(),
     }
 }
 

@@ -122,7 +122,7 @@ impl Gateway {
     }
 
     fn execute(&mut self, told: &mut Told) {
-        while let Some(effect) = self.watering.poll_effect() {
+        while let Some(effect) = self.watering.poll_effect(moment(&self.machine)) {
             match effect {
                 Effect::Persist(state) => {
                     told.state = Some(state);

@@ -44,7 +44,37 @@ pub struct SiteView {
     pub is_dosing: bool,
 }
 
+/// What is wrong now, for alarms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// An interlock has locked a zone or all of them, or forbids that a run begins.
+    Interlock(Interlock),
+    /// A zone's valve or its controller does not follow.
+    Valve,
+}
+
 impl Irrigation {
+    /// Everything that is wrong now, of one zone or of all.
+    #[must_use]
+    pub fn troubles(&self, now: Now) -> Vec<(Option<ZoneIndex>, Trouble)> {
+        let mut troubles = Vec::new();
+        for (place, zone) in self.zones.iter().enumerate() {
+            let here = Some(ZoneIndex(place));
+            if let Some(lock) = &zone.state.lock {
+                troubles.push((here, Trouble::Interlock(lock.interlock)));
+            }
+            if zone.phase() == Phase::LockedOut {
+                troubles.push((here, Trouble::Valve));
+            }
+        }
+        let lock = self.site.lock.as_ref().map(|lock| lock.interlock);
+        let forbids = self.watch.forbids_start(&self.inputs, now.mono_ms);
+        let supply = self.supply.is_faulty().then_some(Interlock::Supply);
+        let of_all = [lock, forbids, supply].into_iter().flatten();
+        troubles.extend(of_all.map(|interlock| (None, Trouble::Interlock(interlock))));
+        troubles
+    }
+
     /// Whether no run is under way or about to be, and no pump works.
     #[must_use]
     pub fn is_shut(&self) -> bool {

@@ -1,7 +1,7 @@
 //! What forbids water.
 
 use furrow_irrigation::{
-    FlowMode, InputIndex, Interlock, Origin, PressurePlan, SitePlan, TankPlan, ZoneIndex,
+    FlowMode, InputIndex, Interlock, Origin, PressurePlan, SitePlan, TankPlan, Trouble, ZoneIndex,
     ZoneOptions,
 };
 
@@ -79,6 +79,12 @@ fn a_burst_stops_and_stays_locked_through_a_reboot() {
     bench.manual(1, MINUTE).unwrap();
     let view = bench.irrigation.view(ZoneIndex(0), bench.moment()).unwrap();
     assert_eq!(view.lock, Some(Interlock::Burst));
+    // What alarms see: also after the reboot, and no more when somebody has looked.
+    let troubles = [(Some(ZoneIndex(0)), Trouble::Interlock(Interlock::Burst))];
+    assert_eq!(bench.irrigation.troubles(bench.moment()), troubles);
+    let now = bench.moment();
+    bench.irrigation.handle_reset(Origin::Button, now);
+    assert_eq!(bench.irrigation.troubles(now), []);
 }
 
 #[test]
@@ -137,6 +143,8 @@ fn a_leak_with_all_closed_locks_everything() {
         bench.manual(0, HOUR).unwrap_err().to_string(),
         Interlock::Leak.text()
     );
+    let troubles = [(None, Trouble::Interlock(Interlock::Leak))];
+    assert_eq!(bench.irrigation.troubles(bench.moment()), troubles);
 }
 
 #[test]

@@ -5,9 +5,10 @@ use furrow_irrigation::ZoneIndex;
 use super::looked_at::LookedAt;
 use super::section::Section;
 use super::zones::millis;
+use crate::config::button::{ButtonDoes, ButtonSettings};
 use crate::config::mistakes::Mistakes;
 use crate::config::raw::RawButton;
-use crate::config::settings::{ButtonDoes, ButtonSettings, ZoneSettings};
+use crate::config::settings::ZoneSettings;
 
 /// Most buttons of a gateway.
 const BUTTONS_MAX: usize = 16;
@@ -69,9 +70,17 @@ fn button(
                 for_ms: millis(run?),
             }
         }
+        "silence" => {
+            let why = "a silence button silences every alarm";
+            section.refuse("zone", raw.zone.as_ref(), why);
+            let silence = section.duration("for", raw.run.as_ref(), ("1min", "12h"), Some("30min"));
+            ButtonDoes::Silence {
+                for_ms: millis(silence?),
+            }
+        }
         other => {
             let problem = format!("{other:?} is nothing that a button does");
-            return section.mistake("does", problem, "write stop or water");
+            return section.mistake("does", problem, "write stop, water or silence");
         }
     };
     Some(ButtonSettings {

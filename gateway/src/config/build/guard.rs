@@ -244,7 +244,7 @@ fn watchdog(
 }
 
 /// A bus with pins: the machine's or a simulator's.
-fn bus(
+pub(super) fn bus(
     raw: &RawConfig,
     key: &str,
     leaf: Option<&Leaf>,
@@ -266,7 +266,8 @@ fn bus(
     section.mistake(key, format!("there is no bus {name:?} with pins"), remedy)
 }
 
-fn line(
+/// A line of such a bus.
+pub(super) fn line(
     raw: &RawConfig,
     bus: Option<usize>,
     key: &str,
@@ -375,21 +376,22 @@ fn not_the_gateways(
 }
 
 /// Who uses which line.
-struct Lines<'a> {
-    buses: &'a [BusSettings],
-    devices: &'a [DeviceSettings],
-    raw: &'a RawConfig,
+pub(super) struct Lines<'a> {
+    pub(super) buses: &'a [BusSettings],
+    pub(super) devices: &'a [DeviceSettings],
+    pub(super) raw: &'a RawConfig,
 }
 
 impl Lines<'_> {
     /// Lines of one chip: all buses of the Pi, of a simulator, and of one GPIO chip each.
-    fn chip(&self, bus: usize) -> Option<String> {
+    pub(super) fn chip(&self, bus: usize) -> Option<String> {
         let bus = self.raw.bus.get(bus);
         bus.filter(|bus| is_of_kind(Some(bus), "linux"))
             .and_then(|bus| plain(bus.gpio_chip.as_ref()))
     }
 
-    fn user(&self, bus: usize, line: u8) -> Option<String> {
+    /// Which of the gateway's devices or buses has a line already.
+    pub(super) fn user(&self, bus: usize, line: u8) -> Option<String> {
         let chip = self.chip(bus);
         let used = |device: &&DeviceSettings| {
             self.chip(device.bus) == chip && device.pins().contains(&line)

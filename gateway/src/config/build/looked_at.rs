@@ -121,6 +121,12 @@ impl<'a> LookedAt<'a> {
         })
     }
 
+    /// The decimal exponent of a channel, by its place in the catalog.
+    pub(super) fn exponent(&self, place: usize) -> Option<i8> {
+        let channel = self.channels.as_ref()?.get(place)?;
+        Some(channel.exponent)
+    }
+
     pub(super) fn into_inputs(self) -> Vec<InputSettings> {
         self.inputs
     }

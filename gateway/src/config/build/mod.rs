@@ -1,5 +1,6 @@
 //! From what was written to what holds.
 
+mod alarms;
 mod buses;
 mod buttons;
 mod contacts;
@@ -26,6 +27,7 @@ use furrow_gateway_core::outbox::{LIVE_PLACES, WINDOW};
 use furrow_wire::{CooperativeId, GatewayId};
 use jiff::tz::TimeZone;
 
+use self::alarms::Taken;
 use self::looked_at::LookedAt;
 use self::section::Section;
 use super::guard::GuardPart;
@@ -47,8 +49,8 @@ impl Settings {
     /// Checks everything; all mistakes come together.
     pub(super) fn from_raw(raw: &RawConfig, read: ReadText<'_>) -> Result<Self, Mistakes> {
         let mut found = Mistakes::default();
-        let known = "gateway, mqtt, journal, irrigation, guard, page, button, bus, device, derived, \
-                     zone, planting";
+        let known = "gateway, mqtt, journal, irrigation, guard, page, button, siren, beacon, alarm, bus, \
+                     device, derived, zone, planting";
         Section::new("", &mut found).refuse_unknown(&raw.unknown, known);
         let gateway = gateway(raw.gateway.as_ref(), &mut found);
         let login = gateway
@@ -67,12 +69,14 @@ impl Settings {
         let (watered, meters) = zones.as_ref().unwrap_or(&none);
         let irrigation = irrigation::irrigation(raw, (watered, meters), &mut looked_at, &mut found);
         let buttons = buttons::buttons(&raw.button, watered, &looked_at, &mut found);
+        let taken = Taken::new(raw, buses.as_deref(), devices.as_deref(), guard.as_ref());
+        let alarms = alarms::alarms(raw, &taken, &looked_at, &mut found);
         let inputs = looked_at.into_inputs();
         let plantings = plantings::plantings(raw, watered, &mut found);
         let page = page::page(raw.page.as_ref(), read, &mut found);
         let parts = (
             gateway, mqtt, journal, irrigation, buses, devices, derived, zones, guard, page,
-            buttons, plantings,
+            buttons, plantings, alarms,
         );
         let (
             Some(gateway),
@@ -87,6 +91,7 @@ impl Settings {
             Some(page),
             Some(buttons),
             Some(plantings),
+            Some(alarms),
         ) = parts
         else {
             return Err(found);
@@ -108,6 +113,7 @@ impl Settings {
                 page,
                 buttons,
                 plantings,
+                alarms,
             })
         } else {
             Err(found)

@@ -94,6 +94,13 @@ export function eventText(event: FarmEvent, zones: readonly Zone[], words: Words
     case 'reset':
     case 'ordered':
       return { title: title(text.events.kind[event.kind]), detail: detail(cause, reason, note) };
+    case 'alarm_raised':
+      return { title: title(text.events.kind.alarm_raised), detail: detail(note, reason) };
+    case 'alarm_silenced':
+    case 'alarm_resolved': {
+      const length = event.open_ms === null ? '' : minutes(event.open_ms, text, language);
+      return { title: title(text.events.kind[event.kind]), detail: detail(event.cause ?? '', length, reason) };
+    }
     case 'flow_learnt':
       return { title: title(text.events.kind.flow_learnt), detail: event.litres === null ? '' : `${litres(event.litres, language)}/h` };
     default:

@@ -84,7 +84,10 @@ export type EventKindName =
   | 'flow_learnt'
   | 'held'
   | 'reset'
-  | 'ordered';
+  | 'ordered'
+  | 'alarm_raised'
+  | 'alarm_silenced'
+  | 'alarm_resolved';
 
 export interface FarmEvent {
   time_ms: number;
