@@ -13,6 +13,7 @@ mod kinds;
 mod leaf;
 mod local;
 mod mistakes;
+mod planting;
 mod raw;
 mod settings;
 mod units;
@@ -31,10 +32,11 @@ pub use guard::{GuardOutput, GuardPart, GuardSettings, OutputAt, WatchdogLine};
 pub use kinds::{KINDS, Kind, Place};
 pub use local::{LocalFile, OrdersError};
 pub use mistakes::{Mistake, Mistakes};
+pub use planting::PlantingSettings;
 pub use settings::{
     BusKind, BusSettings, ClearPins, DerivedSettings, GatewaySettings, InputSettings,
     IrrigationSettings, JournalSettings, MqttSettings, OutputSettings, PageSettings, Parity,
-    PlantingSettings, Secret, SerialSettings, Settings, ZoneSettings,
+    Secret, SerialSettings, Settings, ZoneSettings,
 };
 pub use units::{parse_duration, parse_size};
 

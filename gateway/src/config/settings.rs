@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use furrow_gateway_core::derived::{Formula, Plan};
 use furrow_irrigation::{InputPlan, Output, SitePlan, ZoneIndex, ZonePlan};
-use furrow_wire::{CooperativeId, DeviceId, GatewayId, GreenhouseId, PlantingId, ZoneId};
+use furrow_wire::{CooperativeId, DeviceId, GatewayId, GreenhouseId, ZoneId};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
@@ -14,6 +14,7 @@ use super::alarm::AlarmSettings;
 use super::button::ButtonSettings;
 use super::device::{ChannelSettings, DeviceSettings};
 use super::guard::GuardSettings;
+use super::planting::PlantingSettings;
 
 /// Everything that is configured. Lists keep the order of the file; other parts of the program name
 /// a bus, device or zone by its place in them.
@@ -311,35 +312,6 @@ pub struct InputSettings {
     pub channel: usize,
     /// Its decimal exponent.
     pub exponent: i8,
-}
-
-/// What grows in some zones, from a day to another.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PlantingSettings {
-    /// Stamped on what happens with the water of its zones.
-    pub id: PlantingId,
-    /// Where; at least one.
-    pub zones: Vec<ZoneIndex>,
-    /// What, for people; rules know some names.
-    pub crop: String,
-    /// Which variety; may be empty.
-    pub variety: String,
-    /// Code of the plot, as in the cooperative's records; may be empty.
-    pub plot: String,
-    /// Whose; may be empty.
-    pub household: String,
-    /// Area, in square metres.
-    pub area_m2: Option<f64>,
-    /// First day.
-    pub planted: Date,
-    /// First day on which nothing of it grows any more.
-    pub ended: Option<Date>,
-}
-
-impl PlantingSettings {
-    fn grows_on(&self, date: Date) -> bool {
-        self.planted <= date && self.ended.is_none_or(|ended| date < ended)
-    }
 }
 
 /// The page on the gateway.

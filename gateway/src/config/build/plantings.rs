@@ -10,8 +10,9 @@ use super::devices::plain;
 use super::section::Section;
 use crate::config::leaf::Leaf;
 use crate::config::mistakes::Mistakes;
+use crate::config::planting::PlantingSettings;
 use crate::config::raw::{RawConfig, RawPlanting};
-use crate::config::settings::{PlantingSettings, ZoneSettings};
+use crate::config::settings::ZoneSettings;
 
 const KNOWN: &str = "id, zones, crop, variety, plot, household, area_m2, planted, ended";
 /// Most plantings of a gateway: two seasons of a full set of zones.
