@@ -53,6 +53,28 @@ pub struct SiteConfig {
 }
 
 impl SiteConfig {
+    /// The one greenhouse of most tests, `gw-01` in `nha-luoi-1` of `hoa-binh`, with all devices and
+    /// without a schedule: sampled, committed and sent at these intervals.
+    #[must_use]
+    pub fn usual(every: &str, commit: &str, send: &str) -> Self {
+        Self {
+            cooperative: "hoa-binh".to_owned(),
+            gateway: "gw-01".to_owned(),
+            greenhouse: "nha-luoi-1".to_owned(),
+            greenhouse_name: "Nhà lưới 1".to_owned(),
+            password: "secret".to_owned(),
+            every: every.to_owned(),
+            commit: commit.to_owned(),
+            send: send.to_owned(),
+            journal_cap: "256 MiB".to_owned(),
+            watering: Vec::new(),
+            watering_for: String::new(),
+            all_devices: true,
+            more_channels: 0,
+            ca_file: None,
+        }
+    }
+
     /// Boards for [`SiteConfig::more_channels`]: the simulator's `--boards`.
     #[must_use]
     pub fn boards(&self) -> u8 {

@@ -32,6 +32,21 @@ pub struct Cooperative {
     pub alerts: String,
 }
 
+impl Cooperative {
+    /// That of [`SiteConfig::usual`](crate::site::SiteConfig::usual), without alert rules.
+    #[must_use]
+    pub fn usual(token: &str) -> Self {
+        let gateway = ("gw-01", "nha-luoi-1", "secret");
+        Self {
+            id: "hoa-binh".to_owned(),
+            name: "HTX Hòa Bình".to_owned(),
+            token: token.to_owned(),
+            gateways: vec![(gateway.0.into(), gateway.1.into(), gateway.2.into())],
+            alerts: String::new(),
+        }
+    }
+}
+
 /// A running ingest.
 #[derive(Debug)]
 pub struct Ingest {

@@ -1,5 +1,10 @@
 //! From afar: commands that are done or refused, and orders that have to stand their trial.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "test helpers")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "test helpers"
+)]
 
 use std::path::Path;
 use std::time::Duration;
@@ -18,13 +23,7 @@ const GATEWAY: &str = "/api/v1/cooperatives/hoa-binh/gateways/gw-01";
 
 fn open(folder: &Path) -> (Ingest, Site) {
     let binaries = Binaries::beside_test().unwrap();
-    let cooperative = Cooperative {
-        id: "hoa-binh".into(),
-        name: "HTX Hòa Bình".into(),
-        token: "token".into(),
-        gateways: vec![("gw-01".into(), "nha-luoi-1".into(), "secret".into())],
-        alerts: String::new(),
-    };
+    let cooperative = Cooperative::usual("token");
     let cooperatives = [cooperative];
     let ingest = Ingest::start(&binaries, &folder.join("ingest"), &cooperatives, "", None).unwrap();
     let arguments = [
@@ -37,22 +36,7 @@ fn open(folder: &Path) -> (Ingest, Site) {
         SPEED,
     ];
     let site_folder = folder.join("site");
-    let config = SiteConfig {
-        cooperative: "hoa-binh".into(),
-        gateway: "gw-01".into(),
-        greenhouse: "nha-luoi-1".into(),
-        greenhouse_name: "Nhà lưới 1".into(),
-        password: "secret".into(),
-        every: "10s".into(),
-        commit: "30s".into(),
-        send: "2s".into(),
-        journal_cap: "256 MiB".into(),
-        watering: Vec::new(),
-        watering_for: String::new(),
-        all_devices: true,
-        more_channels: 0,
-        ca_file: None,
-    };
+    let config = SiteConfig::usual("10s", "30s", "2s");
     let mut site = Site::open(&binaries, &site_folder, config, &arguments, ingest.mqtt()).unwrap();
     site.start_gateway().unwrap();
     (ingest, site)
@@ -92,7 +76,6 @@ fn outcome(api: &Api, expected: &str) -> String {
         Ok((orders["outcome"] == expected).then(|| orders["why"].clone()))
     });
     let why = found.unwrap_or_else(|error| panic!("{error}: {}", api.get(&path).unwrap()));
-    println!("{} {expected}", jiff::Timestamp::now());
     why.as_str().unwrap_or_default().to_owned()
 }
 

@@ -15,30 +15,13 @@ const PATIENCE: Duration = Duration::from_secs(120);
 fn a_technician_sees_live_values_and_a_chart() {
     let folder = tempfile::tempdir().unwrap();
     let binaries = Binaries::beside_test().unwrap();
-    let cooperative = Cooperative {
-        id: "hoa-binh".into(),
-        name: "HTX Hòa Bình".into(),
-        token: "token-of-the-browser-test".into(),
-        gateways: vec![("gw-01".into(), "nha-luoi-1".into(), "secret".into())],
-        alerts: String::new(),
-    };
+    let cooperative = Cooperative::usual("token-of-the-browser-test");
     let ingest_folder = folder.path().join("ingest");
     let ingest = Ingest::start(&binaries, &ingest_folder, &[cooperative], "", None).unwrap();
     let config = SiteConfig {
-        cooperative: "hoa-binh".into(),
-        gateway: "gw-01".into(),
-        greenhouse: "nha-luoi-1".into(),
-        greenhouse_name: "Nhà lưới 1".into(),
-        password: "secret".into(),
-        every: "5s".into(),
-        commit: "5s".into(),
-        send: "1s".into(),
-        journal_cap: "256 MiB".into(),
         watering: vec!["06:00".into()],
         watering_for: "10min".into(),
-        all_devices: true,
-        more_channels: 0,
-        ca_file: None,
+        ..SiteConfig::usual("5s", "5s", "1s")
     };
     let start = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(3);
     let start = start.to_string();

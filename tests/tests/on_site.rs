@@ -93,31 +93,14 @@ fn event(ingest: &Ingest, kind: &str) -> anyhow::Result<Option<Value>> {
 }
 
 fn ingest(binaries: &Binaries, folder: &std::path::Path) -> Ingest {
-    let cooperative = Cooperative {
-        id: "hoa-binh".into(),
-        name: "HTX Hòa Bình".into(),
-        token: "token-on-site".into(),
-        gateways: vec![("gw-01".into(), "nha-luoi-1".into(), "secret".into())],
-        alerts: String::new(),
-    };
+    let cooperative = Cooperative::usual("token-on-site");
     Ingest::start(binaries, &folder.join("ingest"), &[cooperative], "", None).unwrap()
 }
 
 fn config() -> SiteConfig {
     SiteConfig {
-        cooperative: "hoa-binh".into(),
-        gateway: "gw-01".into(),
-        greenhouse: "nha-luoi-1".into(),
-        greenhouse_name: "Nhà lưới 1".into(),
-        password: "secret".into(),
-        every: "5s".into(),
-        commit: "5s".into(),
-        send: "1s".into(),
-        journal_cap: "256 MiB".into(),
         watering: vec!["06:00".into()],
         watering_for: "10min".into(),
-        all_devices: true,
-        more_channels: 0,
-        ca_file: None,
+        ..SiteConfig::usual("5s", "5s", "1s")
     }
 }

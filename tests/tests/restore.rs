@@ -25,32 +25,11 @@ enum Restored {
 }
 
 fn config() -> SiteConfig {
-    SiteConfig {
-        cooperative: "hoa-binh".into(),
-        gateway: "gw-01".into(),
-        greenhouse: "nha-luoi-1".into(),
-        greenhouse_name: "Nhà lưới 1".into(),
-        password: "secret".into(),
-        every: "10s".into(),
-        commit: "30s".into(),
-        send: "1s".into(),
-        journal_cap: "256 MiB".into(),
-        watering: Vec::new(),
-        watering_for: String::new(),
-        all_devices: true,
-        more_channels: 0,
-        ca_file: None,
-    }
+    SiteConfig::usual("10s", "30s", "1s")
 }
 
 fn cooperative() -> Cooperative {
-    Cooperative {
-        id: "hoa-binh".into(),
-        name: "HTX Hòa Bình".into(),
-        token: "token".into(),
-        gateways: vec![("gw-01".into(), "nha-luoi-1".into(), "secret".into())],
-        alerts: String::new(),
-    }
+    Cooperative::usual("token")
 }
 
 fn check_given_again(restored: Restored) {

@@ -49,30 +49,15 @@ fn gateway(folder: &Path, words: &[&str]) -> Done {
 
 fn config() -> SiteConfig {
     SiteConfig {
-        cooperative: "hoa-binh".into(),
-        gateway: "gw-01".into(),
-        greenhouse: "nha-luoi-1".into(),
-        greenhouse_name: "Nhà lưới 1".into(),
         password: PASSWORD.into(),
-        every: "5s".into(),
-        commit: "10s".into(),
-        send: "1s".into(),
-        journal_cap: "256 MiB".into(),
-        watering: Vec::new(),
-        watering_for: String::new(),
-        all_devices: true,
-        more_channels: 0,
-        ca_file: None,
+        ..SiteConfig::usual("5s", "10s", "1s")
     }
 }
 
 fn ingest(folder: &Path) -> Ingest {
     let cooperative = Cooperative {
-        id: "hoa-binh".into(),
-        name: "HTX Hòa Bình".into(),
-        token: "token".into(),
         gateways: vec![("gw-01".into(), "nha-luoi-1".into(), PASSWORD.into())],
-        alerts: String::new(),
+        ..Cooperative::usual("token")
     };
     let binaries = Binaries::beside_test().unwrap();
     Ingest::start(&binaries, &folder.join("ingest"), &[cooperative], "", None).unwrap()

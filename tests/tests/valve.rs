@@ -17,32 +17,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LONGEST_LEASE_S: f64 = 300.0;
 
 fn config() -> SiteConfig {
-    SiteConfig {
-        cooperative: "hoa-binh".into(),
-        gateway: "gw-01".into(),
-        greenhouse: "nha-luoi-1".into(),
-        greenhouse_name: "Nhà lưới 1".into(),
-        password: "secret".into(),
-        every: "10s".into(),
-        commit: "30s".into(),
-        send: "2s".into(),
-        journal_cap: "256 MiB".into(),
-        watering: Vec::new(),
-        watering_for: String::new(),
-        all_devices: true,
-        more_channels: 0,
-        ca_file: None,
-    }
+    SiteConfig::usual("10s", "30s", "2s")
 }
 
 fn cooperative() -> Cooperative {
-    Cooperative {
-        id: "hoa-binh".into(),
-        name: "HTX Hòa Bình".into(),
-        token: "token".into(),
-        gateways: vec![("gw-01".into(), "nha-luoi-1".into(), "secret".into())],
-        alerts: String::new(),
-    }
+    Cooperative::usual("token")
 }
 
 fn open(folder: &Path) -> (Ingest, Site) {
