@@ -166,20 +166,17 @@ impl EventRow {
                 ..self.told("ordered", None, Some(text).filter(|text| !text.is_empty()))
             },
             EventKind::AlarmRaised(alarm) => EventRow {
-                cause: Some(alarm.alarm.clone()),
                 reason: Some(alarm.severity.clone()),
-                ..self.told("alarm_raised", None, Some(&alarm.text))
+                ..self.told_alarm("alarm_raised", &alarm.alarm, Some(&alarm.text))
             },
             EventKind::AlarmSilenced(alarm) => EventRow {
-                cause: Some(alarm.alarm.clone()),
                 reason: Some(alarm.by.clone()),
                 open_ms: Some(signed(alarm.silence_ms)),
-                ..self.told("alarm_silenced", None, None)
+                ..self.told_alarm("alarm_silenced", &alarm.alarm, None)
             },
-            EventKind::AlarmResolved(alarm) => EventRow {
-                cause: Some(alarm.alarm.clone()),
-                ..self.told("alarm_resolved", None, None)
-            },
+            EventKind::AlarmResolved(alarm) => {
+                self.told_alarm("alarm_resolved", &alarm.alarm, None)
+            }
             EventKind::RunStarted { .. }
             | EventKind::RunEnded { .. }
             | EventKind::GatewayStarted { .. } => self,
@@ -192,6 +189,13 @@ impl EventRow {
             device: device.map(ToString::to_string),
             text: text.cloned(),
             ..self
+        }
+    }
+
+    fn told_alarm(self, kind: &str, alarm: &str, text: Option<&String>) -> Self {
+        EventRow {
+            cause: Some(alarm.to_owned()),
+            ..self.told(kind, None, text)
         }
     }
 
