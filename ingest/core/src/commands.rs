@@ -6,11 +6,11 @@
 //!
 //! Nothing here is durable: after a restart nobody waits any more.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use furrow_wire::{BootId, CommandId, CommandResult};
 
-use crate::GatewayKey;
+use crate::{GatewayKey, RateLimit};
 
 /// Commands that may wait for an answer at once, over all cooperatives: each holds a request for some
 /// seconds.
@@ -20,8 +20,6 @@ pub const MAX_COMMANDS_A_MINUTE: usize = 10;
 /// How long a wish may be issued again after it was uttered, in milliseconds. Later the person has
 /// perhaps gone to open the valve by hand.
 pub const REPEAT_WITHIN_MS: u64 = 20_000;
-/// The minute of [`MAX_COMMANDS_A_MINUTE`], in milliseconds.
-const MINUTE_MS: u64 = 60_000;
 
 /// A moment in a gateway's own time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,8 +52,7 @@ pub enum CommandRefusal {
 pub struct CommandTable<W> {
     waiting: BTreeMap<CommandId, (GatewayKey, W)>,
     ticks: BTreeMap<GatewayKey, Tick>,
-    /// When wishes for a gateway were uttered, the latest last; at most [`MAX_COMMANDS_A_MINUTE`].
-    asked: BTreeMap<GatewayKey, VecDeque<u64>>,
+    rate: RateLimit,
 }
 
 impl<W> Default for CommandTable<W> {
@@ -63,13 +60,13 @@ impl<W> Default for CommandTable<W> {
         Self {
             waiting: BTreeMap::new(),
             ticks: BTreeMap::new(),
-            asked: BTreeMap::new(),
+            rate: RateLimit::new(MAX_COMMANDS_A_MINUTE),
         }
     }
 }
 
 impl<W> CommandTable<W> {
-    /// The gateway's own word about its present boot, from its birth or a result.
+    /// The gateway's own word about its present boot, from its birth: the broker may have kept it.
     pub fn handle_told(&mut self, gateway: &GatewayKey, tick: Tick) {
         match self.ticks.get_mut(gateway) {
             Some(known) if known.boot == tick.boot => {
@@ -96,22 +93,8 @@ impl<W> CommandTable<W> {
     /// # Errors
     /// [`CommandRefusal::Rate`]; what is refused does not count.
     pub fn handle_wish(&mut self, gateway: &GatewayKey, now_ms: u64) -> Result<(), CommandRefusal> {
-        let asked = self.asked.entry(gateway.clone()).or_default();
-        while asked
-            .front()
-            .is_some_and(|at| now_ms.saturating_sub(*at) >= MINUTE_MS)
-        {
-            asked.pop_front();
-        }
-        match asked.front() {
-            Some(first) if asked.len() >= MAX_COMMANDS_A_MINUTE => Err(CommandRefusal::Rate {
-                wait_ms: MINUTE_MS - now_ms.saturating_sub(*first),
-            }),
-            Some(_) | None => {
-                asked.push_back(now_ms);
-                Ok(())
-            }
-        }
+        let taken = self.rate.take(gateway, now_ms);
+        taken.map_err(|wait_ms| CommandRefusal::Rate { wait_ms })
     }
 
     /// A command is about to be issued; gives the time to quote.
@@ -139,7 +122,8 @@ impl<W> CommandTable<W> {
             boot: result.boot,
             mono_ms: result.at_mono_ms,
         };
-        self.handle_told(gateway, tick);
+        // The last word, also where something that was heard says more: it would stay stale for ever.
+        self.ticks.insert(gateway.clone(), tick);
         let (owner, _) = self.waiting.get(&result.id)?;
         if owner != gateway {
             return None;
@@ -225,6 +209,10 @@ mod tests {
         assert_eq!(quoted(&mut table, &g), Ok(tick(2, 7)));
         assert_eq!(table.handle_result(&g, &result(1, 3, 9)), None);
         assert_eq!(quoted(&mut table, &g), Ok(tick(3, 9)));
+        table.handle_heard(&g, tick(3, u64::MAX));
+        assert_eq!(quoted(&mut table, &g), Ok(tick(3, u64::MAX)));
+        assert_eq!(table.handle_result(&g, &result(1, 3, 10)), None);
+        assert_eq!(quoted(&mut table, &g), Ok(tick(3, 10)));
         assert_eq!(
             quoted(&mut table, &key("other")),
             Err(CommandRefusal::Unheard)
@@ -256,11 +244,7 @@ mod tests {
         }
         let rate = |wait_ms| Err(CommandRefusal::Rate { wait_ms });
         assert_eq!(table.handle_wish(&g, 9_500), rate(50_500));
-        assert_eq!(table.handle_wish(&key("h"), 9_500), Ok(()));
-        assert_eq!(table.handle_wish(&g, 59_999), rate(1));
         assert_eq!(table.handle_wish(&g, 60_000), Ok(()));
-        assert_eq!(table.handle_wish(&g, 60_500), rate(500));
-        assert_eq!(table.handle_wish(&g, 61_000), Ok(()));
     }
 
     #[test]

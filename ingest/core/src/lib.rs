@@ -7,6 +7,7 @@ mod acks;
 mod commands;
 mod missing;
 mod orders;
+mod rate;
 mod seen;
 mod stream;
 mod tracker;
@@ -17,7 +18,8 @@ pub use commands::{
     Tick, may_repeat,
 };
 pub use missing::Missing;
-pub use orders::{Digest, LostUpdate, OrdersBook, Place};
+pub use orders::{Digest, LostUpdate, MAX_ORDERS_A_MINUTE, OrdersBook, Place};
+pub use rate::RateLimit;
 pub use seen::MAX_SEEN;
 pub use stream::{MAX_KNOWN_GAPS, SeqRange, StreamTrack, Verdict};
 pub use tracker::{

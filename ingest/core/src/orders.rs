@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 
 use crate::GatewayKey;
 
+/// New versions a minute for one gateway: each goes over its mobile network.
+pub const MAX_ORDERS_A_MINUTE: usize = 10;
+
 /// A text's SHA-256.
 pub type Digest = [u8; 32];
 

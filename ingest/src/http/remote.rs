@@ -164,6 +164,10 @@ fn orders_error(error: &OrdersError) -> ApiError {
     let text = error.to_string();
     match error {
         OrdersError::Lost(lost) => ApiError::Conflict(json!({ "error": text, "version": lost.0 })),
+        OrdersError::Rate { wait_ms } => ApiError::TooMany {
+            text,
+            wait_s: wait_ms.div_ceil(1_000),
+        },
         OrdersError::Busy | OrdersError::NotStored => ApiError::Unavailable(text.into()),
     }
 }
@@ -195,6 +199,7 @@ mod tests {
         }
         for (error, status) in [
             (OrdersError::Lost(LostUpdate(3)), 409),
+            (OrdersError::Rate { wait_ms: 1 }, 429),
             (OrdersError::Busy, 503),
             (OrdersError::NotStored, 503),
         ] {

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use furrow_ingest_core::{
-    CommandRefusal, CommandTable, Digest, GatewayKey, LostUpdate, OrdersBook, Place, Tick,
+    CommandRefusal, CommandTable, Digest, GatewayKey, LostUpdate, MAX_ORDERS_A_MINUTE, OrdersBook,
+    Place, RateLimit, Tick,
 };
 use furrow_wire::{Birth, CommandId, CommandResult};
 use tokio::sync::{Notify, oneshot};
@@ -22,12 +23,24 @@ struct Inner {
     news: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     commands: CommandTable<oneshot::Sender<CommandResult>>,
     orders: OrdersBook,
+    orders_rate: RateLimit,
     /// Gateways that lack their newest orders; at most all that are configured.
     due: BTreeSet<GatewayKey>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            commands: CommandTable::default(),
+            orders: OrdersBook::default(),
+            orders_rate: RateLimit::new(MAX_ORDERS_A_MINUTE),
+            due: BTreeSet::new(),
+        }
+    }
 }
 
 impl Board {
@@ -82,6 +95,11 @@ impl Board {
         after: Option<u64>,
     ) -> Result<Place, LostUpdate> {
         self.lock().orders.place(key, digest, after)
+    }
+
+    /// Takes one of the new versions that there may be in a minute, or gives the wait in milliseconds.
+    pub(super) fn take_version(&self, key: &GatewayKey, now_ms: u64) -> Result<(), u64> {
+        self.lock().orders_rate.take(key, now_ms)
     }
 
     pub(super) fn handle_wish(&self, key: &GatewayKey, now_ms: u64) -> Result<(), CommandRefusal> {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use furrow_ingest_core::{CommandRefusal, GatewayKey, LostUpdate, Place, may_repeat};
+use furrow_ingest_core::{
+    CommandRefusal, GatewayKey, LostUpdate, MAX_ORDERS_A_MINUTE, Place, may_repeat,
+};
 use furrow_wire::{
     COMMAND_MAX_AGE_MS, Command, CommandId, CommandOutcome, CommandResult, Orders, Topic,
     TopicKind, Wanted,
@@ -132,6 +134,12 @@ pub enum OrdersError {
     /// Somebody else was faster.
     #[error(transparent)]
     Lost(#[from] LostUpdate),
+    /// Too many for this gateway.
+    #[error("more than {MAX_ORDERS_A_MINUTE} versions in a minute for this gateway")]
+    Rate {
+        /// Milliseconds until the next one may come.
+        wait_ms: u64,
+    },
     /// Too many at once.
     #[error("too many orders at once")]
     Busy,
@@ -314,6 +322,8 @@ impl Desk {
             Place::Newest(version) => return Ok(version),
             Place::Next(version) => version,
         };
+        let taken = self.setup.board.take_version(key, self.now_ms());
+        taken.map_err(|wait_ms| OrdersError::Rate { wait_ms })?;
         let orders = Orders {
             version,
             issued_by: by,

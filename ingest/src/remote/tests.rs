@@ -335,6 +335,23 @@ async fn orders_are_in_the_log_before_they_are_published() {
 }
 
 #[tokio::test]
+async fn ten_versions_a_minute() {
+    let site = Site::patient();
+    let put = async |gateway: &str, n: u64| {
+        let text = format!("a = {n}");
+        site.desk.put(&key(gateway), text, "hoa", None).await
+    };
+    for n in 1..=10 {
+        assert_eq!(put("g", n).await.unwrap(), n);
+    }
+    let error = put("g", 11).await.unwrap_err();
+    assert!(matches!(error, OrdersError::Rate { .. }), "{error}");
+    // Nothing new is no burden.
+    assert_eq!(put("g", 10).await.unwrap(), 10);
+    assert_eq!(put("h", 1).await.unwrap(), 1);
+}
+
+#[tokio::test]
 async fn a_gateway_that_lacks_the_newest_orders_gets_them_again() {
     let mut site = Site::patient();
     let key = key("g");
