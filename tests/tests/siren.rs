@@ -357,6 +357,82 @@ fn simulator(programs: &Path, folder: &Path) -> (Process, String, String) {
     (sim, bus, control)
 }
 
+const DEVICES: &str = r#"
+[siren]
+bus = "main"
+line = 9
+[beacon]
+bus = "main"
+line = 10
+
+[[device]]
+id = "sht-inside"
+kind = "sht4x"
+bus = "main"
+address = 0x44
+every = "2s"
+[[device]]
+id = "sht-outside"
+kind = "sht4x"
+bus = "main"
+address = 0x45
+every = "2s"
+[[device]]
+id = "analog"
+kind = "ads1115"
+bus = "main"
+address = 0x48
+every = "5s"
+[[device.input]]
+input = 2
+kind = "capacitive-moisture"
+dry_volts = 2.90
+wet_volts = 1.30
+[[device]]
+id = "drip"
+kind = "drip-controller"
+bus = "valves"
+address = 0x2c
+pulses_per_litre = 450
+[[device]]
+id = "lines"
+kind = "gpio-inputs"
+bus = "main"
+every = "1s"
+"#;
+
+const RULES: &str = r#"
+[[button]]
+channel = "lines/stop"
+does = "stop"
+[[button]]
+channel = "lines/manual"
+does = "water"
+zone = "zone-3"
+for = "30s"
+[[button]]
+channel = "lines/silence"
+does = "silence"
+
+[[alarm]]
+id = "mains"
+name = "Mất điện"
+name_en = "Mains are away"
+channel = "lines/mains_present"
+below = 0.5
+for = "10s"
+[[alarm]]
+id = "heat"
+channel = "sht-inside/air_temperature"
+above = 42
+clear = 40
+for = "20s"
+[[alarm]]
+id = "outside"
+channel = "sht-outside/air_temperature"
+absent = "1min"
+"#;
+
 fn configuration(folder: &Path, bus: &str) -> String {
     let state = folder.join("state");
     let mut text = format!(
@@ -371,49 +447,7 @@ fn configuration(folder: &Path, bus: &str) -> String {
              waits_for_delivery = false\n"
         );
     }
-    text += "
-[siren]
-bus = \"main\"
-line = 9
-[beacon]
-bus = \"main\"
-line = 10
-
-[[device]]
-id = \"sht-inside\"
-kind = \"sht4x\"
-bus = \"main\"
-address = 0x44
-every = \"2s\"
-[[device]]
-id = \"sht-outside\"
-kind = \"sht4x\"
-bus = \"main\"
-address = 0x45
-every = \"2s\"
-[[device]]
-id = \"analog\"
-kind = \"ads1115\"
-bus = \"main\"
-address = 0x48
-every = \"5s\"
-[[device.input]]
-input = 2
-kind = \"capacitive-moisture\"
-dry_volts = 2.90
-wet_volts = 1.30
-[[device]]
-id = \"drip\"
-kind = \"drip-controller\"
-bus = \"valves\"
-address = 0x2c
-pulses_per_litre = 450
-[[device]]
-id = \"lines\"
-kind = \"gpio-inputs\"
-bus = \"main\"
-every = \"1s\"
-";
+    text += DEVICES;
     for (pin, kind, channel) in [
         (24, "mains", "mains_present"),
         (5, "button", "stop"),
@@ -423,37 +457,7 @@ every = \"1s\"
         text +=
             &format!("[[device.input]]\npin = {pin}\nkind = \"{kind}\"\nchannel = \"{channel}\"\n");
     }
-    text += "
-[[button]]
-channel = \"lines/stop\"
-does = \"stop\"
-[[button]]
-channel = \"lines/manual\"
-does = \"water\"
-zone = \"zone-3\"
-for = \"30s\"
-[[button]]
-channel = \"lines/silence\"
-does = \"silence\"
-
-[[alarm]]
-id = \"mains\"
-name = \"Mất điện\"
-name_en = \"Mains are away\"
-channel = \"lines/mains_present\"
-below = 0.5
-for = \"10s\"
-[[alarm]]
-id = \"heat\"
-channel = \"sht-inside/air_temperature\"
-above = 42
-clear = 40
-for = \"20s\"
-[[alarm]]
-id = \"outside\"
-channel = \"sht-outside/air_temperature\"
-absent = \"1min\"
-";
+    text += RULES;
     for zone in 1..=3 {
         text += &format!(
             "[[zone]]\nid = \"zone-{zone}\"\ncontroller = \"drip\"\noutput = {zone}\n\
