@@ -3,7 +3,7 @@
 use core::ops::RangeInclusive;
 
 use super::World;
-use super::slot::{Frozen, Slot};
+use super::slot::{Condition, Frozen, Slot};
 use crate::faults::{Fault, FaultError, FaultOrder, Position};
 use crate::greenhouse::Sensed;
 use crate::layout;
@@ -52,18 +52,11 @@ impl World {
             Fault::Plug { device } => self.plug(device, true),
             Fault::BrownOut { device } => self.with_slot(device, |_| Power::Cycled),
             Fault::Freeze { device } => self.freeze(device),
-            Fault::Thaw { device } => self.with_slot(device, |slot| {
-                slot.condition.frozen = None;
-                Power::Stays
+            Fault::Thaw { device } => self.condition(device, |of| of.frozen = None),
+            Fault::Lie { device, millivolts } => self.condition(device, |of| {
+                of.lie_volts = f64::from(*millivolts) / 1_000.0;
             }),
-            Fault::Lie { device, millivolts } => self.with_slot(device, |slot| {
-                slot.condition.lie_volts = f64::from(*millivolts) / 1_000.0;
-                Power::Stays
-            }),
-            Fault::Nack { device, count } => self.with_slot(device, |slot| {
-                slot.condition.nacks = *count;
-                Power::Stays
-            }),
+            Fault::Nack { device, count } => self.condition(device, |of| of.nacks = *count),
             Fault::Crc { device, rate } => self.with_slot(device, |slot| {
                 slot.condition.flip_rate = *rate;
                 Power::Stays
@@ -146,6 +139,14 @@ impl World {
         self.apply_outputs();
     }
 
+    /// Changes what is wrong with a device, and leaves its supply alone.
+    fn condition(&mut self, device: &str, change: impl FnOnce(&mut Condition)) {
+        self.with_slot(device, |slot| {
+            change(&mut slot.condition);
+            Power::Stays
+        });
+    }
+
     fn freeze(&mut self, device: &str) {
         let Ok(place) = self.find(device) else {
             return;
@@ -205,18 +206,7 @@ impl World {
                 in_range(*rate, 0.0..=1.0, "rate", "0 to 1")?;
                 self.find(device).map(drop)
             }
-            Fault::Slow { device, ms } => {
-                in_range(*ms, 0..=SLOW_MAX_MS, "ms", "0 to 5000")?;
-                let place = self.find(device)?;
-                let bus = self.slots.get(place).map(|slot| slot.bus);
-                if bus == Some(layout::RS485_BUS) {
-                    return Ok(());
-                }
-                Err(FaultError::NotPossible {
-                    device: device.clone(),
-                    what: "be slow: it is not on the RS-485 line",
-                })
-            }
+            Fault::Slow { device, ms } => self.check_slow(device, *ms),
             Fault::LineNoise { rate } => in_range(*rate, 0.0..=1.0, "rate", "0 to 1"),
             Fault::BusStuck { bus } | Fault::BusFree { bus } => {
                 in_range(*bus, 0..=BUS_LAST, "bus", "0 to 31")
@@ -260,6 +250,19 @@ impl World {
             | Fault::WallKnown
             | Fault::WallStep { .. } => Ok(()),
         }
+    }
+
+    fn check_slow(&self, device: &str, ms: u64) -> Result<(), FaultError> {
+        in_range(ms, 0..=SLOW_MAX_MS, "ms", "0 to 5000")?;
+        let place = self.find(device)?;
+        let bus = self.slots.get(place).map(|slot| slot.bus);
+        if bus == Some(layout::RS485_BUS) {
+            return Ok(());
+        }
+        Err(FaultError::NotPossible {
+            device: device.to_owned(),
+            what: "be slow: it is not on the RS-485 line",
+        })
     }
 
     fn check_zone(&self, zone: usize) -> Result<(), FaultError> {

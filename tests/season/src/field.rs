@@ -33,7 +33,23 @@ impl Devices {
                 DeviceKind::DripController { address, factor } => {
                     DripController::new(i2c, *address).map(|chip| Driver::Drip(chip, *factor))
                 }
-                other => bail!("the season has no driver for {}", other.name()),
+                other @ (DeviceKind::Sht3x { .. }
+                | DeviceKind::Bme280 { .. }
+                | DeviceKind::Bh1750 { .. }
+                | DeviceKind::Scd4x { .. }
+                | DeviceKind::Scd30 { .. }
+                | DeviceKind::Ina219 { .. }
+                | DeviceKind::Ezo { .. }
+                | DeviceKind::Mcp23017 { .. }
+                | DeviceKind::Pcf8574 { .. }
+                | DeviceKind::GpioInputs { .. }
+                | DeviceKind::FlowMeter { .. }
+                | DeviceKind::RainGauge { .. }
+                | DeviceKind::Ds18b20 { .. }
+                | DeviceKind::SoilProbe { .. }
+                | DeviceKind::GuardedOutputs) => {
+                    bail!("the season has no driver for {}", other.name())
+                }
             };
             all.push(driver.context("a device of the configuration")?);
         }
