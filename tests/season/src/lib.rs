@@ -7,7 +7,7 @@
 //! | [`gateway`], [`field`] | the gateway without threads, journal and link: its configuration, drivers, sampling, quality, derived channels and irrigation, as they ship |
 //! | [`faults`] | what breaks, when it shows, within what time it has to be told |
 //! | [`checker`] | interlocks, judged by the simulated plumbing alone |
-//! | [`play`] | one greenhouse through a season |
+//! | [`mod@play`] | one greenhouse through a season |
 //! | [`report`] | the figures |
 //!
 //! Everything runs in one thread a greenhouse, without sockets or sleeps: the same seed does the same.
