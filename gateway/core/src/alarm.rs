@@ -358,7 +358,9 @@ impl Alarms {
         let watch = self.plan.rules.get(place)?;
         let is_absence = watch.rule.condition() == Condition::Absent;
         let seen = self.machines.get(place)?.frontier_ms();
-        let seen = seen.map_or(self.from, |ms| FieldMs(u64::try_from(ms).unwrap_or(0)));
+        // A frontier is never before what was seen first.
+        let seen = seen.and_then(|ms| u64::try_from(ms).ok());
+        let seen = seen.map_or(self.from, FieldMs);
         let is_raised = self.raised.contains_key(&Source::Rule(place));
         let due = seen.plus(self.plan.late_ms).plus(COVER_EVERY_MS);
         (is_absence && !is_raised).then_some(due)
