@@ -20,6 +20,7 @@ pub struct Commands {
     /// What was answered, and when, oldest first.
     answered: VecDeque<(u64, CommandResult)>,
     refused: u64,
+    unsaid: u64,
 }
 
 /// What is to be done with a command.
@@ -40,6 +41,7 @@ impl Commands {
             since_ms,
             answered: VecDeque::new(),
             refused: 0,
+            unsaid: 0,
         }
     }
 
@@ -47,6 +49,17 @@ impl Commands {
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused
+    }
+
+    /// A result could not be sent: whoever waits for it has to look at the events.
+    pub fn handle_unsaid(&mut self) {
+        self.unsaid += 1;
+    }
+
+    /// Results that could not be sent, since the start.
+    #[must_use]
+    pub fn unsaid(&self) -> u64 {
+        self.unsaid
     }
 
     /// A command came.

@@ -78,7 +78,8 @@ impl Gateway {
         let message = result.encode();
         let link = &mut self.delivery.link;
         if let Err(error) = link.publish_once(TopicKind::Result, message) {
-            tracing::warn!(%error, "the result of a command was not said");
+            self.commands.handle_unsaid();
+            tracing::warn!(%error, id = %result.id, "the result of a command was not said");
         }
     }
 }

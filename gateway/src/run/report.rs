@@ -205,6 +205,7 @@ pub fn status(gateway: &Gateway, now: FieldTime) -> Value {
         "irrigation": site(gateway, now),
         "orders": gateway.ordered.report(now.mono_ms()),
         "refused_commands": gateway.commands.refused(),
+        "unsaid_results": gateway.commands.unsaid(),
         "alarms": gateway.alarm_report(now),
         "journal": journal(gateway),
     })

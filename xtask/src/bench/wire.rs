@@ -78,35 +78,10 @@ pub(super) fn measure(binaries: &Binaries, folder: &Path) -> anyhow::Result<Vec<
 
 /// One cooperative with one gateway.
 pub(crate) fn cooperative() -> Cooperative {
-    Cooperative {
-        id: "hoa-binh".to_owned(),
-        name: "HTX Hòa Bình".to_owned(),
-        token: "token".to_owned(),
-        gateways: vec![(
-            "gw-01".to_owned(),
-            "nha-luoi-1".to_owned(),
-            "secret".to_owned(),
-        )],
-        alerts: String::new(),
-    }
+    Cooperative::usual("token")
 }
 
 /// The simulated greenhouse with all of its devices.
 pub(crate) fn site_config(every: &str, commit: &str, send: &str) -> SiteConfig {
-    SiteConfig {
-        cooperative: "hoa-binh".to_owned(),
-        gateway: "gw-01".to_owned(),
-        greenhouse: "nha-luoi-1".to_owned(),
-        greenhouse_name: "Nhà lưới 1".to_owned(),
-        password: "secret".to_owned(),
-        every: every.to_owned(),
-        commit: commit.to_owned(),
-        send: send.to_owned(),
-        journal_cap: "256 MiB".to_owned(),
-        watering: Vec::new(),
-        watering_for: String::new(),
-        all_devices: true,
-        more_channels: 0,
-        ca_file: None,
-    }
+    SiteConfig::usual(every, commit, send)
 }
