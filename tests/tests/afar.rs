@@ -9,6 +9,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use furrow_tests::api::Api;
 use furrow_tests::binaries::Binaries;
 use furrow_tests::process::until;
@@ -49,6 +50,13 @@ fn is_open(site: &Site) -> bool {
 
 fn command(api: &Api, wanted: &Value) -> (u16, Value) {
     api.post(&format!("{GATEWAY}/commands"), wanted).unwrap()
+}
+
+fn is_online(api: &Api) -> anyhow::Result<bool> {
+    let houses = api.get("/api/v1/cooperatives/hoa-binh/greenhouses")?;
+    houses[0]["gateway"]["online"]
+        .as_bool()
+        .with_context(|| format!("no gateway in {houses}"))
 }
 
 /// Ingest may not have heard of the gateway yet.
@@ -147,8 +155,9 @@ fn a_zone_is_watered_from_afar_unless_somebody_on_site_does_not_want_it() {
     assert_eq!(refused, 409, "what was wanted on site stays: {why}");
     assert!(!is_open(&site));
 
-    // Nobody there: told at once.
+    // Nobody there, as soon as the broker said so: told at once.
     site.stop_gateway().unwrap();
+    until(PATIENCE, || Ok((!is_online(&api)?).then_some(()))).unwrap();
     let stopped = json!({ "kind": "open_zone", "zone": "zone-1", "seconds": 60 });
     let (refused, why) = command(&api, &stopped);
     assert_eq!(refused, 503, "{why}");
