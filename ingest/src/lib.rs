@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod remote;
 pub mod rerun;
 pub mod run;
+pub mod store;
 pub mod subscriber;
 mod tls;
 pub mod tools;
