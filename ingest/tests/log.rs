@@ -125,6 +125,7 @@ impl Ingest {
         let tracker = replay(&log, &snapshot);
         let board = Board::default();
         let setup = ConsumerSetup {
+            hold: furrow_ingest::log::Hold::firm("archive"),
             fleet: fleet.clone(),
             board: board.clone(),
             metrics: metrics.clone(),

@@ -17,7 +17,7 @@ use super::entry::{EntryKind, LogRecord, Rerun};
 use super::front::offered_of;
 use super::recover::follow_state;
 use super::snapshot::{Snapshot, SnapshotError};
-use super::{Eras, Log};
+use super::{Eras, Hold, Log};
 use crate::archive::{ArchiveError, Change, LogEntry, LogPosition};
 use crate::decode::{Decoder, split};
 use crate::http::Fleet;
@@ -38,6 +38,8 @@ const GROUP_BYTES: usize = 4 * 1024 * 1024;
 /// What it needs to know of its surroundings.
 #[derive(Debug, Clone)]
 pub struct ConsumerSetup {
+    /// How it holds the log behind its checkpoint.
+    pub hold: Hold,
     /// Where the state of gateways is shown.
     pub fleet: Fleet,
     /// Where gateways' times are told.
@@ -101,6 +103,7 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
         } = snapshot;
         let figures = Figures::new(&setup.metrics);
         let (eras, checkpoint) = (Eras::new(eras), position);
+        log.hold(&setup.hold, position);
         Self {
             log,
             derived,
@@ -177,13 +180,8 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
         };
         self.derived.store_marks(&snapshot)?;
         self.checkpoint = position;
-        let mut journal = self.log.journal();
-        for segment in journal.segments() {
-            if segment.number < position.segment && !segment.released {
-                journal.release(segment.number);
-            }
-        }
-        self.figures.log_bytes.set(journal.stats().live_bytes);
+        self.log.hold(&self.setup.hold, position);
+        self.figures.log_bytes.set(self.log.release_passed());
         Ok(())
     }
 

@@ -7,6 +7,7 @@
 //! | [`writer`] | the thread around it: group commits, retries |
 //! | [`consumer`] | reading back in order, into the archive; letting segments go |
 //! | [`derived`] | the seam to what is filled |
+//! | [`holds`] | who still needs which part, and what may go |
 //! | `chain` | which log an archive has applied |
 //! | `cards` | signs of a card that was replaced or cloned |
 //! | [`recover`] | what is known at the start |
@@ -22,6 +23,7 @@ pub mod derived;
 pub mod entry;
 mod eras;
 pub mod front;
+pub mod holds;
 pub mod recover;
 pub mod snapshot;
 pub mod writer;
@@ -33,6 +35,8 @@ use std::time::Duration;
 use furrow_journal::{Disk, FileDisk, Journal, JournalError, Options, Position};
 
 pub use self::eras::Eras;
+use self::holds::Holds;
+pub use self::holds::{Grip, Hold};
 
 /// Bytes of a segment: what is released at once.
 const SEGMENT_BYTES: u32 = 8 * 1024 * 1024;
@@ -47,6 +51,9 @@ pub struct Log<D: Disk> {
     journal: Mutex<Journal<D>>,
     committed: Mutex<Position>,
     news: Condvar,
+    holds: Mutex<Holds>,
+    /// Space that it may take on the disk.
+    max_bytes: u64,
 }
 
 /// The folder of the segments within a data directory.
@@ -82,20 +89,60 @@ impl Log<FileDisk> {
             );
         }
         tracing::info!(entries = recovery.entries, "log opened");
-        Ok(Self::new(journal))
+        Ok(Self::bounded(journal, max_bytes))
     }
 }
 
 impl<D: Disk> Log<D> {
-    /// A log around an open journal.
+    /// A log around an open journal, whose readers may hold all of it.
     #[must_use]
     pub fn new(journal: Journal<D>) -> Self {
+        Self::bounded(journal, u64::MAX)
+    }
+
+    /// The same, where readers with loose holds are cut as the journal comes near to its `max_bytes`.
+    #[must_use]
+    pub fn bounded(journal: Journal<D>, max_bytes: u64) -> Self {
         let committed = Mutex::new(journal.end());
         Self {
             journal: Mutex::new(journal),
             committed,
             news: Condvar::new(),
+            holds: Mutex::default(),
+            max_bytes,
         }
+    }
+
+    /// A reader needs nothing before `position` any more; or is new.
+    pub(crate) fn hold(&self, hold: &Hold, position: Position) {
+        self.holds().hold(hold, position);
+    }
+
+    /// Whether a reader still holds what it held.
+    pub(crate) fn is_held(&self, name: &str) -> bool {
+        self.holds().has(name)
+    }
+
+    /// A reader is gone for good.
+    pub(crate) fn let_go(&self, name: &str) {
+        self.holds().remove(name);
+    }
+
+    /// Releases what all readers have passed; gives the bytes that are left.
+    pub(crate) fn release_passed(&self) -> u64 {
+        let mut holds = self.holds();
+        let mut journal = self.journal();
+        for name in holds.release(&mut journal, self.max_bytes) {
+            tracing::error!(
+                reader = name,
+                "log needs its room: a reader that is too far behind lost its place"
+            );
+        }
+        journal.stats().live_bytes
+    }
+
+    fn holds(&self) -> MutexGuard<'_, Holds> {
+        self.holds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The journal, for one append, commit or group of reads. Never held while waiting for anything

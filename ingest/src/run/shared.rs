@@ -10,6 +10,7 @@ use tokio::sync::mpsc::WeakSender;
 use crate::archive::{ArchiveReader, LiveHub};
 use crate::config::Settings;
 use crate::http::{CooperativeAccess, Fleet, HttpSetup, TokenAccess};
+use crate::log::Hold;
 use crate::log::consumer::ConsumerSetup;
 use crate::log::front::FrontSetup;
 use crate::log::writer::Delivery;
@@ -29,6 +30,7 @@ pub(super) struct Shared {
 impl Shared {
     pub(super) fn consumer(&self) -> ConsumerSetup {
         ConsumerSetup {
+            hold: Hold::firm("archive"),
             fleet: self.fleet.clone(),
             board: self.board.clone(),
             metrics: self.metrics.clone(),

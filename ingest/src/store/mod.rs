@@ -177,6 +177,16 @@ pub trait SeriesStore: Send + Sync + fmt::Debug {
         greenhouse: Option<&GreenhouseId>,
     ) -> Result<Vec<Newest>, StoreFault>;
 
+    /// From the oldest reading of a series, of any quality, to just behind the newest; `None` if there is none.
+    ///
+    /// # Errors
+    /// When it can't be asked.
+    async fn extent(
+        &self,
+        cooperative: &CooperativeId,
+        series: &SeriesId,
+    ) -> Result<Option<Span>, StoreFault>;
+
     /// Every reading of a series in a span, in ascending time. The caller chooses spans that fit memory.
     ///
     /// # Errors

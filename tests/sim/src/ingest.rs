@@ -141,6 +141,7 @@ impl Process {
         let checkpoint = snapshot.position;
         let board = Board::default();
         let setup = ConsumerSetup {
+            hold: furrow_ingest::log::Hold::firm("archive"),
             fleet: fleet.clone(),
             board: board.clone(),
             metrics: metrics.clone(),
