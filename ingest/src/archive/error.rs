@@ -12,9 +12,24 @@ pub enum ArchiveError {
     /// The cooperative is not configured.
     #[error("cooperative {0} has no archive")]
     UnknownCooperative(CooperativeId),
-    /// The directory can't be made.
-    #[error("can't create the archive directory {path}")]
+    /// The directory can't be made or locked.
+    #[error("can't use the archive directory {path}")]
     Directory {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Another process writes there.
+    #[error("another process writes the archive in {path}; stop it first")]
+    Locked {
+        /// Where.
+        path: PathBuf,
+    },
+    /// A cooperative's file can't be taken away.
+    #[error("can't delete {path}")]
+    Delete {
         /// Which.
         path: PathBuf,
         /// Why.
@@ -65,7 +80,40 @@ pub enum StoreError {
     Id(#[from] furrow_wire::IdError),
 }
 
+impl ArchiveError {
+    /// Whether a person has to put something right: trying again is no use.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            ArchiveError::Store { source, .. } => source.is_damage(),
+            ArchiveError::UnknownCooperative(_)
+            | ArchiveError::Directory { .. }
+            | ArchiveError::Locked { .. }
+            | ArchiveError::Delete { .. } => false,
+        }
+    }
+}
+
 impl StoreError {
+    /// Whether the file is not what was written, or not this cooperative's. A full disk, a lock or an error of the
+    /// disk may pass.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            StoreError::Sqlite(rusqlite::Error::SqliteFailure(error, _)) => matches!(
+                error.code,
+                rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase
+            ),
+            // A column of another type, a table that is not there: no transient reason gives these.
+            StoreError::Sqlite(_)
+            | StoreError::Codec(_)
+            | StoreError::AlertState(_)
+            | StoreError::Schema { .. }
+            | StoreError::Owner { .. }
+            | StoreError::Id(_) => true,
+        }
+    }
+
     /// Names the file and what was attempted.
     pub(crate) fn during(self, what: &'static str, cooperative: &CooperativeId) -> ArchiveError {
         ArchiveError::Store {

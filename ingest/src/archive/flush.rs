@@ -69,7 +69,7 @@ impl State {
     }
 
     /// Writes a sorted block as parts; gives the windows it touched.
-    fn write_parts(
+    pub(super) fn write_parts(
         &mut self,
         db: &Connection,
         index: usize,
@@ -97,7 +97,7 @@ impl State {
     }
 
     /// What the pending rows said of the newest reading now stands with the series.
-    fn write_newest(&self, db: &Connection, index: usize) -> Result<(), StoreError> {
+    pub(super) fn write_newest(&self, db: &Connection, index: usize) -> Result<(), StoreError> {
         let Some(series) = self.series.get(index) else {
             return Ok(());
         };
@@ -118,7 +118,7 @@ impl State {
     }
 
     /// Merges or seals windows that have parts.
-    fn tidy(
+    pub(super) fn tidy(
         &mut self,
         db: &Connection,
         index: usize,

@@ -22,10 +22,14 @@
 //! | `codec` | how readings lie in blobs |
 //! | `damage` | blobs that are not what was written |
 //! | `schema` | tables and connections |
-//! | [`reader`], `query`, `scan` | reading, on other connections |
+//! | `import` | readings that come from another store, not from the log |
+//! | `guard` | that one process writes |
+//! | [`reader`], `query`, `sums`, `plain`, `scan` | reading, on other connections |
 //! | [`live`] | what subscribers see as it happens |
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,6 +38,7 @@ use furrow_wire::{CatalogHash, ClockMapping, CooperativeId, GatewayId};
 
 use crate::alerting::AlertRule;
 use crate::metrics::{Counter, Metrics};
+use crate::store::{Run, Written};
 
 mod aside;
 pub mod change;
@@ -44,7 +49,10 @@ mod events;
 mod facts;
 mod flush;
 mod gaps;
+mod guard;
+mod import;
 pub mod live;
+mod plain;
 mod query;
 pub mod reader;
 mod readings;
@@ -54,6 +62,7 @@ mod schema;
 mod series;
 mod shared;
 mod store;
+mod sums;
 
 pub use aside::DeadLetter;
 pub use change::{
@@ -89,6 +98,9 @@ pub struct Archive {
     reader: ArchiveReader,
     live: LiveHub,
     figures: Figures,
+    limits: Limits,
+    /// Held as long as this process writes.
+    _lock: File,
 }
 
 /// Where a cooperative's file lies.
@@ -100,7 +112,7 @@ impl Archive {
     /// Opens or creates `dir` with one file per cooperative.
     ///
     /// # Errors
-    /// When a file can't be opened or has a newer schema.
+    /// When a file can't be opened or has a newer schema, or when another process writes there.
     pub fn open(
         dir: &Path,
         cooperatives: &[CooperativeSetup],
@@ -121,6 +133,7 @@ impl Archive {
             path: dir.to_owned(),
             source,
         })?;
+        let lock = guard::lock(dir)?;
         let mut stores = BTreeMap::new();
         let mut all = BTreeMap::new();
         for setup in cooperatives {
@@ -138,6 +151,8 @@ impl Archive {
             reader,
             live,
             figures: Figures::new(metrics),
+            limits,
+            _lock: lock,
         })
     }
 
@@ -160,6 +175,59 @@ impl Archive {
         let applied = result.map_err(|error| error.during("write", cooperative))?;
         self.figures.count(applied);
         Ok(applied)
+    }
+
+    /// Stores readings that do not come from the log, in one transaction; the position stays. Opens or creates the
+    /// file in `dir`, the archive's folder, if the cooperative is new.
+    ///
+    /// # Errors
+    /// When the file can't be opened or written: nothing is stored then.
+    pub fn import(
+        &mut self,
+        dir: &Path,
+        cooperative: &CooperativeId,
+        runs: &[Run],
+    ) -> Result<Written, ArchiveError> {
+        if !self.stores.contains_key(cooperative) {
+            let path = file_of(dir, cooperative);
+            let shared = Arc::new(Shared::new(cooperative.clone(), path.clone()));
+            let rules = Arc::from([]);
+            let store = Store::open(&path, cooperative, rules, self.limits, shared)
+                .map_err(|error| error.during("open", cooperative))?;
+            self.stores.insert(cooperative.clone(), store);
+        }
+        let store = self
+            .stores
+            .get_mut(cooperative)
+            .ok_or_else(|| ArchiveError::UnknownCooperative(cooperative.clone()))?;
+        store
+            .import(runs, &self.live)
+            .map_err(|error| error.during("write", cooperative))
+    }
+
+    /// Takes a cooperative's file in `dir`, the archive's folder, away. Its id must not come back in this process while
+    /// anybody still reads: SQLite removes a closed file's companions by their names.
+    ///
+    /// # Errors
+    /// When it can't be taken away: call again.
+    pub fn delete(&mut self, dir: &Path, cooperative: &CooperativeId) -> Result<(), ArchiveError> {
+        self.stores.remove(cooperative);
+        let path = file_of(dir, cooperative);
+        // The file last: while it is there, the call is not done.
+        for companion in ["-wal", "-shm", ""] {
+            let mut name = path.clone().into_os_string();
+            name.push(companion);
+            match std::fs::remove_file(&name) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    return Err(ArchiveError::Delete {
+                        path: name.into(),
+                        source,
+                    });
+                }
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
     }
 
     /// The last applied entry of a cooperative.

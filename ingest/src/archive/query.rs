@@ -10,12 +10,12 @@ use furrow_wire::{Decimal, Quality, SeriesId};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::StoreError;
-use super::codec::block::scale_factor;
 use super::codec::pending::read_pending;
-use super::codec::rollup::{Bucket, Rollup};
+use super::codec::rollup::Rollup;
 use super::codec::{Block, CodecError};
 use super::damage::readable;
 use super::flush::{LEVELS_MS, MINUTE_MS};
+use super::sums::{Sums, beyond};
 
 /// Bucket lengths below a minute, in milliseconds.
 const SHORT_BUCKETS_MS: [i64; 7] = [1_000, 2_000, 5_000, 10_000, 15_000, 30_000, 60_000];
@@ -60,11 +60,11 @@ pub(super) struct SeriesRow {
 }
 
 /// A bounded range in one series.
-struct Range<'a> {
-    db: &'a Connection,
-    series: &'a SeriesRow,
-    from_ms: i64,
-    to_ms: i64,
+pub(super) struct Range<'a> {
+    pub(super) db: &'a Connection,
+    pub(super) series: &'a SeriesRow,
+    pub(super) from_ms: i64,
+    pub(super) to_ms: i64,
 }
 
 /// Readings of `[from_ms, to_ms)` in at most about `points` points; `None` if there is no such series.
@@ -116,9 +116,9 @@ pub(super) fn points(
         from_ms: answer.from_ms,
         to_ms: answer.to_ms,
     };
-    let mut sums = Sums::new(&range, bucket_ms);
+    let mut sums = Sums::new(range.from_ms, range.to_ms, bucket_ms, series.exponent);
     range.add_all(&mut sums)?;
-    answer.points = sums.points(series.exponent);
+    answer.points = sums.points();
     Ok(Some(answer))
 }
 
@@ -288,7 +288,7 @@ impl Range<'_> {
     }
 
     /// All readings in order, whatever their quality.
-    fn raw(&self) -> Result<Vec<(i64, i64, Quality)>, StoreError> {
+    pub(super) fn raw(&self) -> Result<Vec<(i64, i64, Quality)>, StoreError> {
         let mut all = pending_of(self.db, self.series)?;
         let (first, last) = self.windows();
         for window in windows_of(self.db, self.series, first, last)? {
@@ -305,7 +305,7 @@ impl Range<'_> {
     }
 
     /// Adds everything good, from the coarsest source that will do.
-    fn add_all(&self, sums: &mut Sums) -> Result<(), StoreError> {
+    pub(super) fn add_all(&self, sums: &mut Sums) -> Result<(), StoreError> {
         let (first, last) = self.windows();
         let pending = pending_of(self.db, self.series)?;
         let mut raw = windows_in(self.db, PART_WINDOWS, self.series, first, last)?;
@@ -363,102 +363,6 @@ impl Range<'_> {
         }
         Ok(())
     }
-}
-
-/// Buckets of an answer, all at the series' exponent.
-struct Sums {
-    from_ms: i64,
-    to_ms: i64,
-    bucket_ms: i64,
-    exponent: i8,
-    buckets: Vec<Option<Bucket>>,
-}
-
-impl Sums {
-    fn new(range: &Range<'_>, bucket_ms: i64) -> Self {
-        let count = range.to_ms.saturating_sub(range.from_ms) / bucket_ms;
-        let count = usize::try_from(count).unwrap_or(0);
-        Self {
-            from_ms: range.from_ms,
-            to_ms: range.to_ms,
-            bucket_ms,
-            exponent: range.series.exponent,
-            buckets: vec![None; count],
-        }
-    }
-
-    fn add(&mut self, time_ms: i64, bucket: &Bucket) {
-        if !(self.from_ms..self.to_ms).contains(&time_ms) {
-            return;
-        }
-        let place = usize::try_from((time_ms - self.from_ms) / self.bucket_ms);
-        match place.ok().and_then(|place| self.buckets.get_mut(place)) {
-            Some(Some(sum)) => sum.merge(bucket),
-            Some(empty) => *empty = Some(*bucket),
-            None => {}
-        }
-    }
-
-    fn add_block(&mut self, block: &Block) -> Result<(), CodecError> {
-        let factor = factor(block.exponent, self.exponent)?;
-        for (time_ms, mantissa, quality) in block.iter() {
-            if quality == Quality::Good {
-                let mantissa = mantissa.checked_mul(factor).ok_or_else(beyond)?;
-                self.add(time_ms, &Bucket::of(mantissa));
-            }
-        }
-        Ok(())
-    }
-
-    fn add_rollup(&mut self, rollup: &Rollup) -> Result<(), CodecError> {
-        let factor = factor(rollup.exponent, self.exponent)?;
-        for (start_ms, bucket) in rollup.starts.iter().zip(&rollup.buckets) {
-            self.add(*start_ms, &bucket.scaled(factor).ok_or_else(beyond)?);
-        }
-        Ok(())
-    }
-
-    fn points(&self, exponent: i8) -> Vec<Point> {
-        let value = |mantissa| Decimal { mantissa, exponent }.to_f64();
-        let starts = (0i64..).map(|n| self.from_ms + n * self.bucket_ms);
-        let filled = starts
-            .zip(&self.buckets)
-            .filter_map(|(start, bucket)| Some((start, (*bucket)?)));
-        filled
-            .map(|(time_ms, bucket)| Point {
-                time_ms,
-                values: Some([
-                    value(bucket.min),
-                    mean(&bucket, exponent),
-                    value(bucket.max),
-                ]),
-                count: bucket.count,
-            })
-            .collect()
-    }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a mean is not exact")]
-fn mean(bucket: &Bucket, exponent: i8) -> f64 {
-    let steps = bucket.sum as f64 / bucket.count as f64;
-    let unit = Decimal {
-        mantissa: 1,
-        exponent: exponent.saturating_abs(),
-    }
-    .to_f64();
-    if exponent < 0 {
-        steps / unit
-    } else {
-        steps * unit
-    }
-}
-
-fn factor(from: i8, to: i8) -> Result<i64, CodecError> {
-    scale_factor(from, to).ok_or_else(beyond)
-}
-
-fn beyond() -> CodecError {
-    CodecError::new("block", "has a value beyond its series' exponent")
 }
 
 #[cfg(test)]

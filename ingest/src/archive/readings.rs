@@ -22,7 +22,7 @@ use super::{StoreError, aside};
 /// Greatest mantissa taken: beyond it a JSON number is no longer exact, and no sensor has such steps.
 pub(super) const MANTISSA_MAX: i64 = 1 << 53;
 /// Furthest time from 1970 taken, in milliseconds (about 1,100 years): keeps arithmetic on times exact.
-const TIME_MAX_MS: i64 = 1 << 45;
+pub(super) const TIME_MAX_MS: i64 = 1 << 45;
 /// Series that may keep the times of a window in memory at once: at most about 140 MB of a whole fleet
 /// sending its backlog through this cooperative. More are forgotten and read again.
 const KNOWN_WINDOWS_MAX: usize = 2048;
@@ -253,7 +253,8 @@ impl State {
         Ok(())
     }
 
-    fn forget_known(&mut self) {
+    /// Bounds what is remembered of late data.
+    pub(super) fn forget_known(&mut self) {
         let known = self
             .series
             .iter()
@@ -321,7 +322,7 @@ fn take_column(series: &Series, times: &[i64], column: &Column, factor: i64) -> 
 }
 
 /// The readings of a column that are not stored yet, when some are older than the series' newest.
-fn only_new(
+pub(super) fn only_new(
     db: &Connection,
     series: &mut Series,
     block: &Block,

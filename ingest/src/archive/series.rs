@@ -166,6 +166,17 @@ impl Resolved {
     }
 }
 
+/// What is known of a series whose readings come from another store.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Import<'a> {
+    pub(super) name: &'a SeriesId,
+    pub(super) unit: &'a str,
+    /// The finest of the readings.
+    pub(super) exponent: i8,
+    /// How often it seems to be sampled.
+    pub(super) interval_ms: u32,
+}
+
 /// All series of a cooperative.
 #[derive(Debug, Default)]
 pub(super) struct SeriesTable {
@@ -312,6 +323,47 @@ impl SeriesTable {
                 series.name
             ))),
         }
+    }
+
+    /// The series of readings that come from another store, as fine as they are if it can be; makes it if it is new.
+    /// Gives why not, if it can't hold them.
+    pub(super) fn for_import(
+        &mut self,
+        db: &Connection,
+        import: &Import<'_>,
+        rules: &[AlertRule],
+    ) -> Result<Result<usize, String>, StoreError> {
+        let index = match self.by_name.get(import.name) {
+            Some(index) => *index,
+            None if self.list.len() >= MAX_SERIES => {
+                return Ok(Err(format!("more than {MAX_SERIES} series")));
+            }
+            None => {
+                let channel = CatalogChannel {
+                    device: import.name.device.clone(),
+                    channel: import.name.channel.clone(),
+                    unit: import.unit.to_owned(),
+                    exponent: import.exponent,
+                    interval_ms: import.interval_ms,
+                    name: String::new(),
+                };
+                self.create(db, import.name.clone(), &channel, "", rules)?
+            }
+        };
+        let Some(series) = self.list.get_mut(index) else {
+            return Ok(Err("unknown series".to_owned()));
+        };
+        if series.unit != import.unit {
+            let (name, had, wanted) = (&series.name, &series.unit, import.unit);
+            return Ok(Err(format!("{name} has unit {had:?}, not {wanted:?}")));
+        }
+        let finer = (import.exponent..series.exponent).find(|exponent| series.refine(*exponent));
+        if finer.is_some() {
+            db.prepare_cached("UPDATE series SET exponent = ?2 WHERE id = ?1")?
+                .execute(params![series.id, series.exponent])?;
+            self.resolved.clear();
+        }
+        Ok(Ok(index))
     }
 
     fn create(

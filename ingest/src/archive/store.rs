@@ -96,13 +96,22 @@ impl Store {
         let result = self.try_apply(entries);
         match &result {
             Ok(_) => self.publish(live),
-            Err(_) => {
-                let rules = Arc::clone(&self.state.rules);
-                let (owner, limits) = (self.state.cooperative.clone(), self.state.limits);
-                self.state = State::load(&self.db, &owner, rules, limits)?;
-            }
+            Err(_) => self.reload()?,
         }
         result
+    }
+
+    /// Reads again what memory is a copy of.
+    pub(super) fn reload(&mut self) -> Result<(), StoreError> {
+        let rules = Arc::clone(&self.state.rules);
+        let (owner, limits) = (self.state.cooperative.clone(), self.state.limits);
+        self.state = State::load(&self.db, &owner, rules, limits)?;
+        Ok(())
+    }
+
+    /// The file and its copy in memory, for one transaction.
+    pub(super) fn parts(&mut self) -> (&mut Connection, &mut State) {
+        (&mut self.db, &mut self.state)
     }
 
     fn try_apply(&mut self, entries: &[LogEntry]) -> Result<Applied, StoreError> {
@@ -141,7 +150,7 @@ impl Store {
     }
 
     /// Lets readers see the newest values, and tells subscribers. Only after the commit.
-    fn publish(&mut self, live: &LiveHub) {
+    pub(super) fn publish(&mut self, live: &LiveHub) {
         let mut touched = std::mem::take(&mut self.state.touched);
         touched.append(&mut self.state.series.take_changed());
         let mut happened = std::mem::take(&mut self.state.happened);
@@ -185,7 +194,8 @@ impl Store {
 }
 
 impl State {
-    fn load(
+    /// Reads everything that the writer knows without asking the file.
+    pub(super) fn load(
         db: &Connection,
         cooperative: &CooperativeId,
         rules: Arc<[AlertRule]>,

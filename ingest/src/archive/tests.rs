@@ -124,6 +124,8 @@ impl Fixture {
 
     /// As after a crash: everything in memory is gone.
     fn reopen(&mut self) {
+        // The lock goes with the process.
+        self.archive._lock.unlock().unwrap();
         self.archive = open(self.dir.path(), &self.rules);
     }
 

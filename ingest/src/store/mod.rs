@@ -15,6 +15,8 @@
 //! - **Late readings** count like others, wherever in time they fall, roll-ups included.
 //! - What a store can't promise it declares in its [`Abilities`], and the suite tests what is declared.
 
+pub mod archive;
+
 use std::fmt;
 use std::time::Duration;
 
