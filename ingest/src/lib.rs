@@ -7,6 +7,7 @@ pub mod cli;
 pub mod config;
 pub mod decode;
 mod files;
+pub mod forward;
 pub mod http;
 pub mod log;
 pub mod metrics;

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use furrow_wire::CooperativeId;
 
 use super::codec::CodecError;
+use crate::forward::StateError;
+use crate::log::snapshot::SnapshotError;
+use crate::store::StoreFault;
 
 /// Why the archive can't do something.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +39,15 @@ pub enum ArchiveError {
         #[source]
         source: std::io::Error,
     },
+    /// What stands behind a forwarder did not take the entries.
+    #[error("can't forward")]
+    Forward(#[source] StoreFault),
+    /// A forwarder's marks, or those that it begins with, can't be used.
+    #[error("marks can't be used")]
+    Marks(#[source] SnapshotError),
+    /// A forwarder's own file failed.
+    #[error("can't keep a forwarder's state")]
+    ForwarderState(#[source] Box<StateError>),
     /// A cooperative's file failed.
     #[error("can't {what} the archive of {cooperative}")]
     Store {
@@ -89,6 +101,9 @@ impl ArchiveError {
             ArchiveError::UnknownCooperative(_)
             | ArchiveError::Directory { .. }
             | ArchiveError::Locked { .. }
+            | ArchiveError::Forward(_)
+            | ArchiveError::Marks(_)
+            | ArchiveError::ForwarderState(_)
             | ArchiveError::Delete { .. } => false,
         }
     }

@@ -24,6 +24,7 @@
 //! | `schema` | tables and connections |
 //! | `import` | readings that come from another store, not from the log |
 //! | `guard` | that one process writes |
+//! | `known` | where whoever follows the log can begin |
 //! | [`reader`], `query`, `sums`, `plain`, `scan` | reading, on other connections |
 //! | [`live`] | what subscribers see as it happens |
 
@@ -51,6 +52,7 @@ mod flush;
 mod gaps;
 mod guard;
 mod import;
+mod known;
 pub mod live;
 mod plain;
 mod query;
@@ -72,6 +74,7 @@ pub use change::{
 pub use error::{ArchiveError, StoreError};
 pub use events::EventRow;
 pub use gaps::GapRow;
+pub use known::Known;
 pub use live::LiveHub;
 pub use query::{Point, SeriesPoints};
 pub use reader::ArchiveReader;

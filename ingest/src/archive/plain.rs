@@ -55,6 +55,47 @@ impl ArchiveReader {
         Ok(newest)
     }
 
+    /// From the oldest reading of a series to just behind the newest; `None` if there is none.
+    ///
+    /// # Errors
+    /// When the file can't be read.
+    pub fn extent(
+        &self,
+        cooperative: &CooperativeId,
+        series: &SeriesId,
+    ) -> Result<Option<Span>, ArchiveError> {
+        self.shared(cooperative)?.with("read", |db| {
+            let snapshot = db.transaction()?;
+            let Some(series) = series_row(&snapshot, series)? else {
+                return Ok(None);
+            };
+            let ever = Span {
+                from_ms: i64::MIN,
+                to_ms: i64::MAX,
+            };
+            let Some((from_ms, to_ms)) = clamp(&snapshot, &series, ever, 1)? else {
+                return Ok(None);
+            };
+            let ends = |from_ms, to_ms| {
+                let range = Range {
+                    db: &snapshot,
+                    series: &series,
+                    from_ms,
+                    to_ms,
+                };
+                range.raw()
+            };
+            let window_ms = series.window_ms;
+            let first = ends(from_ms, from_ms.saturating_add(window_ms))?;
+            let last = ends(to_ms.saturating_sub(window_ms), to_ms)?;
+            // A window whose only block is damaged shows nothing: its bounds are wide enough.
+            Ok(Some(Span {
+                from_ms: first.first().map_or(from_ms, |(time, _, _)| *time),
+                to_ms: last.last().map_or(to_ms, |(time, _, _)| time + 1),
+            }))
+        })
+    }
+
     /// Every reading of a series in a span, in ascending time.
     ///
     /// # Errors

@@ -237,7 +237,7 @@ pub(super) fn load_position(db: &Connection) -> Result<Option<LogPosition>, Stor
 }
 
 /// The checksum over the log up to the last applied entry.
-fn load_chain(db: &Connection) -> Result<Option<u32>, StoreError> {
+pub(super) fn load_chain(db: &Connection) -> Result<Option<u32>, StoreError> {
     let chain = db.query_row(
         "SELECT chain FROM applied JOIN about USING (one, segment, position)",
         [],

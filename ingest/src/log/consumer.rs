@@ -180,7 +180,7 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
         };
         self.derived.store_marks(&snapshot)?;
         self.checkpoint = position;
-        self.log.hold(&self.setup.hold, position);
+        self.log.move_hold(&self.setup.hold, position);
         self.figures.log_bytes.set(self.log.release_passed());
         Ok(())
     }

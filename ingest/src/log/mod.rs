@@ -40,6 +40,8 @@ pub use self::holds::{Grip, Hold};
 
 /// Bytes of a segment: what is released at once.
 const SEGMENT_BYTES: u32 = 8 * 1024 * 1024;
+/// Number of the first segment of a new log.
+const FIRST_SEGMENT: u64 = 1;
 /// Released bytes that stay readable, for `tail` and for people.
 const KEEP_BYTES: u64 = 32 * 1024 * 1024;
 /// Folder of the segments within the data directory.
@@ -113,9 +115,34 @@ impl<D: Disk> Log<D> {
         }
     }
 
-    /// A reader needs nothing before `position` any more; or is new.
+    /// A reader needs nothing before `position` any more; nothing happens if its hold was cut.
+    pub(crate) fn move_hold(&self, hold: &Hold, position: Position) {
+        let mut holds = self.holds();
+        if holds.has(&hold.name) {
+            holds.hold(hold, position);
+        }
+    }
+
+    /// A new reader needs everything from `position` on.
     pub(crate) fn hold(&self, hold: &Hold, position: Position) {
         self.holds().hold(hold, position);
+    }
+
+    /// Whether everything from `position` on can still be read.
+    pub(crate) fn has(&self, position: Position) -> bool {
+        let segments = self.journal().segments();
+        let first = segments.first().map_or(0, |segment| segment.number);
+        // Nothing was ever let go if the first segment ever is still there.
+        first <= FIRST_SEGMENT || first <= position.segment
+    }
+
+    /// About how many committed bytes stand behind `position`; 0: none.
+    pub(crate) fn bytes_behind(&self, position: Position) -> u64 {
+        let end = self.committed();
+        let at = |position: Position| {
+            position.segment.saturating_mul(SEGMENT_BYTES.into()) + u64::from(position.offset)
+        };
+        at(end).saturating_sub(at(position))
     }
 
     /// Whether a reader still holds what it held.

@@ -161,6 +161,20 @@ impl SeriesStore for ArchiveStore {
         Ok(newest.await?.into_iter().filter_map(newest_of).collect())
     }
 
+    async fn extent(
+        &self,
+        cooperative: &CooperativeId,
+        series: &SeriesId,
+    ) -> Result<Option<Span>, StoreFault> {
+        let (cooperative, series) = (cooperative.clone(), series.clone());
+        self.run(move |inner| {
+            inner.read(&cooperative, None, |reader| {
+                reader.extent(&cooperative, &series)
+            })
+        })
+        .await
+    }
+
     async fn read(
         &self,
         cooperative: &CooperativeId,

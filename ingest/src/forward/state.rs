@@ -1,0 +1,362 @@
+//! How far a forwarder is, in a file of its own.
+//!
+//! Beside its place in the log the file holds what is needed to go on from there without the archive: catalogs, clock
+//! mappings and waiting records as they were at that place. The archive is further by then: what waited may have
+//! come out there, and would never be forwarded. It also holds what the store refused for good.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use furrow_ingest_core::GatewayKey;
+use furrow_wire::{ClockMapping, CooperativeId, RecordName, Seq, SeriesId, StreamId};
+use rusqlite::{Connection, OpenFlags, params};
+
+use super::tables::{
+    TABLES, note, put_catalog, put_cursor, put_mapping, put_parked, put_refused, reason_of,
+};
+use crate::archive::{Known, LogEntry, LogPosition, ParkedRecord};
+use crate::decode::Decoder;
+use crate::store::Refused;
+
+/// How long a reader of the file waits for the forwarder's write.
+const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+const FILE: &str = "state.sqlite";
+
+/// Why the state can't be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    /// The folder can't be had.
+    #[error("can't make the folder {path}")]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// SQLite's word.
+    #[error("forwarder's state can't be used")]
+    Sqlite(#[from] rusqlite::Error),
+    /// A stored id does not parse.
+    #[error("forwarder's state holds a malformed id")]
+    Id(#[from] furrow_wire::IdError),
+}
+
+/// A reading that a store refused for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedReading {
+    /// Its number, ascending with the time of refusal.
+    pub id: i64,
+    /// Whose.
+    pub cooperative: CooperativeId,
+    /// Of which series: `greenhouse/device/channel`.
+    pub series: String,
+    /// Unix milliseconds.
+    pub time_ms: i64,
+    /// As text; `None` where its quality carries none.
+    pub value: Option<String>,
+    /// Its quality.
+    pub quality: String,
+    /// The store's word.
+    pub reason: String,
+}
+
+/// How far a forwarder is, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ForwardStatus {
+    /// The last entry of each cooperative that the store has, and when that was received, in Unix milliseconds.
+    pub cursors: Vec<(CooperativeId, LogPosition, Option<i64>)>,
+    /// Cooperatives that are still copied from the archive, and the last series done.
+    pub copying: Vec<(CooperativeId, Option<String>)>,
+    /// Readings ever refused.
+    pub refused: u64,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct State {
+    db: Connection,
+    cursors: BTreeMap<CooperativeId, Cursor>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Cursor {
+    position: LogPosition,
+    chain: Option<u32>,
+}
+
+/// Reads a forwarder's state beside the running one; `None`: there never was one.
+///
+/// # Errors
+/// [`StateError`].
+pub fn status_of(folder: &Path) -> Result<Option<ForwardStatus>, StateError> {
+    let path = folder.join(FILE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    db.busy_timeout(BUSY_TIMEOUT)?;
+    let mut query = db.prepare(
+        "SELECT cooperative, segment, position, received_ms FROM cursor ORDER BY cooperative",
+    )?;
+    let mut rows = query.query([])?;
+    let mut status = ForwardStatus::default();
+    while let Some(row) = rows.next()? {
+        let position = LogPosition {
+            segment: row.get::<_, i64>(1)?.cast_unsigned(),
+            offset: row.get(2)?,
+        };
+        let cooperative = row.get::<_, String>(0)?.parse()?;
+        status.cursors.push((cooperative, position, row.get(3)?));
+    }
+    status.copying = copying(&db)?;
+    let refused: Option<i64> = db.query_row("SELECT MAX(id) FROM refused", [], |row| row.get(0))?;
+    status.refused = refused.unwrap_or(0).unsigned_abs();
+    Ok(Some(status))
+}
+
+impl State {
+    pub(super) fn open(folder: &Path) -> Result<Self, StateError> {
+        std::fs::create_dir_all(folder).map_err(|source| StateError::Folder {
+            path: folder.to_owned(),
+            source,
+        })?;
+        let db = Connection::open(folder.join(FILE))?;
+        db.busy_timeout(BUSY_TIMEOUT)?;
+        db.pragma_update(None, "journal_mode", "WAL")?;
+        // What a power cut takes back is forwarded once more.
+        db.pragma_update(None, "synchronous", "NORMAL")?;
+        db.execute_batch(TABLES)?;
+        let cursors = load_cursors(&db)?;
+        Ok(Self { db, cursors })
+    }
+
+    pub(super) fn position(&self, cooperative: &CooperativeId) -> Option<LogPosition> {
+        Some(self.cursors.get(cooperative)?.position)
+    }
+
+    pub(super) fn chain(&self, cooperative: &CooperativeId) -> Option<u32> {
+        self.cursors.get(cooperative)?.chain
+    }
+
+    /// Everything is as the archive knows it, and all of these cooperatives are to be copied.
+    pub(super) fn seed(
+        &mut self,
+        seeds: &BTreeMap<CooperativeId, Known>,
+    ) -> Result<(), StateError> {
+        let transaction = self.db.transaction()?;
+        for table in ["cursor", "copying", "catalog", "mapping", "parked"] {
+            transaction.execute(&format!("DELETE FROM {table}"), [])?;
+        }
+        for (cooperative, seed) in seeds {
+            transaction.execute(
+                "INSERT INTO copying (cooperative) VALUES (?1)",
+                params![cooperative.as_str()],
+            )?;
+            if let Some(position) = seed.position {
+                put_cursor(&transaction, cooperative, position, seed.chain, None)?;
+            }
+            for (gateway, hash, body) in &seed.catalogs {
+                put_catalog(&transaction, cooperative, gateway, *hash, body)?;
+            }
+            for (gateway, mapping) in &seed.mappings {
+                put_mapping(&transaction, cooperative, gateway, mapping)?;
+            }
+            for parked in &seed.parked {
+                put_parked(&transaction, cooperative, parked)?;
+            }
+        }
+        transaction.commit()?;
+        self.cursors = load_cursors(&self.db)?;
+        Ok(())
+    }
+
+    /// Cooperatives that are still to be copied from the archive, with the last series done.
+    pub(super) fn copying(&self) -> Result<Vec<(CooperativeId, Option<String>)>, StateError> {
+        copying(&self.db)
+    }
+
+    /// A cooperative is to be copied from the archive as well.
+    pub(super) fn begin_copy(&mut self, cooperative: &CooperativeId) -> Result<(), StateError> {
+        self.db.execute(
+            "INSERT OR IGNORE INTO copying (cooperative) VALUES (?1)",
+            params![cooperative.as_str()],
+        )?;
+        Ok(())
+    }
+
+    /// A series of a cooperative that is being copied is done.
+    pub(super) fn set_copied(
+        &mut self,
+        cooperative: &CooperativeId,
+        series: &SeriesId,
+    ) -> Result<(), StateError> {
+        self.db.execute(
+            "UPDATE copying SET done = ?2 WHERE cooperative = ?1",
+            params![cooperative.as_str(), series.to_string()],
+        )?;
+        Ok(())
+    }
+
+    /// A cooperative needs nothing from the archive any more.
+    pub(super) fn end_copy(&mut self, cooperative: &CooperativeId) -> Result<(), StateError> {
+        self.db.execute(
+            "DELETE FROM copying WHERE cooperative = ?1",
+            params![cooperative.as_str()],
+        )?;
+        Ok(())
+    }
+
+    /// The store has these entries of a cooperative, except for what it refused.
+    pub(super) fn advance(
+        &mut self,
+        cooperative: &CooperativeId,
+        entries: &[&LogEntry],
+        refused: &[Refused],
+    ) -> Result<(), StateError> {
+        let Some(last) = entries.last() else {
+            return Ok(());
+        };
+        let transaction = self.db.transaction()?;
+        let mut received_ms = None;
+        for change in entries.iter().flat_map(|entry| &entry.changes) {
+            received_ms = received_ms.max(note(&transaction, cooperative, change)?);
+        }
+        for one in refused {
+            put_refused(&transaction, cooperative, one)?;
+        }
+        let chain = Some(last.chain);
+        put_cursor(&transaction, cooperative, last.position, chain, received_ms)?;
+        transaction.commit()?;
+        let position = last.position;
+        self.cursors
+            .insert(cooperative.clone(), Cursor { position, chain });
+        Ok(())
+    }
+
+    /// The store refused readings of a copy.
+    pub(super) fn keep_refused(
+        &mut self,
+        cooperative: &CooperativeId,
+        refused: &[Refused],
+    ) -> Result<(), StateError> {
+        let transaction = self.db.transaction()?;
+        for one in refused {
+            put_refused(&transaction, cooperative, one)?;
+        }
+        Ok(transaction.commit()?)
+    }
+
+    /// Puts everything on the disk.
+    pub(super) fn make_durable(&self) -> Result<(), StateError> {
+        self.db
+            .query_row("PRAGMA wal_checkpoint(FULL)", [], |_| Ok(()))?;
+        Ok(())
+    }
+
+    /// A decoder learns what was known at the cursors.
+    pub(super) fn restore(&self, decoder: &mut Decoder) -> Result<(), StateError> {
+        let key = |cooperative: String, gateway: String| -> Result<GatewayKey, StateError> {
+            Ok(GatewayKey {
+                cooperative: cooperative.parse()?,
+                gateway: gateway.parse()?,
+            })
+        };
+        let mut query = self
+            .db
+            .prepare("SELECT cooperative, gateway, body FROM catalog")?;
+        let mut rows = query.query([])?;
+        while let Some(row) = rows.next()? {
+            let body: Vec<u8> = row.get(2)?;
+            decoder.restore_catalog(&key(row.get(0)?, row.get(1)?)?, &body.into());
+        }
+        let mut query = self
+            .db
+            .prepare("SELECT cooperative, gateway, body FROM mapping")?;
+        let mut rows = query.query([])?;
+        while let Some(row) = rows.next()? {
+            // What this very program encoded.
+            if let Ok(mapping) = ClockMapping::decode(&row.get::<_, Vec<u8>>(2)?) {
+                decoder.restore_mapping(&key(row.get(0)?, row.get(1)?)?, mapping);
+            }
+        }
+        let mut query = self.db.prepare(
+            "SELECT cooperative, gateway, stream, seq, waits_for, waits_id, received_ms, body
+             FROM parked ORDER BY received_ms, stream, seq",
+        )?;
+        let mut rows = query.query([])?;
+        while let Some(row) = rows.next()? {
+            let key = key(row.get(0)?, row.get(1)?)?;
+            let parked = ParkedRecord {
+                gateway: key.gateway.clone(),
+                record: RecordName {
+                    stream: StreamId(row.get::<_, i64>(2)?.cast_unsigned()),
+                    seq: Seq(row.get::<_, i64>(3)?.cast_unsigned()),
+                },
+                reason: reason_of(&row.get::<_, String>(4)?, row.get::<_, i64>(5)?),
+                received_unix_ms: row.get(6)?,
+                bytes: row.get::<_, Vec<u8>>(7)?.into(),
+            };
+            decoder.restore_parked(&key, parked);
+        }
+        Ok(())
+    }
+}
+
+/// The newest refused readings of a forwarder, newest first.
+///
+/// # Errors
+/// [`StateError`].
+pub fn refused_of(folder: &Path, at_most: u32) -> Result<Vec<RefusedReading>, StateError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let db = Connection::open_with_flags(folder.join(FILE), flags)?;
+    db.busy_timeout(BUSY_TIMEOUT)?;
+    refused(&db, at_most)
+}
+
+fn refused(db: &Connection, at_most: u32) -> Result<Vec<RefusedReading>, StateError> {
+    let mut query = db.prepare(
+        "SELECT id, cooperative, series, time_ms, value, quality, reason FROM refused
+         ORDER BY id DESC LIMIT ?1",
+    )?;
+    let mut rows = query.query(params![at_most])?;
+    let mut out = Vec::new();
+    while let Some(row) = rows.next()? {
+        out.push(RefusedReading {
+            id: row.get(0)?,
+            cooperative: row.get::<_, String>(1)?.parse()?,
+            series: row.get(2)?,
+            time_ms: row.get(3)?,
+            value: row.get(4)?,
+            quality: row.get(5)?,
+            reason: row.get(6)?,
+        });
+    }
+    Ok(out)
+}
+
+fn load_cursors(db: &Connection) -> Result<BTreeMap<CooperativeId, Cursor>, StateError> {
+    let mut query = db.prepare("SELECT cooperative, segment, position, chain FROM cursor")?;
+    let mut rows = query.query([])?;
+    let mut cursors = BTreeMap::new();
+    while let Some(row) = rows.next()? {
+        let position = LogPosition {
+            segment: row.get::<_, i64>(1)?.cast_unsigned(),
+            offset: row.get(2)?,
+        };
+        let chain = row.get(3)?;
+        let cooperative = row.get::<_, String>(0)?.parse()?;
+        cursors.insert(cooperative, Cursor { position, chain });
+    }
+    Ok(cursors)
+}
+
+fn copying(db: &Connection) -> Result<Vec<(CooperativeId, Option<String>)>, StateError> {
+    let mut query = db.prepare("SELECT cooperative, done FROM copying ORDER BY cooperative")?;
+    let mut rows = query.query([])?;
+    let mut out = Vec::new();
+    while let Some(row) = rows.next()? {
+        out.push((row.get::<_, String>(0)?.parse()?, row.get(1)?));
+    }
+    Ok(out)
+}
