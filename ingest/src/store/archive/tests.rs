@@ -71,7 +71,10 @@ async fn the_first_reading_of_a_name_stays_and_writing_again_changes_nothing() {
         id: series("t"),
         unit: "Cel".to_owned(),
     };
-    assert_eq!(store.series(&coop("a")).await.unwrap(), [info.clone()]);
+    assert_eq!(
+        store.series(&coop("a")).await.unwrap(),
+        std::slice::from_ref(&info)
+    );
     let wanted = Newest {
         series: info,
         reading: failed,
@@ -141,7 +144,41 @@ async fn what_a_series_cannot_hold_is_refused_with_a_reason_and_the_rest_is_stor
     assert_eq!(values, [20.0, 20.0, 21.5]);
 }
 
-/// Every tenth second of three days, written in two halves and then with late readings in between.
+/// Compares buckets of several lengths with the readings themselves.
+async fn check_buckets(store: &ArchiveStore, when: &str) {
+    let all = read(store, "t").await;
+    for bucket_ms in [60_000, 900_000, 3_600_000, 3_600_000 * 5, 30_000] {
+        let step = i64::from(bucket_ms);
+        let span = Span {
+            from_ms: -step,
+            to_ms: 5 * DAY_MS / step * step,
+        };
+        let mut expected: BTreeMap<i64, Vec<f64>> = BTreeMap::new();
+        for reading in &all {
+            let start = reading.time_ms - reading.time_ms.rem_euclid(step);
+            expected
+                .entry(start)
+                .or_default()
+                .push(reading.value.unwrap().to_f64());
+        }
+        let answer = store
+            .buckets(&coop("a"), &series("t"), span, bucket_ms)
+            .await
+            .unwrap();
+        let starts: Vec<_> = answer.iter().map(|p| (p.time_ms, p.count)).collect();
+        let wanted: Vec<_> = expected.iter().map(|(t, v)| (*t, v.len() as u64)).collect();
+        assert_eq!(starts, wanted, "{when}, {bucket_ms} ms");
+        for (point, values) in answer.iter().zip(expected.values()) {
+            let [least, mean, greatest] = point.values.unwrap();
+            let of = |pick: fn(f64, f64) -> f64| values.iter().copied().reduce(pick).unwrap();
+            assert_eq!((least, greatest), (of(f64::min), of(f64::max)));
+            let sum: f64 = values.iter().sum();
+            assert!((mean - sum / values.len() as f64).abs() < 1e-9, "{when}");
+        }
+    }
+}
+
+/// Every tenth second of four days, written in two halves and then with late readings in between.
 #[tokio::test]
 async fn buckets_are_right_under_late_data() {
     let dir = tempfile::tempdir().unwrap();
@@ -166,36 +203,7 @@ async fn buckets_are_right_under_late_data() {
     }
     let late: Vec<_> = times().filter(is_late).map(value).collect();
     for when in ["before", "with parts", "sealed again"] {
-        let all = read(&store, "t").await;
-        for bucket_ms in [60_000, 900_000, 3_600_000, 3_600_000 * 5, 30_000] {
-            let step = i64::from(bucket_ms);
-            let span = Span {
-                from_ms: -step,
-                to_ms: 5 * DAY_MS / step * step,
-            };
-            let mut expected: BTreeMap<i64, Vec<f64>> = BTreeMap::new();
-            for reading in &all {
-                let start = reading.time_ms - reading.time_ms.rem_euclid(step);
-                expected
-                    .entry(start)
-                    .or_default()
-                    .push(reading.value.unwrap().to_f64());
-            }
-            let answer = store
-                .buckets(&coop("a"), &series("t"), span, bucket_ms)
-                .await
-                .unwrap();
-            let starts: Vec<_> = answer.iter().map(|p| (p.time_ms, p.count)).collect();
-            let wanted: Vec<_> = expected.iter().map(|(t, v)| (*t, v.len() as u64)).collect();
-            assert_eq!(starts, wanted, "{when}, {bucket_ms} ms");
-            for (point, values) in answer.iter().zip(expected.values()) {
-                let [least, mean, greatest] = point.values.unwrap();
-                let of = |pick: fn(f64, f64) -> f64| values.iter().copied().reduce(pick).unwrap();
-                assert_eq!((least, greatest), (of(f64::min), of(f64::max)));
-                let sum: f64 = values.iter().sum();
-                assert!((mean - sum / values.len() as f64).abs() < 1e-9, "{when}");
-            }
-        }
+        check_buckets(&store, when).await;
         match when {
             "before" => {
                 let stored = store.write(&coop("a"), &[run("t", late.clone())]).await;
