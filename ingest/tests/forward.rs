@@ -286,11 +286,11 @@ fn until(mut look: impl FnMut() -> bool) {
     }
 }
 
-fn busy() -> Option<StoreFault> {
-    Some(StoreFault::Busy {
+fn busy() -> StoreFault {
+    StoreFault::Busy {
         reason: "down".to_owned(),
         retry_after: None,
-    })
+    }
 }
 
 #[test]
@@ -301,7 +301,7 @@ fn a_store_gets_what_the_archive_gets_though_it_was_away_and_ingest_was_killed()
     ingest.take(source.packet(1..=5));
     ingest.same(&store);
     assert_eq!(ingest.figure("furrow_store_lag_bytes"), "0");
-    store.fail(busy());
+    store.fail(Some(busy()));
     ingest.take(source.packet(6..=9));
     until(|| ingest.figure("furrow_store_condition") == "1");
     // The archive waits for nobody.
@@ -347,7 +347,7 @@ fn a_store_too_far_behind_loses_its_place_and_begins_again_from_the_archive() {
     let mut ingest = Ingest::start(dir.path(), 12, Some(&store));
     ingest.take(source.packet(1..=5));
     ingest.same(&store);
-    store.fail(busy());
+    store.fail(Some(busy()));
     // Several times what the log may hold.
     for seq in 6..=600 {
         ingest.take(source.packet(seq..=seq));
@@ -373,7 +373,7 @@ fn what_waits_for_its_catalog_is_forwarded_when_that_comes_though_the_archive_ha
     let status = || status_of(&dir.path().join("forward").join(STORE)).unwrap();
     let has_cursor = || status().is_some_and(|status| !status.cursors.is_empty());
     until(has_cursor);
-    store.fail(busy());
+    store.fail(Some(busy()));
     ingest.take(source.packet(1..=1));
     assert_eq!(ingest.archived().len() as u64, 2 * READINGS);
     ingest.end();
