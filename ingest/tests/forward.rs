@@ -67,10 +67,11 @@ impl SeriesStore for Memory {
     fn abilities(&self) -> Abilities {
         Abilities {
             keeps_decimals: true,
-            keeps_first: false,
+            of_two: furrow_ingest::store::Kept::Last,
             retention_per_cooperative: false,
             deletes_at_once: true,
             visible_after: Duration::ZERO,
+            durable_after: Duration::ZERO,
         }
     }
 

@@ -10,6 +10,7 @@ mod mutants;
 mod needs;
 mod replay;
 mod season;
+mod servers;
 mod sim;
 mod test;
 
@@ -33,6 +34,8 @@ enum Task {
     Demo(demo::Options),
     /// Everything that can be tested, from a clean machine.
     Test(test::Options),
+    /// The servers of others that tests are run against: built or installed once.
+    Servers(servers::Options),
     /// A recorded trace through the whole system; every value is looked for in the archive.
     ///
     /// Exits 0 only if every value arrived at its time, equal within the sensor's resolution, once.
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::Demo(options) => demo::run(&options),
         Task::Test(options) => test::run(&options),
+        Task::Servers(options) => servers::run(&options),
         Task::Replay(options) => replay::run(&options),
         Task::Model(options) => Ok(model::run(&options)),
         Task::Sim(options) => sim::run(&options),

@@ -77,7 +77,8 @@ pub(crate) fn apt_install(packages: &[&str]) -> anyhow::Result<()> {
     step(&format!("apt: {list}"), &mut install)
 }
 
-fn has(program: &str) -> bool {
+/// Whether a program is on the path.
+pub(crate) fn has(program: &str) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&paths).any(|folder| Path::new(&folder).join(program).is_file())
 }

@@ -12,7 +12,8 @@ use async_trait::async_trait;
 use furrow_wire::{CooperativeId, Decimal, GreenhouseId, SeriesId};
 
 use super::{
-    Abilities, Newest, Point, Reading, Run, SeriesInfo, SeriesStore, Span, StoreFault, Written,
+    Abilities, Kept, Newest, Point, Reading, Run, SeriesInfo, SeriesStore, Span, StoreFault,
+    Written,
 };
 use crate::archive::{Archive, ArchiveError, ArchiveReader, Latest, LiveHub, file_of};
 use crate::metrics::Metrics;
@@ -108,10 +109,12 @@ impl SeriesStore for ArchiveStore {
     fn abilities(&self) -> Abilities {
         Abilities {
             keeps_decimals: true,
-            keeps_first: true,
+            of_two: Kept::First,
             retention_per_cooperative: true,
             deletes_at_once: true,
             visible_after: Duration::ZERO,
+            // What a power cut takes back the log still has; without a log, whoever copies closes the file in order.
+            durable_after: Duration::ZERO,
         }
     }
 

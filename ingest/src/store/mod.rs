@@ -16,6 +16,12 @@
 //! - What a store can't promise it declares in its [`Abilities`], and the suite tests what is declared.
 
 pub mod archive;
+mod batch;
+mod fields;
+mod http;
+pub mod influx;
+pub mod line;
+pub mod victoria;
 
 use std::fmt;
 use std::time::Duration;
@@ -23,6 +29,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use furrow_wire::{CooperativeId, Decimal, GreenhouseId, Quality, SeriesId};
 
+pub use self::http::SettingsError;
 pub use crate::archive::Point;
 
 /// One reading of a series.
@@ -99,14 +106,28 @@ pub struct Refused {
 pub struct Abilities {
     /// Values come back with the very decimal places that were written; else as the nearest floating-point number.
     pub keeps_decimals: bool,
-    /// The first of two different readings of one name stays; else the last one does.
-    pub keeps_first: bool,
+    /// Which of two different readings of one name stays.
+    pub of_two: Kept,
     /// Readings older than a time can be given up for one cooperative alone.
     pub retention_per_cooperative: bool,
     /// A deleted cooperative is gone when the call returns; else some time after.
     pub deletes_at_once: bool,
     /// A reading can be read so long after its write returned.
     pub visible_after: Duration,
+    /// A reading survives the store's sudden death so long after its write returned: who keeps readings for it must keep
+    /// them until then.
+    pub durable_after: Duration,
+}
+
+/// Which of two different readings of one name stays. The same reading written again changes nothing in any store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// The one that was written first.
+    First,
+    /// The one that was written last; a good one stays before a bad one.
+    Last,
+    /// One of the two, and which is not promised; a good one stays before a bad one.
+    Either,
 }
 
 /// Why a store did not do what it was asked.
@@ -154,6 +175,15 @@ pub trait SeriesStore: Send + Sync + fmt::Debug {
     /// # Errors
     /// What is wrong with it.
     async fn health(&self) -> Result<(), StoreFault>;
+
+    /// A number that changes when the store is started anew; `None` where that can't be seen, or does not matter since it
+    /// loses nothing it answered for.
+    ///
+    /// # Errors
+    /// When it can't be asked.
+    async fn incarnation(&self) -> Result<Option<u64>, StoreFault> {
+        Ok(None)
+    }
 
     /// Stores readings; what it holds already changes nothing. After an error some may be stored: write
     /// all of them again.

@@ -4,19 +4,20 @@
 //! complete. A bad reading is never a number: in CSV its value column is empty unless its quality carries one, in line
 //! protocol it stands in other fields than `value`.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
-use furrow_wire::{CooperativeId, GreenhouseId, Quality};
+use furrow_wire::{CooperativeId, GreenhouseId, SeriesId};
 use jiff::Timestamp;
 
 use crate::archive::{ArchiveError, ArchiveReader, ExportRow, LogPosition};
 use crate::config::Settings;
 use crate::run::ARCHIVE_FOLDER;
+use crate::store::Reading;
+use crate::store::line::{Precision, Prefix, push_line};
 
 /// What to export, and how.
 #[derive(Debug, Clone, Args)]
@@ -46,7 +47,8 @@ pub struct ExportArgs {
 pub enum Format {
     /// Comma-separated, with a header line.
     Csv,
-    /// InfluxDB's line protocol, times in nanoseconds.
+    /// InfluxDB's line protocol, times in nanoseconds. A bad reading has `quality` in place of `value`: 1 failed, 2 stale, 3
+    /// out of range, 4 stuck, 5 spike, 6 suspect; the last four carry `raw`.
     Lp,
 }
 
@@ -98,7 +100,7 @@ pub fn write_all(
     let mut sink = Sink::new(arguments.format, &arguments.cooperative, out);
     sink.begin()?;
     let mut readings = 0;
-    let wanted = |series: &furrow_wire::SeriesId| {
+    let wanted = |series: &SeriesId| {
         arguments
             .greenhouse
             .as_ref()
@@ -133,6 +135,8 @@ enum Sink<'a, W: Write> {
     Lines {
         out: BufWriter<W>,
         cooperative: &'a CooperativeId,
+        /// Of the rows so far: they come series by series.
+        prefix: Option<(SeriesId, String, Prefix)>,
         line: String,
     },
 }
@@ -144,6 +148,7 @@ impl<'a, W: Write> Sink<'a, W> {
             Format::Lp => Sink::Lines {
                 out: BufWriter::new(out),
                 cooperative,
+                prefix: None,
                 line: String::new(),
             },
         }
@@ -172,10 +177,24 @@ impl<'a, W: Write> Sink<'a, W> {
             Sink::Lines {
                 out,
                 cooperative,
+                prefix,
                 line,
             } => {
+                let known = prefix.take();
+                let known =
+                    known.filter(|(series, unit, _)| series == row.series && unit == row.unit);
+                let (_, _, tags) = prefix.insert(known.unwrap_or_else(|| {
+                    let tags = Prefix::new(cooperative, row.series, row.unit);
+                    (row.series.clone(), row.unit.to_owned(), tags)
+                }));
                 line.clear();
-                encode_line(line, cooperative, row);
+                let (time_ms, value, quality) = (row.time_ms, row.value, row.quality);
+                let reading = Reading {
+                    time_ms,
+                    value,
+                    quality,
+                };
+                push_line(line, tags, &reading, Precision::Nanoseconds);
                 out.write_all(line.as_bytes()).map_err(anyhow::Error::from)
             }
         };
@@ -206,48 +225,6 @@ fn write_csv<W: Write>(csv: &mut csv::Writer<W>, row: &ExportRow<'_>) -> anyhow:
     Ok(())
 }
 
-/// One line: the channel is the measurement. A good reading has the field `value`; any other has `quality`, and `raw` if
-/// its quality carries a value. Values are decimals, so that no line can hold a NaN.
-fn encode_line(out: &mut String, cooperative: &CooperativeId, row: &ExportRow<'_>) {
-    let series = row.series;
-    out.push_str(series.channel.as_str());
-    let tags = [
-        ("cooperative", cooperative.as_str()),
-        ("device", series.device.as_str()),
-        ("greenhouse", series.greenhouse.as_str()),
-        ("unit", row.unit),
-    ];
-    // An empty tag value is not allowed.
-    for (key, value) in tags.into_iter().filter(|(_, value)| !value.is_empty()) {
-        out.push(',');
-        out.push_str(key);
-        out.push('=');
-        push_tag_value(out, value);
-    }
-    let written = match (row.quality, row.value) {
-        (Quality::Good, Some(value)) => write!(out, " value={value}"),
-        (quality, Some(value)) => write!(out, " quality=\"{}\",raw={value}", quality.as_str()),
-        (quality, None) => write!(out, " quality=\"{}\"", quality.as_str()),
-    };
-    debug_assert!(written.is_ok(), "a String takes all writes");
-    let written = writeln!(out, " {}", i128::from(row.time_ms) * 1_000_000);
-    debug_assert!(written.is_ok(), "a String takes all writes");
-}
-
-/// Commas, equals signs and spaces are escaped. A line break can't be, and a backslash at the end would escape what
-/// follows: both become underscores.
-fn push_tag_value(out: &mut String, value: &str) {
-    let kept = value.trim_end_matches('\\');
-    for character in kept.chars() {
-        match character {
-            ',' | '=' | ' ' => out.extend(['\\', character]),
-            _ if character.is_control() => out.push('_'),
-            _ => out.push(character),
-        }
-    }
-    out.extend(std::iter::repeat_n('_', value.len() - kept.len()));
-}
-
 fn part_of(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(".part");
@@ -257,7 +234,7 @@ fn part_of(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use furrow_wire::{Decimal, SeriesId};
+    use furrow_wire::{Decimal, Quality};
 
     fn series() -> SeriesId {
         SeriesId {
@@ -316,25 +293,9 @@ mod tests {
             Format::Lp,
             &format!(
                 "{tags} value=-0.05 1700000000000000000\n\
-                 {tags} quality=\"failed\" 1700000010500000000\n\
-                 {tags} quality=\"spike\",raw=99.00 1700000020000000000\n"
+                 {tags} quality=1 1700000010500000000\n\
+                 {tags} quality=5,raw=99.00 1700000020000000000\n"
             ),
         );
-    }
-
-    #[test]
-    fn tag_values_are_escaped() {
-        for (value, expected) in [
-            ("W/m2", "W/m2"),
-            ("a b,c=d", "a\\ b\\,c\\=d"),
-            ("x\ny", "x_y"),
-            ("end\\\\", "end__"),
-            ("a\\b", "a\\b"),
-            ("µg", "µg"),
-        ] {
-            let mut out = String::new();
-            push_tag_value(&mut out, value);
-            assert_eq!(out, expected);
-        }
     }
 }
