@@ -14,7 +14,8 @@ use crate::{run, tools};
     version,
     after_help = "Examples:\n  furrow-ingest --config ingest.toml check\n  furrow-ingest run\n  \
     furrow-ingest gaps --cooperative hoa-binh\n  furrow-ingest dead list\n  \
-    furrow-ingest export --cooperative hoa-binh --from 2026-05-01T00:00:00Z --output may.csv"
+    furrow-ingest export --cooperative hoa-binh --from 2026-05-01T00:00:00Z --output may.csv\n  \
+    furrow-ingest store migrate --from archive --to victoria"
 )]
 pub struct Arguments {
     /// The configuration file (TOML).
@@ -53,6 +54,9 @@ pub enum Command {
     ///
     /// They are decoded by themselves when that comes.
     Parked(tools::aside::ListArgs),
+    /// The stores beside the archive: how far they are, their set-up, copies from one to another.
+    #[command(subcommand)]
+    Store(tools::store::StoreCommand),
     /// What whoever packages the program needs.
     #[command(flatten)]
     Packaging(Packaging),
@@ -94,6 +98,9 @@ pub fn dispatch(settings: Settings, command: Command) -> anyhow::Result<()> {
         Command::Gaps(arguments) => tools::gaps::run(&settings, &arguments, &mut out),
         Command::Dead(command) => tools::aside::dead(&settings, &command, &mut out),
         Command::Parked(arguments) => tools::aside::parked(&settings, &arguments, &mut out),
+        Command::Store(command) => {
+            runtime.block_on(tools::store::run(&settings, &command, &mut out))
+        }
         // Answered before there are settings.
         Command::Packaging(_) => Ok(()),
     }

@@ -16,11 +16,12 @@ use furrow_wire::CooperativeId;
 use tokio::sync::watch;
 
 use crate::alerting::{Webhook, run_webhook};
-use crate::archive::{Archive, CooperativeSetup, LiveHub, digest_of};
+use crate::archive::{Archive, ArchiveReader, CooperativeSetup, LiveHub, digest_of};
 use crate::broker::{Accounts, Broker, BrokerOptions, PasswordHash};
-use crate::config::{LinkSettings, Secret, Settings};
+use crate::config::{LinkSettings, Secret, Settings, StoreSettings};
 use crate::decode::Decoder;
 use crate::files;
+use crate::forward::{Forwarder, ForwarderSetup, Pace};
 use crate::http::{self, Fleet};
 use crate::log::consumer::{Consumer, ConsumerThread};
 use crate::log::derived::DataDir;
@@ -41,6 +42,9 @@ pub const ARCHIVE_FOLDER: &str = "archive";
 const DRAIN_WRITER: Duration = Duration::from_secs(10);
 /// What the consumer gets to read the log to its end. The rest is read at the next start.
 const DRAIN_CONSUMER: Duration = Duration::from_secs(20);
+
+/// What all stores together get to answer their last write. It is repeated at the next start.
+const DRAIN_FORWARDERS: Duration = Duration::from_secs(5);
 
 /// Where it can be reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +68,7 @@ pub struct Service {
     webhook: Option<tokio::task::JoinHandle<()>>,
     writer: std::thread::JoinHandle<()>,
     consumer: ConsumerThread,
+    forwarders: Vec<Forwarder>,
     broker: Option<Broker>,
 }
 
@@ -154,6 +159,7 @@ impl Service {
             webhook,
             writer,
             consumer: started.consumer,
+            forwarders: started.forwarders,
             broker,
         })
     }
@@ -210,9 +216,14 @@ impl Service {
         join("broker link", self.link).await;
         join("reruns", self.reruns).await;
         join("commands and orders", self.desk).await;
-        let consumer = self.consumer;
-        let drained = tokio::task::spawn_blocking(move || consumer.stop(DRAIN_CONSUMER)).await;
-        if drained.is_err() {
+        let (consumer, forwarders) = (self.consumer, self.forwarders);
+        forwarders.iter().for_each(Forwarder::ask_to_stop);
+        let drained = tokio::task::spawn_blocking(move || {
+            consumer.stop(DRAIN_CONSUMER);
+            let deadline = std::time::Instant::now() + DRAIN_FORWARDERS;
+            forwarders.into_iter().for_each(|one| one.join(deadline));
+        });
+        if drained.await.is_err() {
             tracing::error!("log consumer can't be stopped");
         }
         if !self.http.is_finished() {
@@ -278,6 +289,7 @@ pub fn open_archive(
 
 /// The log and its reader.
 struct Started {
+    forwarders: Vec<Forwarder>,
     log: Arc<Log<FileDisk>>,
     /// What is held at the log's end.
     tracker: Tracker,
@@ -307,14 +319,46 @@ fn start_consumer(
         shared.board.handle_orders(&key, orders.version, digest);
     }
     let setup = shared.consumer();
+    let reader = derived.archive.reader();
     let consumer = Consumer::new(Arc::clone(&log), derived, decoder, snapshot, setup);
+    // They hold what they need before anything is let go.
+    let forwarders = start_forwarders(settings, &log, &reader, shared)?;
     let consumer = ConsumerThread::start(consumer).context("can't start the log's consumer")?;
     Ok(Started {
+        forwarders,
         log,
         tracker,
         consumer,
         awake,
     })
+}
+
+/// One for each store beside the archive.
+fn start_forwarders(
+    settings: &Settings,
+    log: &Arc<Log<FileDisk>>,
+    reader: &ArchiveReader,
+    shared: &Shared,
+) -> anyhow::Result<Vec<Forwarder>> {
+    let start = |store: &StoreSettings| {
+        let name = &store.name;
+        let client = store
+            .open()
+            .with_context(|| format!("can't use store {name}"))?;
+        let setup = ForwarderSetup {
+            name: name.clone(),
+            store: client,
+            data_dir: settings.data_dir.clone(),
+            archive_dir: settings.data_dir.join(ARCHIVE_FOLDER),
+            reader: reader.clone(),
+            gateways: assignments(settings),
+            cooperatives: settings.cooperatives.iter().map(|c| c.id.clone()).collect(),
+            pace: Pace::default(),
+            metrics: shared.metrics.clone(),
+        };
+        Forwarder::start(log, setup)
+    };
+    settings.stores.iter().map(start).collect()
 }
 
 /// What the archive knows of orders.

@@ -41,11 +41,27 @@ struct Memory {
     fault: Mutex<Option<StoreFault>>,
     /// Times that it refuses for good.
     poison: Mutex<Vec<i64>>,
+    /// How long it may forget what it took, and when it took it.
+    durable_after: Duration,
+    taken: Mutex<Vec<(Instant, SeriesId, i64)>>,
+    incarnation: Mutex<u64>,
 }
 
 impl Memory {
     fn fail(&self, fault: Option<StoreFault>) {
         *self.fault.lock().unwrap() = fault;
+    }
+
+    /// Dies and comes back without what it took last.
+    fn die(&self) {
+        let now = Instant::now();
+        let mut taken = self.taken.lock().unwrap();
+        for (at, series, time_ms) in taken.drain(..) {
+            if now.duration_since(at) < self.durable_after {
+                self.readings.lock().unwrap().remove(&(series, time_ms));
+            }
+        }
+        *self.incarnation.lock().unwrap() += 1;
     }
 
     fn count(&self) -> u64 {
@@ -71,12 +87,16 @@ impl SeriesStore for Memory {
             retention_per_cooperative: false,
             deletes_at_once: true,
             visible_after: Duration::ZERO,
-            durable_after: Duration::ZERO,
+            durable_after: self.durable_after,
         }
     }
 
     async fn health(&self) -> Result<(), StoreFault> {
         self.fault.lock().unwrap().clone().map_or(Ok(()), Err)
+    }
+
+    async fn incarnation(&self) -> Result<Option<u64>, StoreFault> {
+        Ok(Some(*self.incarnation.lock().unwrap()))
     }
 
     async fn write(&self, _: &CooperativeId, runs: &[Run]) -> Result<Written, StoreFault> {
@@ -94,6 +114,8 @@ impl SeriesStore for Memory {
                 }
                 written.stored += 1;
                 let name = (run.series.clone(), reading.time_ms);
+                let taken = (Instant::now(), run.series.clone(), reading.time_ms);
+                self.taken.lock().unwrap().push(taken);
                 self.readings.lock().unwrap().insert(name, *reading);
             }
             // What was written before a fault stays: the whole is to be written again.
@@ -201,6 +223,7 @@ impl Ingest {
                     between_writes: Duration::ZERO,
                     retry_first: Duration::from_millis(1),
                     retry_longest: Duration::from_millis(50),
+                    look_every: Duration::from_millis(10),
                     ..Pace::default()
                 },
                 metrics: metrics.clone(),
@@ -268,6 +291,11 @@ impl Ingest {
         let wanted = self.archived();
         until(|| store.count() >= wanted.len() as u64);
         assert_eq!(store.all(), wanted);
+    }
+
+    fn restarts(&self) -> u64 {
+        let text = self.figure("furrow_store_restarts_total");
+        text.parse().unwrap()
     }
 
     fn figure(&self, name: &str) -> String {
@@ -348,6 +376,8 @@ fn a_store_too_far_behind_loses_its_place_and_begins_again_from_the_archive() {
     let mut ingest = Ingest::start(dir.path(), 12, Some(&store));
     ingest.take(source.packet(1..=5));
     ingest.same(&store);
+    // The first start may already have found readings in the archive.
+    let begun = ingest.restarts();
     store.fail(Some(busy()));
     // Several times what the log may hold.
     for seq in 6..=600 {
@@ -361,7 +391,7 @@ fn a_store_too_far_behind_loses_its_place_and_begins_again_from_the_archive() {
     ingest.same(&store);
     ingest.take(source.packet(601..=602));
     ingest.same(&store);
-    assert_eq!(ingest.figure("furrow_store_restarts_total"), "1");
+    assert_eq!(ingest.restarts(), begun + 1);
     ingest.end();
 }
 
@@ -413,5 +443,40 @@ fn a_store_that_denies_access_is_shown_and_not_asked_all_the_time() {
     ingest.take(Source::new(7).packet(1..=4));
     until(|| ingest.figure("furrow_store_condition") == "2");
     assert_eq!(ingest.figure("furrow_store_faults_total"), "1");
+    ingest.end();
+}
+
+#[test]
+fn a_store_that_dies_and_forgets_is_given_again_what_it_took_last() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Arc::new(Memory {
+        durable_after: Duration::from_millis(200),
+        ..Memory::default()
+    });
+    let source = Source::new(7);
+    let mut ingest = Ingest::start(dir.path(), 64, Some(&store));
+    for seq in 1..=40 {
+        ingest.take(source.packet(seq..=seq));
+        match seq % 10 {
+            // Unseen: it is up again before anybody asks.
+            4 => store.die(),
+            // Seen.
+            7 => {
+                store.fail(Some(busy()));
+                until(|| ingest.figure("furrow_store_condition") == "1");
+                store.die();
+                store.fail(None);
+            }
+            // Ingest with it: a power cut.
+            9 => {
+                ingest.end();
+                store.die();
+                ingest = Ingest::start(dir.path(), 64, Some(&store));
+            }
+            _ => {}
+        }
+    }
+    ingest.same(&store);
+    assert_eq!(store.count(), 39 * READINGS);
     ingest.end();
 }

@@ -7,6 +7,7 @@
 mod check;
 mod raw;
 mod settings;
+mod store;
 mod webhook;
 
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use self::raw::RawConfig;
 pub use self::settings::{
     CooperativeSettings, GatewaySettings, LinkSettings, LogSettings, Secret, Settings, TraceFormat,
 };
+pub use self::store::{ARCHIVE, StoreKind, StoreSettings};
 pub use self::webhook::WebhookSettings;
 
 /// Environment variables that override the file: `FURROW__HTTP__LISTEN=127.0.0.1:9090`.

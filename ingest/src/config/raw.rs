@@ -50,6 +50,7 @@ pub(super) struct RawConfig {
     pub(super) log: Option<Section<RawLog>>,
     pub(super) trace: Option<Section<RawTrace>>,
     pub(super) webhook: Option<Section<RawWebhook>>,
+    pub(super) store: Sections<RawStore>,
     pub(super) cooperative: Sections<RawCooperative>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
@@ -115,6 +116,27 @@ pub(super) struct RawTrace {
 pub(super) struct RawWebhook {
     pub(super) url: Leaf,
     pub(super) ca_file: Leaf,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawStore {
+    pub(super) name: Leaf,
+    pub(super) kind: Leaf,
+    pub(super) url: Leaf,
+    pub(super) read_url: Leaf,
+    pub(super) delete_url: Leaf,
+    pub(super) org: Leaf,
+    pub(super) bucket: Leaf,
+    pub(super) bucket_prefix: Leaf,
+    pub(super) token: Leaf,
+    pub(super) token_file: Leaf,
+    pub(super) compress: Leaf,
+    pub(super) retention: Leaf,
+    pub(super) visible_after: Leaf,
+    pub(super) timeout: Leaf,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }

@@ -13,6 +13,7 @@ use super::raw::{
     Leaf, RawAlert, RawBroker, RawConfig, RawCooperative, RawGateway, RawMqtt, RawServerTls,
     RawToken,
 };
+use super::store::{StoreSettings, check_stores};
 use super::webhook::{WebhookSettings, check_webhook};
 use crate::alerting::AlertRule;
 use crate::broker::{PasswordHash, ServerTls, is_loopback};
@@ -44,6 +45,8 @@ pub struct Settings {
     pub trace_filter: String,
     /// Where alerts are posted.
     pub webhook: Option<WebhookSettings>,
+    /// Stores beside the archive.
+    pub stores: Vec<StoreSettings>,
     /// Tenants.
     pub cooperatives: Vec<CooperativeSettings>,
 }
@@ -132,7 +135,7 @@ pub(super) fn check(raw: RawConfig) -> Result<Settings, Vec<Mistake>> {
     c.unknown(
         "",
         &raw.unknown,
-        "data_dir, broker, mqtt, http, log, trace, webhook, cooperative",
+        "data_dir, broker, mqtt, http, log, trace, webhook, store, cooperative",
     );
     let data_dir = c.required_text("data_dir", raw.data_dir, "\"/var/lib/furrow-ingest\"");
     let broker = c.section("broker", raw.broker);
@@ -160,6 +163,8 @@ pub(super) fn check(raw: RawConfig) -> Result<Settings, Vec<Mistake>> {
     let trace_filter = c.text("trace.filter", trace.filter);
     let webhook = c.section("webhook", raw.webhook).unwrap_or_default();
     let webhook = check_webhook(c, webhook);
+    let stores = c.sections("store", raw.store);
+    let stores = check_stores(c, stores);
     let cooperatives = c.sections("cooperative", raw.cooperative);
     let cooperatives: Vec<_> = cooperatives
         .into_iter()
@@ -181,6 +186,7 @@ pub(super) fn check(raw: RawConfig) -> Result<Settings, Vec<Mistake>> {
             trace_format,
             trace_filter: trace_filter.unwrap_or_else(|| DEFAULT_FILTER.to_owned()),
             webhook,
+            stores,
             cooperatives,
         }),
         _ => Err(checker.mistakes),

@@ -17,6 +17,9 @@ pub struct Pace {
     pub retry_first: Duration,
     /// Longest wait: how late a store that came back is found.
     pub retry_longest: Duration,
+    /// How often the store is looked at, and its place stored. Well below the time for which a store may forget, so that
+    /// none can die and come back unseen in it.
+    pub look_every: Duration,
     /// Wait where a person has to act first: how late the person's act is found.
     pub retry_denied: Duration,
 }
@@ -27,6 +30,7 @@ impl Default for Pace {
             between_writes: Duration::from_secs(1),
             retry_first: Duration::from_secs(1),
             retry_longest: Duration::from_secs(60),
+            look_every: Duration::from_secs(10),
             retry_denied: Duration::from_secs(30),
         }
     }

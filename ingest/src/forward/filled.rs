@@ -1,14 +1,21 @@
 //! The seam to the log's consumer: entries go into the store, and then the cursor moves.
+//!
+//! A store may forget what it took if it dies soon after ([`Abilities::durable_after`]). So the stored place stays that
+//! long behind, and who finds that the store was away goes back to it.
+//!
+//! [`Abilities::durable_after`]: crate::store::Abilities::durable_after
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
+use furrow_journal::Position;
 use furrow_wire::{CooperativeId, SeriesId};
 
 use super::figures::Figures;
 use super::runs::{joined, runs_of};
-use super::state::{State, StateError};
+use super::state::{State, StateError, Step};
 use crate::archive::{Applied, ArchiveError, Change, LogEntry, LogPosition};
 use crate::log::derived::Derived;
 use crate::log::snapshot::{self, Snapshot, SnapshotError};
@@ -31,9 +38,48 @@ pub(super) struct Filled {
     pub(super) units: BTreeMap<(CooperativeId, SeriesId), String>,
     /// When the newest reading that it has was received, Unix milliseconds.
     pub(super) received_ms: Option<i64>,
+    /// What it may still forget, oldest first, each with when it was taken. Bounded by what is written in that time.
+    pub(super) waiting: VecDeque<(Instant, Later)>,
+    /// Behind it the log is needed: the place of the stored marks.
+    pub(super) stored_place: Position,
+}
+
+/// What is to be stored when the store will not forget any more what came before.
+#[derive(Debug)]
+pub(super) enum Later {
+    /// What it took.
+    Step(Step),
+    /// Marks behind all of that.
+    Marks(Snapshot),
 }
 
 impl Filled {
+    /// Stores what the store will not forget any more. It has been seen to be up since.
+    pub(super) fn settle(&mut self, now: Instant) -> Result<(), ArchiveError> {
+        let after = self.store.abilities().durable_after;
+        while let Some((taken, _)) = self.waiting.front() {
+            if now.saturating_duration_since(*taken) < after {
+                return Ok(());
+            }
+            match self.waiting.pop_front() {
+                Some((_, Later::Step(step))) => self.state.keep(&step)?,
+                Some((_, Later::Marks(marks))) => {
+                    self.state.make_durable()?;
+                    snapshot::store(&self.folder, &marks).map_err(ArchiveError::Marks)?;
+                    self.stored_place = marks.position;
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The store may have forgotten what was not settled.
+    pub(super) fn rewind(&mut self) -> Result<(), ArchiveError> {
+        self.waiting.clear();
+        Ok(self.state.rewind()?)
+    }
+
     fn runs(&mut self, cooperative: &CooperativeId, entries: &[&LogEntry]) -> Vec<Run> {
         let mut runs = Vec::new();
         for change in entries.iter().flat_map(|entry| &entry.changes) {
@@ -122,7 +168,13 @@ impl Derived for Filled {
             applied.readings_refused = written.refused.len() as u64;
             refused = written.refused;
         }
-        self.state.advance(cooperative, &fresh, &refused)?;
+        if let Some(step) = Step::of(cooperative, &fresh, refused) {
+            self.state.note(&step);
+            self.waiting.push_back((Instant::now(), Later::Step(step)));
+            if self.store.abilities().durable_after.is_zero() {
+                self.settle(Instant::now())?;
+            }
+        }
         Ok(applied)
     }
 
@@ -135,7 +187,18 @@ impl Derived for Filled {
     }
 
     fn store_marks(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
-        snapshot::store(&self.folder, snapshot)
+        if !self.waiting.is_empty() {
+            let marks = Later::Marks(snapshot.clone());
+            self.waiting.push_back((Instant::now(), marks));
+            return Ok(());
+        }
+        snapshot::store(&self.folder, snapshot)?;
+        self.stored_place = snapshot.position;
+        Ok(())
+    }
+
+    fn needs_from(&self, _: Position) -> Position {
+        self.stored_place
     }
 
     fn sync_marks(&mut self) -> Result<(), SnapshotError> {

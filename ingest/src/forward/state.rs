@@ -12,7 +12,8 @@ use furrow_wire::{ClockMapping, CooperativeId, RecordName, Seq, SeriesId, Stream
 use rusqlite::{Connection, OpenFlags, params};
 
 use super::tables::{
-    TABLES, note, put_catalog, put_cursor, put_mapping, put_parked, put_refused, reason_of,
+    Keep, TABLES, collect, put, put_catalog, put_cursor, put_mapping, put_parked, put_refused,
+    reason_of,
 };
 use crate::archive::{Known, LogEntry, LogPosition, ParkedRecord};
 use crate::decode::Decoder;
@@ -70,6 +71,41 @@ pub struct ForwardStatus {
     pub copying: Vec<(CooperativeId, Option<String>)>,
     /// Readings ever refused.
     pub refused: u64,
+}
+
+/// Entries of a cooperative that a store has taken, and what is needed to go on behind them.
+#[derive(Debug, Clone)]
+pub(super) struct Step {
+    cooperative: CooperativeId,
+    position: LogPosition,
+    chain: u32,
+    received_ms: Option<i64>,
+    keeps: Vec<Keep>,
+    refused: Vec<Refused>,
+}
+
+impl Step {
+    /// Of entries in the log's order; `None` if there are none.
+    pub(super) fn of(
+        cooperative: &CooperativeId,
+        entries: &[&LogEntry],
+        refused: Vec<Refused>,
+    ) -> Option<Self> {
+        let last = entries.last()?;
+        let mut keeps = Vec::new();
+        let mut received_ms = None;
+        for change in entries.iter().flat_map(|entry| &entry.changes) {
+            received_ms = received_ms.max(collect(change, &mut keeps));
+        }
+        Some(Self {
+            cooperative: cooperative.clone(),
+            position: last.position,
+            chain: last.chain,
+            received_ms,
+            keeps,
+            refused,
+        })
+    }
 }
 
 /// See the module.
@@ -185,6 +221,31 @@ impl State {
         Ok(())
     }
 
+    /// The last series of a cooperative that was copied.
+    pub(super) fn copied(&self, cooperative: &CooperativeId) -> Result<Option<String>, StateError> {
+        let all = copying(&self.db)?;
+        let of = all.into_iter().find(|(id, _)| id == cooperative);
+        Ok(of.and_then(|(_, done)| done))
+    }
+
+    /// The copy of a cooperative goes on into this incarnation of the store: what went into another one may be lost.
+    pub(super) fn copy_into(
+        &mut self,
+        cooperative: &CooperativeId,
+        incarnation: Option<u64>,
+    ) -> Result<(), StateError> {
+        let incarnation = incarnation.map(u64::cast_signed);
+        self.db.execute(
+            "UPDATE copying SET done = NULL WHERE cooperative = ?1 AND incarnation IS NOT ?2",
+            params![cooperative.as_str(), incarnation],
+        )?;
+        self.db.execute(
+            "UPDATE copying SET incarnation = ?2 WHERE cooperative = ?1",
+            params![cooperative.as_str(), incarnation],
+        )?;
+        Ok(())
+    }
+
     /// A series of a cooperative that is being copied is done.
     pub(super) fn set_copied(
         &mut self,
@@ -207,30 +268,31 @@ impl State {
         Ok(())
     }
 
-    /// The store has these entries of a cooperative, except for what it refused.
-    pub(super) fn advance(
-        &mut self,
-        cooperative: &CooperativeId,
-        entries: &[&LogEntry],
-        refused: &[Refused],
-    ) -> Result<(), StateError> {
-        let Some(last) = entries.last() else {
-            return Ok(());
-        };
+    /// The store has taken this; it stands in memory only.
+    pub(super) fn note(&mut self, step: &Step) {
+        let (position, chain) = (step.position, Some(step.chain));
+        let cursor = Cursor { position, chain };
+        self.cursors.insert(step.cooperative.clone(), cursor);
+    }
+
+    /// The store will not forget this any more.
+    pub(super) fn keep(&mut self, step: &Step) -> Result<(), StateError> {
         let transaction = self.db.transaction()?;
-        let mut received_ms = None;
-        for change in entries.iter().flat_map(|entry| &entry.changes) {
-            received_ms = received_ms.max(note(&transaction, cooperative, change)?);
+        let cooperative = &step.cooperative;
+        for keep in &step.keeps {
+            put(&transaction, cooperative, keep)?;
         }
-        for one in refused {
+        for one in &step.refused {
             put_refused(&transaction, cooperative, one)?;
         }
-        let chain = Some(last.chain);
-        put_cursor(&transaction, cooperative, last.position, chain, received_ms)?;
-        transaction.commit()?;
-        let position = last.position;
-        self.cursors
-            .insert(cooperative.clone(), Cursor { position, chain });
+        let (position, chain) = (step.position, Some(step.chain));
+        put_cursor(&transaction, cooperative, position, chain, step.received_ms)?;
+        Ok(transaction.commit()?)
+    }
+
+    /// Forgets what stands in memory only.
+    pub(super) fn rewind(&mut self) -> Result<(), StateError> {
+        self.cursors = load_cursors(&self.db)?;
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! The tables of a forwarder's state, and what goes into them.
 
 use bytes::Bytes;
-use furrow_wire::{BootId, CatalogHash, ClockMapping, CooperativeId, GatewayId};
+use furrow_wire::{BootId, CatalogHash, ClockMapping, CooperativeId, GatewayId, RecordName};
 use rusqlite::{Transaction, params};
 
 use super::state::StateError;
@@ -21,7 +21,8 @@ CREATE TABLE IF NOT EXISTS cursor (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS copying (
     cooperative TEXT PRIMARY KEY,
-    done        TEXT
+    done        TEXT,
+    incarnation INTEGER
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS catalog (
     cooperative TEXT NOT NULL,
@@ -60,37 +61,33 @@ CREATE TABLE IF NOT EXISTS refused (
 );
 ";
 
-/// Keeps what is needed to go on behind this change; gives when it was received, if it holds readings.
-pub(super) fn note(
-    db: &Transaction<'_>,
-    cooperative: &CooperativeId,
-    change: &Change,
-) -> Result<Option<i64>, StateError> {
+/// What is needed to go on behind some entries without the archive.
+#[derive(Debug, Clone)]
+pub(super) enum Keep {
+    Catalog(GatewayId, CatalogHash, Bytes),
+    Mapping(GatewayId, ClockMapping),
+    Parked(ParkedRecord),
+    Unparked(RecordName),
+}
+
+/// What is to be kept of a change; gives when it was received, if it holds readings.
+pub(super) fn collect(change: &Change, keeps: &mut Vec<Keep>) -> Option<i64> {
     match change {
-        Change::Readings(readings) => return Ok(Some(readings.received_unix_ms)),
+        Change::Readings(readings) => return Some(readings.received_unix_ms),
         Change::Catalog {
             gateway,
             hash,
             body,
             ..
-        } => put_catalog(db, cooperative, gateway, *hash, body)?,
+        } => keeps.push(Keep::Catalog(gateway.clone(), *hash, body.clone())),
         Change::Mapping {
             gateway, mapping, ..
-        } => put_mapping(db, cooperative, gateway, mapping)?,
-        Change::Parked(parked) => put_parked(db, cooperative, parked)?,
-        Change::Unparked { record } => {
-            db.prepare_cached(
-                "DELETE FROM parked WHERE cooperative = ?1 AND stream = ?2 AND seq = ?3",
-            )?
-            .execute(params![
-                cooperative.as_str(),
-                record.stream.0.cast_signed(),
-                record.seq.0.cast_signed()
-            ])?;
-        }
+        } => keeps.push(Keep::Mapping(gateway.clone(), *mapping)),
+        Change::Parked(parked) => keeps.push(Keep::Parked(parked.clone())),
+        Change::Unparked { record } => keeps.push(Keep::Unparked(*record)),
         Change::Rerun { changes, .. } => {
             for change in changes {
-                note(db, cooperative, change)?;
+                collect(change, keeps);
             }
         }
         Change::Events { .. }
@@ -101,7 +98,30 @@ pub(super) fn note(
         | Change::Result(_)
         | Change::Orders(_) => {}
     }
-    Ok(None)
+    None
+}
+
+pub(super) fn put(
+    db: &Transaction<'_>,
+    cooperative: &CooperativeId,
+    keep: &Keep,
+) -> Result<(), StateError> {
+    match keep {
+        Keep::Catalog(gateway, hash, body) => put_catalog(db, cooperative, gateway, *hash, body),
+        Keep::Mapping(gateway, mapping) => put_mapping(db, cooperative, gateway, mapping),
+        Keep::Parked(parked) => put_parked(db, cooperative, parked),
+        Keep::Unparked(record) => {
+            db.prepare_cached(
+                "DELETE FROM parked WHERE cooperative = ?1 AND stream = ?2 AND seq = ?3",
+            )?
+            .execute(params![
+                cooperative.as_str(),
+                record.stream.0.cast_signed(),
+                record.seq.0.cast_signed()
+            ])?;
+            Ok(())
+        }
+    }
 }
 
 pub(super) fn put_cursor(

@@ -1,6 +1,8 @@
 //! The loop of one forwarder: copy from the archive if it has to, then follow the log.
 
-use std::collections::BTreeMap;
+mod fill;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,11 +12,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use furrow_ingest_core::GatewayKey;
 use furrow_journal::{FileDisk, Position};
-use furrow_wire::{CooperativeId, GreenhouseId, SeriesId};
+use furrow_wire::{CooperativeId, GreenhouseId};
 
 use super::FOLDER;
 use super::backoff::{Backoff, Pace};
-use super::copy::{Progress, Watch, cooperative as copy_cooperative};
 use super::figures::{Condition, Figures};
 use super::filled::Filled;
 use super::state::State;
@@ -28,15 +29,10 @@ use crate::log::writer::unix_ms;
 use crate::log::{Hold, Log};
 use crate::metrics::Metrics;
 use crate::remote::Board;
-use crate::store::archive::ArchiveStore;
-use crate::store::{Refused, SeriesStore, StoreFault};
+use crate::store::{SeriesStore, StoreFault};
 
 /// How long it sleeps without news, to look whether it is to stop.
 const IDLE: Duration = Duration::from_millis(200);
-/// Least time between two checkpoints.
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
-/// Tries to find a place in the log while its segments go.
-const PLACE_TRIES: u32 = 10;
 
 /// What a forwarder needs.
 #[derive(Debug, Clone)]
@@ -130,6 +126,8 @@ struct Work {
 enum End {
     Stopped,
     LostPlace,
+    /// The store may have forgotten what it took last: back to the stored place.
+    Forgotten,
 }
 
 impl Work {
@@ -152,6 +150,8 @@ impl Work {
             figures: figures.clone(),
             units: BTreeMap::new(),
             received_ms: None,
+            waiting: VecDeque::new(),
+            stored_place: Position::default(),
         };
         Ok(Self {
             hold: Hold::loose(&format!("store {}", setup.name)),
@@ -190,106 +190,10 @@ impl Work {
             });
             match ended {
                 Ok(End::Stopped) => return,
-                Ok(End::LostPlace) => {}
+                Ok(End::LostPlace | End::Forgotten) => {}
                 Err(error) => self.wait_after(&error),
             }
         }
-    }
-
-    /// Copies from the archive what the log does not have any more.
-    fn fill(&mut self) -> Result<(), ArchiveError> {
-        if !self.log.is_held(&self.hold.name) {
-            self.begin_at_archive()?;
-        }
-        self.adopt()?;
-        let Some(filled) = &mut self.filled else {
-            return Ok(());
-        };
-        for (cooperative, done) in filled.state.copying()? {
-            self.figures.show(Condition::Copying);
-            let store = Arc::clone(&filled.store);
-            let archive = ArchiveStore::reading(&self.setup.archive_dir);
-            let mut told = Told {
-                cooperative: &cooperative,
-                store: &self.setup.name,
-                state: &mut filled.state,
-                figures: &self.figures,
-                stop: &self.stop,
-            };
-            let copied = copy_cooperative(
-                &archive,
-                store.as_ref(),
-                &cooperative,
-                done.as_deref(),
-                &mut told,
-            );
-            let is_done = self.runtime.block_on(copied);
-            if !is_done.map_err(ArchiveError::Forward)? {
-                return Ok(());
-            }
-            filled.state.end_copy(&cooperative)?;
-            self.backoff.handle_success();
-            tracing::info!(store = %self.setup.name, %cooperative, "store has what the archive has");
-        }
-        Ok(())
-    }
-
-    /// Cooperatives that came back into the configuration: what the archive has of them came before this place.
-    fn adopt(&mut self) -> Result<(), ArchiveError> {
-        let Some(filled) = &mut self.filled else {
-            return Ok(());
-        };
-        for cooperative in &self.setup.cooperatives {
-            let is_new = filled.state.position(cooperative).is_none();
-            if is_new && self.setup.reader.known(cooperative)?.position.is_some() {
-                filled.state.begin_copy(cooperative)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// New, or its place in the log is gone: all is to be copied, and the log followed from where the archive is.
-    fn begin_at_archive(&mut self) -> Result<(), ArchiveError> {
-        // As long as the store is away a place would only be lost again.
-        let health = self.runtime.block_on(self.setup.store.health());
-        health.map_err(ArchiveError::Forward)?;
-        let marks = self.take_place()?;
-        let mut known = BTreeMap::new();
-        for cooperative in &self.setup.cooperatives {
-            known.insert(cooperative.clone(), self.setup.reader.known(cooperative)?);
-        }
-        let has_readings = known.values().any(|known| known.position.is_some());
-        let Some(filled) = &mut self.filled else {
-            return Ok(());
-        };
-        filled.state.seed(&known)?;
-        snapshot::store(&self.folder, &marks).map_err(ArchiveError::Marks)?;
-        if has_readings {
-            self.figures.restarts.increment();
-            tracing::warn!(store = %self.setup.name, "store is new or lost its place in the log: it gets everything from the archive");
-        }
-        Ok(())
-    }
-
-    /// Holds the log from the archive's last checkpoint on, and gives the marks that are of there.
-    fn take_place(&self) -> Result<Snapshot, ArchiveError> {
-        for _ in 0..PLACE_TRIES {
-            let marks = snapshot::load(&self.setup.data_dir).map_err(ArchiveError::Marks)?;
-            let mut marks = marks.unwrap_or_default();
-            self.log.hold(&self.hold, marks.position);
-            // It may have gone between the two.
-            if self.log.has(marks.position) {
-                // How far the archives were then is nothing to a store.
-                marks.archives.clear();
-                return Ok(marks);
-            }
-        }
-        self.log.let_go(&self.hold.name);
-        let reason = "the log lets go faster than a place can be taken".to_owned();
-        Err(ArchiveError::Forward(StoreFault::Busy {
-            reason,
-            retry_after: None,
-        }))
     }
 
     /// Follows the log until it is to stop, or its place is gone.
@@ -297,6 +201,11 @@ impl Work {
         let Some(mut filled) = self.filled.take() else {
             return Ok(End::Stopped);
         };
+        let rewound = filled.rewind();
+        if let Err(error) = rewound {
+            self.filled = Some(filled);
+            return Err(error);
+        }
         let (decoder, marks, went_back) = match self.resume(&mut filled) {
             Ok(resumed) => resumed,
             Err(error) => {
@@ -305,6 +214,7 @@ impl Work {
             }
         };
         let position = marks.position;
+        filled.stored_place = position;
         let setup = ConsumerSetup {
             hold: self.hold.clone(),
             fleet: Fleet::default(),
@@ -318,10 +228,10 @@ impl Work {
             self.follow_with(&mut consumer)
         } else {
             self.log.let_go(&self.hold.name);
-            End::LostPlace
+            Ok(End::LostPlace)
         };
         self.filled = Some(consumer.into_derived());
-        Ok(end)
+        end
     }
 
     /// What the consumer begins with, and whether that is before the stored place.
@@ -337,42 +247,59 @@ impl Work {
         Ok((decoder, marks, went_back))
     }
 
-    fn follow_with(&mut self, consumer: &mut Consumer<FileDisk, Filled>) -> End {
-        let mut last_checkpoint = Instant::now();
+    fn follow_with(
+        &mut self,
+        consumer: &mut Consumer<FileDisk, Filled>,
+    ) -> Result<End, ArchiveError> {
+        let may_forget = !self.setup.store.abilities().durable_after.is_zero();
+        let incarnation = self.incarnation()?;
+        let mut last_look = Instant::now();
         let mut checkpointed = consumer.position();
         loop {
             if self.is_over() {
                 self.checkpoint(consumer);
-                return End::Stopped;
+                return Ok(End::Stopped);
             }
             let began = Instant::now();
             let stepped = consumer.step();
             if !self.log.is_held(&self.hold.name) {
-                return End::LostPlace;
+                return Ok(End::LostPlace);
             }
             match stepped {
                 Ok(0) => self.log.wait_behind(consumer.position(), IDLE),
                 Ok(_) => {
                     self.backoff.handle_success();
                     self.figures.show(Condition::Forwarding);
-                    self.pause(
-                        self.setup
-                            .pace
-                            .between_writes
-                            .saturating_sub(began.elapsed()),
-                        consumer.position(),
-                    );
+                    let pace = self.setup.pace.between_writes;
+                    self.pause(pace.saturating_sub(began.elapsed()), consumer.position());
                 }
-                Err(error) => self.wait_after(&error),
+                Err(error) => {
+                    self.wait_after(&error);
+                    if may_forget {
+                        return Ok(End::Forgotten);
+                    }
+                }
             }
             self.show_lag(consumer);
-            if consumer.position() != checkpointed && last_checkpoint.elapsed() >= CHECKPOINT_EVERY
-            {
-                last_checkpoint = Instant::now();
+            if last_look.elapsed() < self.setup.pace.look_every {
+                continue;
+            }
+            last_look = Instant::now();
+            if may_forget && self.incarnation()? != incarnation {
+                tracing::warn!(store = %self.setup.name, "store was started anew: what it took last is written again");
+                return Ok(End::Forgotten);
+            }
+            consumer.derived_mut().settle(last_look)?;
+            if consumer.position() != checkpointed {
                 checkpointed = consumer.position();
                 self.checkpoint(consumer);
             }
         }
+    }
+
+    fn incarnation(&self) -> Result<Option<u64>, ArchiveError> {
+        let asked = self.runtime.block_on(self.setup.store.incarnation());
+        asked.map_err(ArchiveError::Forward)
     }
 
     fn checkpoint(&self, consumer: &mut Consumer<FileDisk, Filled>) {
@@ -429,54 +356,13 @@ impl Work {
                 tracing::warn!(store = %self.setup.name, error, wait_ms, "store takes nothing; the log holds");
             }
         }
-        let end = Instant::now() + wait;
-        while Instant::now() < end && !self.is_over() {
-            std::thread::park_timeout(IDLE.min(end.saturating_duration_since(Instant::now())));
-        }
+        self::wait(wait, &self.stop);
     }
 }
 
-/// What the copy from the archive tells.
-struct Told<'a> {
-    cooperative: &'a CooperativeId,
-    store: &'a str,
-    state: &'a mut State,
-    figures: &'a Figures,
-    stop: &'a AtomicBool,
-}
-
-impl Watch for Told<'_> {
-    fn handle_series(&mut self, series: &SeriesId, at: Progress) -> Result<(), StoreFault> {
-        let Progress {
-            done,
-            series: all,
-            readings,
-        } = at;
-        tracing::info!(
-            store = %self.store, cooperative = %self.cooperative, done, all, readings,
-            "copying from the archive"
-        );
-        self.state
-            .set_copied(self.cooperative, series)
-            .map_err(|error| busy(&error))
-    }
-
-    fn handle_written(&mut self, stored: u64, refused: &[Refused]) -> Result<(), StoreFault> {
-        self.figures.readings.add(stored);
-        self.figures.refused.add(refused.len() as u64);
-        self.state
-            .keep_refused(self.cooperative, refused)
-            .map_err(|error| busy(&error))
-    }
-
-    fn is_over(&self) -> bool {
-        self.stop.load(Ordering::Acquire)
-    }
-}
-
-fn busy(error: &super::StateError) -> StoreFault {
-    StoreFault::Busy {
-        reason: error.to_string(),
-        retry_after: None,
+fn wait(time: Duration, stop: &AtomicBool) {
+    let end = Instant::now() + time;
+    while Instant::now() < end && !stop.load(Ordering::Acquire) {
+        std::thread::park_timeout(IDLE.min(end.saturating_duration_since(Instant::now())));
     }
 }

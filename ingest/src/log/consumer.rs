@@ -180,7 +180,8 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
         };
         self.derived.store_marks(&snapshot)?;
         self.checkpoint = position;
-        self.log.move_hold(&self.setup.hold, position);
+        let needed = self.derived.needs_from(position);
+        self.log.move_hold(&self.setup.hold, needed);
         self.figures.log_bytes.set(self.log.release_passed());
         Ok(())
     }

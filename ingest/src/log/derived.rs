@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use furrow_journal::Position;
 use furrow_wire::CooperativeId;
 
 use super::snapshot::{self, Snapshot, SnapshotError};
@@ -43,6 +44,12 @@ pub trait Derived {
     /// # Errors
     /// [`SnapshotError::Io`]; the old ones are still there then.
     fn store_marks(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError>;
+
+    /// From where on the log is needed after [`Derived::store_marks`] of marks at `position`. Before it, if those are
+    /// stored later.
+    fn needs_from(&self, position: Position) -> Position {
+        position
+    }
 
     /// Makes the marks that [`Derived::load_marks`] gives durable: who stored them may have failed, or
     /// ended, between the renaming and its sync.

@@ -4,6 +4,7 @@ pub mod aside;
 pub mod check;
 pub mod export;
 pub mod gaps;
+pub mod store;
 pub mod tail;
 
 use std::io::{IsTerminal, Write};
