@@ -191,7 +191,10 @@ impl Work {
             match ended {
                 Ok(End::Stopped) => return,
                 Ok(End::LostPlace | End::Forgotten) => {}
-                Err(error) => self.wait_after(&error),
+                Err(error) => {
+                    let wait = self.handle_fault(&error);
+                    self::wait(wait, &self.stop, || ());
+                }
             }
         }
     }
@@ -274,7 +277,8 @@ impl Work {
                     self.pause(pace.saturating_sub(began.elapsed()), consumer.position());
                 }
                 Err(error) => {
-                    self.wait_after(&error);
+                    let wait = self.handle_fault(&error);
+                    self::wait(wait, &self.stop, || self.show_lag(consumer));
                     if may_forget {
                         return Ok(End::Forgotten);
                     }
@@ -330,7 +334,8 @@ impl Work {
         }
     }
 
-    fn wait_after(&mut self, error: &ArchiveError) {
+    /// Tells of it; gives how long to wait.
+    fn handle_fault(&mut self, error: &ArchiveError) -> Duration {
         self.figures.faults.increment();
         let fault = if let ArchiveError::Forward(fault) = error {
             fault.clone()
@@ -356,13 +361,15 @@ impl Work {
                 tracing::warn!(store = %self.setup.name, error, wait_ms, "store takes nothing; the log holds");
             }
         }
-        self::wait(wait, &self.stop);
+        wait
     }
 }
 
-fn wait(time: Duration, stop: &AtomicBool) {
+/// Waits, unless it is to stop, and calls `look` all the while.
+fn wait(time: Duration, stop: &AtomicBool, look: impl Fn()) {
     let end = Instant::now() + time;
     while Instant::now() < end && !stop.load(Ordering::Acquire) {
+        look();
         std::thread::park_timeout(IDLE.min(end.saturating_duration_since(Instant::now())));
     }
 }

@@ -55,7 +55,7 @@ impl Work {
             if !is_done.map_err(ArchiveError::Forward)? {
                 return Ok(());
             }
-            wait(store.abilities().durable_after, &self.stop);
+            wait(store.abilities().durable_after, &self.stop, || ());
             let asked = self.runtime.block_on(store.incarnation());
             if self.stop.load(Ordering::Acquire) || asked != Ok(incarnation) {
                 // It is begun again, or gone on with after a restart.
