@@ -96,6 +96,7 @@ impl SeriesStore for Memory {
     }
 
     async fn incarnation(&self) -> Result<Option<u64>, StoreFault> {
+        self.health().await?;
         Ok(Some(*self.incarnation.lock().unwrap()))
     }
 
