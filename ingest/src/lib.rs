@@ -11,6 +11,7 @@ pub mod forward;
 pub mod http;
 pub mod log;
 pub mod metrics;
+pub mod promql;
 pub mod remote;
 pub mod rerun;
 pub mod run;
