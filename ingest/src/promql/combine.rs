@@ -103,7 +103,10 @@ impl Operator {
     }
 
     /// A value, or whether the comparison holds.
-    #[expect(clippy::float_cmp, reason = "== and != of the language mean exactly this")]
+    #[expect(
+        clippy::float_cmp,
+        reason = "== and != of the language mean exactly this"
+    )]
     fn of_two(self, left: f64, right: f64) -> Result<f64, bool> {
         Ok(match self {
             Operator::Add => left + right,
@@ -362,11 +365,9 @@ fn set(
         out.add(Row { labels, points }, budget)
     };
     for (row, key) in left.into_iter().zip(left_keys) {
-        match operator {
-            Operator::And => add(row, key, &|key, step| there(&on_right, key, step))?,
-            Operator::Unless => add(row, key, &|key, step| !there(&on_right, key, step))?,
-            _ => add(row, key, &|_, _| true)?,
-        }
+        add(row, key, &|key, step| {
+            operator == Operator::Or || there(&on_right, key, step) == (operator == Operator::And)
+        })?;
     }
     if operator == Operator::Or {
         for (row, key) in right.into_iter().zip(right_keys) {
@@ -397,4 +398,3 @@ fn presence(
 fn point(row: &Row, step: usize) -> Option<f64> {
     row.points.get(step).copied().flatten()
 }
-

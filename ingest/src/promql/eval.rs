@@ -97,12 +97,20 @@ impl Each {
 
 /// The greater of both; not a number if one is none.
 fn at_least(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
+    if a.is_nan() || b.is_nan() {
+        f64::NAN
+    } else {
+        a.max(b)
+    }
 }
 
 /// The lesser of both; not a number if one is none.
 fn at_most(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() { f64::NAN } else { a.min(b) }
+    if a.is_nan() || b.is_nan() {
+        f64::NAN
+    } else {
+        a.min(b)
+    }
 }
 
 /// Answers a query at every time of a frame. Series come in the order of their labels.
@@ -121,7 +129,12 @@ pub fn evaluate(
              resolution (?step=XX)"
         )));
     }
-    let mut value = Evaluation { frame, source, budget }.value(plan)?;
+    let mut value = Evaluation {
+        frame,
+        source,
+        budget,
+    }
+    .value(plan)?;
     if let Value::Vector(rows) = &mut value {
         rows.retain(|row| row.points.iter().any(Option::is_some));
         rows.sort_by(|a, b| a.labels.cmp(&b.labels));
@@ -141,7 +154,11 @@ pub fn samples(
     budget: &mut Budget<'_>,
 ) -> Result<Vec<(Labels, Vec<Sample>)>, QueryError> {
     let mut out = Vec::new();
-    let mut evaluation = Evaluation { frame, source, budget };
+    let mut evaluation = Evaluation {
+        frame,
+        source,
+        budget,
+    };
     let back = |_: &Series| range_ms;
     evaluation.each_series(selector, back, |series, samples, _, budget| {
         budget.points(samples.len())?;
@@ -229,9 +246,8 @@ impl Evaluation<'_, '_> {
             .iter()
             .map(|argument| self.scalar(argument))
             .collect::<Result<Vec<_>, _>>()?;
-        let argument = |n: usize, step: usize| -> Option<f64> {
-            arguments.get(n)?.get(step).copied()
-        };
+        let argument =
+            |n: usize, step: usize| -> Option<f64> { arguments.get(n)?.get(step).copied() };
         let of = |step, value| each.value(value, argument(0, step), argument(1, step));
         match self.value(inner)? {
             Value::Scalar(values) => {
@@ -262,9 +278,7 @@ impl Evaluation<'_, '_> {
     fn instant(&mut self, selector: &Selector) -> Result<Value, QueryError> {
         let fixed_ms = self.frame.lookback_ms;
         let lookback_ms = |series: &Series| fixed_ms.unwrap_or_else(|| series.lookback_ms());
-        let rows = self.rows(selector, lookback_ms, |samples, _| {
-            Some(samples.last()?.1)
-        })?;
+        let rows = self.rows(selector, lookback_ms, |samples, _| Some(samples.last()?.1))?;
         Ok(Value::Vector(rows))
     }
 
@@ -403,7 +417,9 @@ fn points(
 
 fn count_while(samples: &[Sample], from: usize, is_so: impl Fn(i64) -> bool) -> usize {
     let rest = samples.get(from..).unwrap_or_default();
-    rest.iter().take_while(|(time_ms, _)| is_so(*time_ms)).count()
+    rest.iter()
+        .take_while(|(time_ms, _)| is_so(*time_ms))
+        .count()
 }
 
 /// Without their names where these are lost, no two series may have the same labels.

@@ -124,9 +124,10 @@ fn best(
             .collect();
         // Stable: of equal ones, the first by labels stay.
         values.sort_by(|(_, a), (_, b)| {
-            let by_value = match aggregation {
-                Aggregation::Bottom => a.partial_cmp(b),
-                _ => b.partial_cmp(a),
+            let by_value = if aggregation == Aggregation::Bottom {
+                a.partial_cmp(b)
+            } else {
+                b.partial_cmp(a)
             };
             by_value.unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
         });
@@ -151,7 +152,7 @@ fn best(
     reason = "checked to be a number from 1; beyond the greatest is all"
 )]
 fn few(wanted: f64) -> Result<usize, QueryError> {
-    if wanted.is_nan() || wanted > 9.2e18 || wanted < -9.2e18 {
+    if !(-9.2e18..=9.2e18).contains(&wanted) {
         let text = format!("scalar value {wanted} overflows a number of series");
         return Err(QueryError::Execution(text));
     }

@@ -97,7 +97,7 @@ impl Over {
             Over::LastRate => last_change(samples, Reset::Counts)?,
             Over::LastDelta => last_change(samples, Reset::Nothing)?,
             Over::Slope => slope(samples)?,
-            Over::Changes => pairs(samples, |a, b| a != b && !(a.is_nan() && b.is_nan())),
+            Over::Changes => pairs(samples, differ),
             Over::Resets => pairs(samples, |a, b| b < a),
         })
     }
@@ -208,7 +208,10 @@ fn slope(samples: &[Sample]) -> Option<f64> {
     let [first, _, ..] = samples else {
         return None;
     };
-    if samples.iter().all(|(_, value)| bits(*value) == bits(first.1)) {
+    if samples
+        .iter()
+        .all(|(_, value)| bits(*value) == bits(first.1))
+    {
         return Some(if first.1.is_infinite() { f64::NAN } else { 0.0 });
     }
     let xs = || samples.iter().map(|(time, _)| seconds(time - first.0));
@@ -218,6 +221,11 @@ fn slope(samples: &[Sample]) -> Option<f64> {
     let covariance = sum(xs().zip(ys()).map(|(x, y)| x * y)) - x * y / n;
     let variance = sum(xs().map(|x| x * x)) - x * x / n;
     Some(covariance / variance)
+}
+
+#[expect(clippy::float_cmp, reason = "any difference is a change")]
+fn differ(a: f64, b: f64) -> bool {
+    a != b && !(a.is_nan() && b.is_nan())
 }
 
 fn bits(value: f64) -> u64 {

@@ -79,12 +79,15 @@ impl Selector {
     /// # Errors
     /// When it is something else.
     pub fn parse(text: &str) -> Result<Self, QueryError> {
-        match parsed(text)? {
-            Expr::VectorSelector(selector) if selector.at.is_none() && selector.offset.is_none() => {
-                select(selector)
-            }
-            _ => bad(format!("{text:?} is not a series selector")),
+        let Expr::VectorSelector(selector) = parsed(text)? else {
+            return bad(format!("{text:?} is not a series selector"));
+        };
+        if selector.at.is_some() || selector.offset.is_some() {
+            return bad(format!(
+                "{text:?} has a time, which a list of series has not"
+            ));
         }
+        select(selector)
     }
 
     /// Whether it means the series whose labels have these values.

@@ -3,7 +3,9 @@ use proptest::prelude::*;
 use super::*;
 
 /// Series as text and samples; good readings and others.
-struct Shelf(Vec<(Series, Vec<(i64, Option<f64>)>)>);
+struct Shelf(Vec<(Series, Readings)>);
+
+type Readings = Vec<(i64, Option<f64>)>;
 
 impl Shelf {
     /// Lines such as `house/sht/air_temperature:Cel 10s 20 21 _ 23`: one reading an interval from time 0, `_`
@@ -26,7 +28,11 @@ impl Shelf {
                 ("unit", unit),
             ]);
             let interval_ms = interval_s * 1000;
-            let series = Series { id, labels, interval_ms };
+            let series = Series {
+                id,
+                labels,
+                interval_ms,
+            };
             let readings = (0i64..).zip(words).filter(|(_, word)| *word != "_");
             let readings = readings.map(|(n, word)| (n * interval_ms, word.parse().ok()));
             (series, readings.collect())
@@ -83,7 +89,10 @@ fn answer(shelf: &Shelf, query: &str, frame: &Frame) -> Result<Vec<String>, Stri
     };
     match evaluate(&plan, frame, shelf, &mut budget).map_err(|error| error.to_string())? {
         Value::Scalar(values) => {
-            let points: Vec<_> = values.into_iter().map(|value| point(&Some(value))).collect();
+            let points: Vec<_> = values
+                .into_iter()
+                .map(|value| point(&Some(value)))
+                .collect();
             Ok(vec![points.join(" ")])
         }
         Value::Vector(rows) => Ok(rows
@@ -108,7 +117,11 @@ fn check_at(query: &str, (start_s, end_s, step_s): (i64, i64, i64), expected: &[
         lookback_ms: None,
     };
     let answer = answer(&Shelf::greenhouse(), query, &frame);
-    assert_eq!(answer, Ok(expected.iter().map(|s| (*s).to_owned()).collect()), "{query}");
+    assert_eq!(
+        answer,
+        Ok(expected.iter().map(|s| (*s).to_owned()).collect()),
+        "{query}"
+    );
 }
 
 /// At 0, 30 and 60 s.
@@ -161,7 +174,10 @@ fn an_instant_looks_back_five_minutes_or_two_and_a_half_intervals_and_both_ends_
     let frame = Frame::instant(71_000, Some(10_000));
     assert_eq!(answer(&Shelf::greenhouse(), query, &frame), Ok(vec![]));
     let frame = Frame::instant(70_000, Some(10_000));
-    assert_eq!(answer(&Shelf::greenhouse(), query, &frame), Ok(vec![row("26")]));
+    assert_eq!(
+        answer(&Shelf::greenhouse(), query, &frame),
+        Ok(vec![row("26")])
+    );
 }
 
 #[test]
@@ -312,7 +328,10 @@ fn operators_between_vectors() {
         "temp{greenhouse=\"one\",device=\"in\"} < bool ignoring(greenhouse) temp{greenhouse=\"two\"}",
         &["{device=in,unit=Cel} 1 1 0"],
     );
-    check("temp and on(greenhouse) hum > 55 and temp{device=\"in\"} > 25", &[]);
+    check(
+        "temp and on(greenhouse) hum > 55 and temp{device=\"in\"} > 25",
+        &[],
+    );
     check(
         "temp{device=\"in\"} and on(greenhouse) hum",
         &["temp{device=in,greenhouse=one,unit=Cel} 20 23 26"],
@@ -375,19 +394,46 @@ fn aggregations() {
 fn what_is_wrong_or_not_supported_is_named() {
     for (query, expected) in [
         ("", "no query is given"),
-        ("quantile(0.5, temp)", "aggregation quantile is not supported"),
-        ("count_values(\"x\", temp)", "aggregation count_values is not supported"),
+        (
+            "quantile(0.5, temp)",
+            "aggregation quantile is not supported",
+        ),
+        (
+            "count_values(\"x\", temp)",
+            "aggregation count_values is not supported",
+        ),
         ("absent(temp)", "function absent() is not supported"),
-        ("histogram_quantile(0.9, temp)", "function histogram_quantile() is not supported"),
-        ("label_replace(temp, \"a\", \"b\", \"c\", \"d\")", "function label_replace() is not supported"),
-        ("quantile_over_time(0.5, temp[1m])", "function quantile_over_time() is not supported"),
+        (
+            "histogram_quantile(0.9, temp)",
+            "function histogram_quantile() is not supported",
+        ),
+        (
+            "label_replace(temp, \"a\", \"b\", \"c\", \"d\")",
+            "function label_replace() is not supported",
+        ),
+        (
+            "quantile_over_time(0.5, temp[1m])",
+            "function quantile_over_time() is not supported",
+        ),
         ("max_over_time(temp[1m:10s])", "a subquery is not supported"),
-        ("temp * on(greenhouse) group_left hum", "group_left is not supported"),
-        ("temp * on(greenhouse) group_right hum", "group_right is not supported"),
+        (
+            "temp * on(greenhouse) group_left hum",
+            "group_left is not supported",
+        ),
+        (
+            "temp * on(greenhouse) group_right hum",
+            "group_right is not supported",
+        ),
         ("temp atan2 temp", "operator atan2 is not supported"),
         ("\"text\"", "a string as an expression is not supported"),
-        ("rate(temp)", "parse error: expected type matrix in call to function 'rate', got vector"),
-        ("{device=~\".*\"}", "parse error: vector selector must contain at least one non-empty matcher"),
+        (
+            "rate(temp)",
+            "parse error: expected type matrix in call to function 'rate', got vector",
+        ),
+        (
+            "{device=~\".*\"}",
+            "parse error: vector selector must contain at least one non-empty matcher",
+        ),
     ] {
         check_error(query, expected);
     }
@@ -410,7 +456,10 @@ fn what_is_wrong_or_not_supported_is_named() {
 fn a_query_has_bounds() {
     let long = format!("temp{{device=\"{}\"}}", "x".repeat(QUERY_BYTES_MAX));
     for (query, expected) in [
-        (long.clone(), format!("query has {} bytes (must be at most 4096)", long.len())),
+        (
+            long.clone(),
+            format!("query has {} bytes (must be at most 4096)", long.len()),
+        ),
         (
             format!("{}1{}", "(".repeat(51), ")".repeat(51)),
             "query has 51 brackets, one in another (must be at most 50)".to_owned(),
@@ -430,7 +479,10 @@ fn a_query_has_bounds() {
     ] {
         check_error(&query, &expected);
     }
-    check(&format!("{}1{}", "(".repeat(50), ")".repeat(50)), &["1 1 1"]);
+    check(
+        &format!("{}1{}", "(".repeat(50), ")".repeat(50)),
+        &["1 1 1"],
+    );
     let points = (0..=10_000).fold(String::from("one/in/temp:Cel 1s"), |text, _| text + " 1");
     let shelf = Shelf::new(&[&points]);
     let frame = |steps: i64| Frame {
@@ -441,10 +493,16 @@ fn a_query_has_bounds() {
     };
     assert!(answer(&shelf, "temp", &frame(11_000)).is_ok());
     let too_fine = answer(&shelf, "temp", &frame(11_001)).unwrap_err();
-    assert!(too_fine.starts_with("exceeded maximum resolution of 11000 points"), "{too_fine}");
+    assert!(
+        too_fine.starts_with("exceeded maximum resolution of 11000 points"),
+        "{too_fine}"
+    );
     let many = "temp".to_owned() + &" or temp".repeat(199);
     let much = answer(&shelf, &many, &frame(11_000)).unwrap_err();
-    assert_eq!(much, "query would compute too many points (more than 4000000)");
+    assert_eq!(
+        much,
+        "query would compute too many points (more than 4000000)"
+    );
     let plan = Plan::parse("temp").unwrap();
     let always = || true;
     let late = evaluate(&plan, &frame(1), &shelf, &mut Budget::new(&always));
@@ -453,28 +511,36 @@ fn a_query_has_bounds() {
 
 #[test]
 fn too_many_series_or_samples_are_refused() {
-    let lines: Vec<String> = (0..=SERIES_MAX).map(|n| format!("one/d{n}/temp:Cel 10s 1")).collect();
+    let lines: Vec<String> = (0..=SERIES_MAX)
+        .map(|n| format!("one/d{n}/temp:Cel 10s 1"))
+        .collect();
     let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
     let frame = Frame::instant(0, None);
     let refused = answer(&Shelf::new(&lines), "temp", &frame).unwrap_err();
-    assert_eq!(refused, "query would select too many series at once (more than 1000)");
+    assert_eq!(
+        refused,
+        "query would select too many series at once (more than 1000)"
+    );
     assert!(answer(&Shelf::new(&lines[1..]), "temp", &frame).is_ok());
     let never = || false;
     let mut budget = Budget::new(&never);
     assert!((0..SAMPLES_MAX).all(|_| budget.sample().is_ok()));
     let refused = budget.sample().unwrap_err().to_string();
-    assert_eq!(refused, "query would read too many samples (more than 10000000)");
+    assert_eq!(
+        refused,
+        "query would read too many samples (more than 10000000)"
+    );
 }
 
 /// Pieces of which many queries make sense, and many do not.
+const PIECES: &str = "temp hum litres { } ( ) [ ] 30s 1m : 5 -1 1e300 Inf NaN = != =~ \"one\" \".*\" \"(\" \
+    device greenhouse , + - * / % ^ == > bool and or unless on ignoring group_left by without sum topk avg rate \
+    avg_over_time offset @ start() end() time() scalar vector round clamp # ' ` 0x \u{0} é 9999999y quantile \
+    absent fill";
+
 fn pieces() -> impl Strategy<Value = String> {
-    let words = proptest::sample::select(vec![
-        "temp", "hum", "litres", "{", "}", "(", ")", "[", "]", "30s", "1m", ":", "5", "-1", "1e300", "Inf", "NaN",
-        "=", "!=", "=~", "\"one\"", "\".*\"", "\"(\"", "device", "greenhouse", ",", "+", "-", "*", "/", "%", "^",
-        "==", ">", "bool", "and", "or", "unless", "on", "ignoring", "group_left", "by", "without", "sum", "topk",
-        "avg", "rate", "avg_over_time", "offset", "@", "start()", "end()", "time()", "scalar", "vector", "round",
-        "clamp", "#", "\n", "'", "`", "0x", "\u{0}", "é", "9999999y", "quantile", "absent", "fill",
-    ]);
+    let words: Vec<&str> = PIECES.split_whitespace().collect();
+    let words = proptest::sample::select(words);
     proptest::collection::vec(words, 0..24).prop_map(|words| words.join(" "))
 }
 

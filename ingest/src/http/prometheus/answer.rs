@@ -94,9 +94,9 @@ impl Refusal {
     pub(super) fn of(error: QueryError) -> Self {
         let (status, kind) = match &error {
             QueryError::BadData(_) => (StatusCode::BAD_REQUEST, "bad_data"),
-            QueryError::Unsupported(_)
-            | QueryError::Execution(_)
-            | QueryError::TooMuch { .. } => (StatusCode::UNPROCESSABLE_ENTITY, "execution"),
+            QueryError::Unsupported(_) | QueryError::Execution(_) | QueryError::TooMuch { .. } => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "execution")
+            }
             QueryError::TimedOut => (StatusCode::SERVICE_UNAVAILABLE, "timeout"),
             QueryError::Source(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
@@ -224,7 +224,9 @@ impl Serialize for SeriesBody<'_> {
             }
             SeriesBody::Samples(labels, samples) => {
                 map.serialize_entry("metric", labels)?;
-                let pairs = samples.iter().map(|(time_ms, value)| Pair(*time_ms, *value));
+                let pairs = samples
+                    .iter()
+                    .map(|(time_ms, value)| Pair(*time_ms, *value));
                 map.serialize_entry("values", &pairs.collect::<Vec<_>>())?;
             }
         }

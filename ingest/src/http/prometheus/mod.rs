@@ -100,15 +100,12 @@ async fn query(scope: Scope, headers: HeaderMap, params: Params) -> Handled {
         let frame = Frame::instant(time_ms, params.duration("lookback_delta")?);
         let plan = Plan::parse(params.required("query")?)?;
         let mut budget = Budget::new(expired);
-        let shape = match &plan {
-            Plan::Samples(selector, range_ms) => {
-                let samples = promql::samples(selector, *range_ms, &frame, source, &mut budget);
-                Shape::Samples(samples?)
-            }
-            _ => Shape::Instant(
-                promql::evaluate(&plan, &frame, source, &mut budget)?,
-                time_ms,
-            ),
+        let shape = if let Plan::Samples(selector, range_ms) = &plan {
+            let samples = promql::samples(selector, *range_ms, &frame, source, &mut budget);
+            Shape::Samples(samples?)
+        } else {
+            let value = promql::evaluate(&plan, &frame, source, &mut budget)?;
+            Shape::Instant(value, time_ms)
         };
         Ok(Answer::query(shape, budget.samples()))
     })
@@ -153,7 +150,11 @@ async fn labels(scope: Scope, headers: HeaderMap, params: Params) -> Handled {
     answered(scope, headers, params, |params, source, _| {
         let mut names: BTreeSet<&str> = BTreeSet::new();
         source.visit(&params.selectors()?, |latest| {
-            names.extend(LABELS.iter().filter(|name| !label_of(latest, name).is_empty()));
+            names.extend(
+                LABELS
+                    .iter()
+                    .filter(|name| !label_of(latest, name).is_empty()),
+            );
         })?;
         let names = names.into_iter().take(params.limit()?);
         Ok(Answer::list(&names.collect::<Vec<_>>()))
@@ -161,7 +162,12 @@ async fn labels(scope: Scope, headers: HeaderMap, params: Params) -> Handled {
     .await
 }
 
-async fn label_values(scope: Scope, headers: HeaderMap, name: LabelName, params: Params) -> Handled {
+async fn label_values(
+    scope: Scope,
+    headers: HeaderMap,
+    name: LabelName,
+    params: Params,
+) -> Handled {
     answered(scope, headers, params, move |params, source, _| {
         let mut values = BTreeSet::new();
         source.visit(&params.selectors()?, |latest| {
@@ -297,15 +303,21 @@ async fn answered(
     let done = tokio::task::spawn_blocking(move || {
         let _until_done = places;
         let began = Instant::now();
-        let time_max = params.duration("timeout").ok().flatten().map_or(TIME_MAX, |ms| {
-            TIME_MAX.min(Duration::from_millis(ms.unsigned_abs()))
-        });
+        let time_max = params
+            .duration("timeout")
+            .ok()
+            .flatten()
+            .map_or(TIME_MAX, |ms| {
+                TIME_MAX.min(Duration::from_millis(ms.unsigned_abs()))
+            });
         let expired = || abandoned.load(Ordering::Relaxed) || began.elapsed() >= time_max;
         let source = ArchiveSource {
             reader: &reader,
             cooperative: &cooperative,
         };
-        let answer = params.check().and_then(|()| work(&params, &source, &expired));
+        let answer = params
+            .check()
+            .and_then(|()| work(&params, &source, &expired));
         let answer = answer.and_then(|answer| {
             samples.add(answer.samples);
             answer.write(&headers)

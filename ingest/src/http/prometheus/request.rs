@@ -56,7 +56,9 @@ impl Params {
     /// The first of a name.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         let mut pairs = self.0.iter().flatten();
-        pairs.find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+        pairs
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
     }
 
     pub(super) fn required(&self, name: &str) -> Result<&str, QueryError> {
@@ -110,7 +112,11 @@ impl Params {
 
 /// Unix seconds with a fraction, or RFC 3339.
 fn time_ms(name: &str, text: &str) -> Result<i64, QueryError> {
-    let bad = || QueryError::BadData(format!("cannot parse {text:?} as {name} to a valid timestamp"));
+    let bad = || {
+        QueryError::BadData(format!(
+            "cannot parse {text:?} as {name} to a valid timestamp"
+        ))
+    };
     if let Ok(seconds) = text.parse::<f64>() {
         return whole_ms(seconds).ok_or_else(bad);
     }
@@ -154,7 +160,9 @@ fn units_ms(text: &str) -> Option<i64> {
     while !rest.is_empty() {
         let digits = rest.find(|c: char| !c.is_ascii_digit())?;
         let (number, after) = rest.split_at_checked(digits)?;
-        let end = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let end = after
+            .find(|c: char| c.is_ascii_digit())
+            .unwrap_or(after.len());
         let (unit, after) = after.split_at_checked(end)?;
         let (_, unit_ms) = units.find(|(name, _)| *name == unit)?;
         sum = sum.checked_add(number.parse::<i64>().ok()?.checked_mul(*unit_ms)?)?;
