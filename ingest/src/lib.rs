@@ -8,6 +8,8 @@ pub mod config;
 pub mod decode;
 mod files;
 pub mod forward;
+pub mod health;
+pub mod heartbeat;
 pub mod http;
 pub mod log;
 pub mod metrics;

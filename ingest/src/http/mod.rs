@@ -29,6 +29,7 @@ use furrow_wire::{CooperativeId, GatewayId, GreenhouseId, MAX_ORDERS_BYTES};
 use tokio::sync::Semaphore;
 
 use crate::archive::{ArchiveReader, LiveHub};
+use crate::health::Health;
 use crate::metrics::{Counter, Metrics};
 use crate::remote::Desk;
 
@@ -91,6 +92,8 @@ pub struct HttpSetup {
     pub desk: Desk,
     /// Figures.
     pub metrics: Metrics,
+    /// Whether ingest does its work.
+    pub health: Health,
 }
 
 /// What handlers share.
@@ -102,6 +105,7 @@ struct Api {
     live: LiveHub,
     desk: Desk,
     metrics: Metrics,
+    health: Health,
     reads: Arc<Semaphore>,
     scans: Arc<Semaphore>,
     queries: prometheus::Queries,
@@ -112,7 +116,10 @@ struct Api {
 
 /// The whole HTTP service.
 pub fn router(setup: HttpSetup) -> Router {
-    let api = Arc::new(Api::new(setup));
+    router_of(Arc::new(Api::new(setup)))
+}
+
+fn router_of(api: Arc<Api>) -> Router {
     let greenhouse = Router::new()
         .route("/channels", get(api::channels))
         .route("/latest", get(api::latest))
@@ -194,6 +201,7 @@ impl Api {
             live: setup.live,
             desk: setup.desk,
             metrics: setup.metrics,
+            health: setup.health,
             reads: Arc::new(Semaphore::new(READS_MAX)),
             scans: Arc::new(Semaphore::new(1)),
             queries,

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use furrow_ingest_core::GatewayKey;
 use furrow_wire::GreenhouseId;
 use tokio::sync::mpsc::WeakSender;
+use tokio::task::JoinHandle;
 
 use crate::archive::{ArchiveReader, LiveHub};
 use crate::config::Settings;
+use crate::health::Health;
 use crate::http::{CooperativeAccess, Fleet, HttpSetup, TokenAccess};
 use crate::log::Hold;
 use crate::log::consumer::ConsumerSetup;
@@ -69,6 +71,7 @@ impl Shared {
         settings: &Settings,
         reader: &ArchiveReader,
         desk: Desk,
+        health: Health,
     ) -> HttpSetup {
         HttpSetup {
             cooperatives: settings.cooperatives.iter().map(access).collect(),
@@ -77,7 +80,27 @@ impl Shared {
             live: self.live.clone(),
             desk,
             metrics: self.metrics.clone(),
+            health,
         }
+    }
+
+    pub(super) fn health(&self, reader: &ArchiveReader) -> Health {
+        Health::new(reader.clone(), self.fleet.clone(), &self.metrics)
+    }
+}
+
+/// The log's writer holds the end of its queue for as long as it lives.
+pub(super) fn watch_queue<T: Send + 'static>(health: &Health, queue: WeakSender<T>) {
+    health.watch("log writer", move || {
+        queue.upgrade().is_none_or(|queue| queue.is_closed())
+    });
+}
+
+/// Tasks that must not end before ingest does.
+pub(super) fn watch_tasks(health: &Health, tasks: &[(&'static str, &JoinHandle<()>)]) {
+    for (name, task) in tasks {
+        let task = task.abort_handle();
+        health.watch(name, move || task.is_finished());
     }
 }
 

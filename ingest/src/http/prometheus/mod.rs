@@ -49,7 +49,7 @@ const FOLLOWED_VERSION: &str = "2.42.0";
 #[derive(Debug)]
 pub(super) struct Queries {
     all: Arc<Semaphore>,
-    by_cooperative: Vec<Arc<Semaphore>>,
+    pub(super) by_cooperative: Vec<Arc<Semaphore>>,
     answered: Counter,
     refused: Counter,
     samples: Counter,
