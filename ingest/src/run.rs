@@ -107,17 +107,12 @@ impl Service {
     /// When something can't be started.
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
         let shared = Shared::default();
-        std::fs::create_dir_all(&settings.data_dir)
-            .with_context(|| format!("can't create {}", settings.data_dir.display()))?;
         let archive = open_archive(&settings, &shared.live, &shared.metrics)?;
         let reader = archive.reader();
         let health = shared.health(&reader);
         let webhook = settings.webhook.as_ref().map(Webhook::new).transpose()?;
-        let heartbeat = settings
-            .heartbeat
-            .as_ref()
-            .map(Heartbeat::new)
-            .transpose()?;
+        let heartbeat = settings.heartbeat.as_ref();
+        let heartbeat = heartbeat.map(Heartbeat::new).transpose()?;
         let started = start_consumer(&settings, archive, &shared, &health)?;
 
         let (listener, http_address) = listen(settings.http_listen).await?;
@@ -304,6 +299,8 @@ pub fn open_archive(
     live: &LiveHub,
     metrics: &Metrics,
 ) -> anyhow::Result<Archive> {
+    std::fs::create_dir_all(&settings.data_dir)
+        .with_context(|| format!("can't create {}", settings.data_dir.display()))?;
     let cooperatives: Vec<CooperativeSetup> = settings
         .cooperatives
         .iter()

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use furrow_tests::api::Api;
 use furrow_tests::binaries::Binaries;
-use furrow_tests::delivery::{read_books, settled_books};
-use furrow_tests::process::until;
+use furrow_tests::delivery::read_books;
+use furrow_tests::process::{pause, until};
 use furrow_tests::prometheus::{self, Prometheus};
 use furrow_tests::site::{Site, SiteConfig};
 use furrow_tests::stack::{Cooperative, Ingest};
@@ -174,12 +174,18 @@ fn recorded(folder: &Path) -> (Ingest, String) {
     site.fault(&["plug", "sht-inside"]).unwrap();
     stored(READINGS);
     site.stop_gateway().unwrap();
-    let sites = [site];
+    drop(site);
     let csv = folder.join("export.csv");
-    // What the gateway still holds does not matter: both sides get what the archive has.
-    settled_books(&[], &apis, PATIENCE).unwrap();
+    // What the gateway still holds does not matter: both sides get what the archive has, once that rests.
+    let mut before = -1;
+    until(PATIENCE, || {
+        let now = read_books(&[], &apis)?.stored;
+        let rests = std::mem::replace(&mut before, now) == now;
+        pause(Duration::from_millis(500));
+        Ok(rests.then_some(()))
+    })
+    .unwrap();
     ingest.export("hoa-binh", &csv).unwrap();
-    drop(sites);
     (ingest, std::fs::read_to_string(csv).unwrap())
 }
 

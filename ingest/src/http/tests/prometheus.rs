@@ -108,6 +108,31 @@ async fn the_calls_of_grafana_are_answered() {
         .check(200, &success(&json!({})));
 }
 
+/// Each query of the shipped dashboard, with what Grafana puts in for its variables.
+#[tokio::test]
+async fn the_shipped_dashboard_asks_for_what_there_is() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../deploy/grafana/dashboards/greenhouse.json");
+    let dashboard: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let site = Site::new();
+    let mut answered = 0;
+    for panel in dashboard["panels"].as_array().unwrap() {
+        for target in panel["targets"].as_array().unwrap() {
+            let query = target["expr"].as_str().unwrap();
+            let query = query
+                .replace("$greenhouse", "house")
+                .replace("$__interval", "15s");
+            let encoded: String = query.bytes().map(|byte| format!("%{byte:02x}")).collect();
+            let body = format!("query={encoded}&start=0&end=30&step=15");
+            let got = form(&site, "/api/v1/query_range", &body).await;
+            assert_eq!(got.status, StatusCode::OK, "{query}");
+            answered += got.json()["data"]["result"].as_array().unwrap().len();
+        }
+    }
+    // Air temperature by itself, and counted.
+    assert_eq!(answered, 2);
+}
+
 #[tokio::test]
 async fn a_query_sees_its_own_cooperative_only() {
     let site = Site::new();
@@ -139,73 +164,75 @@ async fn a_reading_that_is_not_good_is_a_gap() {
     assert_eq!(got["data"]["result"][0]["values"], values);
 }
 
+const WRONG: &[(&str, u16, &str, &str)] = &[
+    ("/query", 400, "bad_data", "parameter \"query\" is missing"),
+    ("/query?query=", 400, "bad_data", "no query is given"),
+    (
+        "/query?query=absent(x)",
+        422,
+        "execution",
+        "function absent() is not supported",
+    ),
+    (
+        "/query?query=1&time=x",
+        400,
+        "bad_data",
+        "cannot parse \"x\" as time to a valid timestamp",
+    ),
+    (
+        "/query_range?query=1&start=0&end=9",
+        400,
+        "bad_data",
+        "parameter \"step\" is missing",
+    ),
+    (
+        "/query_range?query=1&start=9&end=0&step=1",
+        400,
+        "bad_data",
+        "end timestamp must not be before start time",
+    ),
+    (
+        "/query_range?query=1&start=0&end=9&step=0",
+        400,
+        "bad_data",
+        "zero or negative durations and steps are not accepted",
+    ),
+    (
+        "/query_range?query=1&start=0&end=11000&step=1",
+        400,
+        "bad_data",
+        "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query \
+             resolution (?step=XX)",
+    ),
+    (
+        "/query_range?query=x%5B5m%5D&start=0&end=9&step=1",
+        400,
+        "bad_data",
+        "invalid expression type \"range vector\" for range query, must be Scalar or instant Vector",
+    ),
+    ("/series", 400, "bad_data", "no match[] parameter provided"),
+    (
+        "/labels?match[]=1",
+        400,
+        "bad_data",
+        "\"1\" is not a series selector",
+    ),
+    (
+        "/labels?limit=x",
+        400,
+        "bad_data",
+        "limit \"x\" is not a whole number",
+    ),
+];
+
 #[tokio::test]
 async fn what_is_wrong_is_said_in_prometheus_words() {
     let site = Site::new();
-    for (path, status, kind, text) in [
-        ("/query", 400, "bad_data", "parameter \"query\" is missing"),
-        ("/query?query=", 400, "bad_data", "no query is given"),
-        (
-            "/query?query=absent(x)",
-            422,
-            "execution",
-            "function absent() is not supported",
-        ),
-        (
-            "/query?query=1&time=x",
-            400,
-            "bad_data",
-            "cannot parse \"x\" as time to a valid timestamp",
-        ),
-        (
-            "/query_range?query=1&start=0&end=9",
-            400,
-            "bad_data",
-            "parameter \"step\" is missing",
-        ),
-        (
-            "/query_range?query=1&start=9&end=0&step=1",
-            400,
-            "bad_data",
-            "end timestamp must not be before start time",
-        ),
-        (
-            "/query_range?query=1&start=0&end=9&step=0",
-            400,
-            "bad_data",
-            "zero or negative durations and steps are not accepted",
-        ),
-        (
-            "/query_range?query=1&start=0&end=11000&step=1",
-            400,
-            "bad_data",
-            "exceeded maximum resolution of 11,000 points per timeseries. Try decreasing the query \
-             resolution (?step=XX)",
-        ),
-        (
-            "/query_range?query=x%5B5m%5D&start=0&end=9&step=1",
-            400,
-            "bad_data",
-            "invalid expression type \"range vector\" for range query, must be Scalar or instant Vector",
-        ),
-        ("/series", 400, "bad_data", "no match[] parameter provided"),
-        (
-            "/labels?match[]=1",
-            400,
-            "bad_data",
-            "\"1\" is not a series selector",
-        ),
-        (
-            "/labels?limit=x",
-            400,
-            "bad_data",
-            "limit \"x\" is not a whole number",
-        ),
-    ] {
+    for (path, status, kind, text) in WRONG {
         let expected = json!({ "status": "error", "errorType": kind, "error": text });
         ask(&site, &format!("/api/v1{path}"))
             .await
-            .check(status, &expected);
+            .check(*status, &expected);
     }
     let long = form(
         &site,
