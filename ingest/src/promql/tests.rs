@@ -46,6 +46,7 @@ impl Shelf {
             "one/out/temp:Cel 10s 10 11 _ ! 14 15 16",
             "two/in/temp:Cel 10s 30 29 28 27 26 25 24",
             "one/in/hum:% 10s 50 50 50 60 60 60 60",
+            "one/in/dew:Cel 10s 9 9 9 9 9 9 9",
             "one/pump/litres:l 10s 0 5 10 2 4 6 8",
             "one/slow/soil:% 600s 1 2 3",
         ])
@@ -330,7 +331,7 @@ fn operators_between_vectors() {
     );
     check(
         "temp and on(greenhouse) hum > 55 and temp{device=\"in\"} > 25",
-        &[],
+        &["temp{device=in,greenhouse=one,unit=Cel} _ _ 26"],
     );
     check(
         "temp{device=\"in\"} and on(greenhouse) hum",
@@ -437,10 +438,17 @@ fn what_is_wrong_or_not_supported_is_named() {
     ] {
         check_error(query, expected);
     }
-    check_error(
-        "abs({greenhouse=\"one\"}) or rate({device=\"in\"}[30s] @ 60)",
-        "vector cannot contain metrics with the same labelset",
-    );
+    for query in [
+        "abs({device=\"in\",unit=\"Cel\"})",
+        "-{device=\"in\",unit=\"Cel\"}",
+        "{device=\"in\",unit=\"Cel\"} * 2",
+        "rate({device=\"in\",unit=\"Cel\"}[30s])",
+    ] {
+        check_error(
+            query,
+            "vector cannot contain metrics with the same labelset",
+        );
+    }
     check_error(
         "temp - on(unit) temp{device=\"in\"}",
         "found duplicate series for the match group {\"unit\": \"Cel\"} on the right hand-side of \
