@@ -13,7 +13,6 @@ use anyhow::Context;
 use furrow_ingest_core::{GatewayKey, Tracker};
 use furrow_journal::FileDisk;
 use furrow_wire::CooperativeId;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -38,7 +37,7 @@ use crate::subscriber::{self, CLIENT_ID, LinkOptions, Stage};
 
 mod shared;
 
-use shared::{Shared, assignments, watch_queue, watch_tasks};
+use shared::{Shared, assignments, listen, watch_queue, watch_tasks};
 
 /// Folder of the cooperatives' files within the data directory.
 pub const ARCHIVE_FOLDER: &str = "archive";
@@ -255,15 +254,6 @@ impl Service {
         }
         tracing::info!("stopped");
     }
-}
-
-/// The API's socket, and where it is.
-async fn listen(wanted: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
-    let listener = TcpListener::bind(wanted)
-        .await
-        .with_context(|| format!("API can't listen on {wanted}"))?;
-    let address = listener.local_addr().context("API has no address")?;
-    Ok((listener, address))
 }
 
 /// SIGTERM and SIGINT, listened to from the first moment.

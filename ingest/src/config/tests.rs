@@ -110,7 +110,7 @@ fn all_mistakes_come_at_once() {
     assert_eq!(
         lines,
         [
-            "colour: is unknown; remove it (known: data_dir, broker, mqtt, http, log, trace, webhook, heartbeat, cooperative)",
+            "colour: is unknown; remove it (known: data_dir, broker, mqtt, http, log, trace, webhook, store, heartbeat, cooperative)",
             "broker: is text (must be a section)",
             "broker: is missing; add [broker] listen = \"127.0.0.1:1883\", or [mqtt] url",
             "http.listen: \"everywhere\" is not an address and port (e.g. \"127.0.0.1:8080\")",

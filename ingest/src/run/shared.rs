@@ -1,10 +1,13 @@
 //! What the parts of a running ingest share, and what each of them gets of it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use anyhow::Context;
 use furrow_ingest_core::GatewayKey;
 use furrow_wire::GreenhouseId;
+use tokio::net::TcpListener;
 use tokio::sync::mpsc::WeakSender;
 use tokio::task::JoinHandle;
 
@@ -102,6 +105,15 @@ pub(super) fn watch_tasks(health: &Health, tasks: &[(&'static str, &JoinHandle<(
         let task = task.abort_handle();
         health.watch(name, move || task.is_finished());
     }
+}
+
+/// The API's socket, and where it is.
+pub(super) async fn listen(wanted: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(wanted)
+        .await
+        .with_context(|| format!("API can't listen on {wanted}"))?;
+    let address = listener.local_addr().context("API has no address")?;
+    Ok((listener, address))
 }
 
 /// Where each gateway stands.
