@@ -16,6 +16,9 @@ use furrow_ingest::archive::{
     Archive, ArchiveReader, Change, CooperativeSetup, LiveHub, LogEntry, LogPosition, Readings,
 };
 use furrow_ingest::metrics::Metrics;
+use furrow_ingest::promql::{
+    Budget, Frame, Labels, Plan, QueryError, Selector, Series, Source, Take, evaluate,
+};
 use furrow_wire::{
     Axis, Batch, BootId, Catalog, CatalogChannel, CatalogDevice, ClockState, Column, CooperativeId,
     RecordName, Sample, Seq, SeriesId, StreamId,
@@ -91,6 +94,7 @@ fn main() {
     for channel in ["air_temperature", "relative_humidity", "global_radiation"] {
         chart(dir.path(), &owner, channel, days);
     }
+    prometheus(dir.path(), &owner, days);
     let begin = Instant::now();
     drop(open());
     println!("opening: {:.1} ms", begin.elapsed().as_secs_f64() * 1e3);
@@ -105,6 +109,86 @@ fn main() {
         begin.elapsed().as_secs_f64() * 1e3
     );
     assert_eq!((count, twice), (readings, 0));
+}
+
+/// A chart of 1,000 points by PromQL, from raw readings: one series, and all of the greenhouse.
+fn prometheus(dir: &Path, owner: &CooperativeId, days: i64) {
+    let reader = ArchiveReader::open_dir(dir, std::slice::from_ref(owner));
+    let source = Shelf { reader, owner };
+    let end_ms = BEGIN_MS + days * DAY_MS;
+    let start_ms = end_ms - days.min(30) * DAY_MS;
+    let frame = Frame {
+        start_ms,
+        end_ms,
+        step_ms: (end_ms - start_ms) / 1000,
+        lookback_ms: None,
+    };
+    let step_s = frame.step_ms / 1000;
+    for query in [
+        "air_temperature".to_owned(),
+        format!("avg_over_time(air_temperature[{step_s}s])"),
+        format!(
+            "avg_over_time({{greenhouse=\"house\"}}[{step_s}s] @ end()) or avg(avg_over_time(co2[{step_s}s]))"
+        ),
+    ] {
+        let plan = Plan::parse(&query).unwrap();
+        let mut times = Vec::new();
+        let mut samples = 0;
+        for _ in 0..9 {
+            let begin = Instant::now();
+            let never = || false;
+            let mut budget = Budget::new(&never);
+            let value = evaluate(&plan, &frame, &source, &mut budget);
+            drop(std::hint::black_box(value));
+            samples = budget.samples();
+            times.push(begin.elapsed());
+        }
+        times.sort_unstable();
+        println!(
+            "promql, 1000 points of 30 days, {query}: {:.1} ms, {samples} samples",
+            times[4].as_secs_f64() * 1e3
+        );
+    }
+}
+
+/// The archive as a source of samples, whose series are the benchmark's own.
+struct Shelf<'a> {
+    reader: ArchiveReader,
+    owner: &'a CooperativeId,
+}
+
+impl Source for Shelf<'_> {
+    fn select(&self, selector: &Selector, at_most: usize) -> Result<Vec<Series>, QueryError> {
+        let series = CHANNELS.iter().map(|(channel, ..)| Series {
+            id: SeriesId {
+                greenhouse: "house".parse().unwrap(),
+                device: "d".parse().unwrap(),
+                channel: channel.parse().unwrap(),
+            },
+            labels: Labels::from([("__name__", *channel), ("greenhouse", "house")]),
+            interval_ms: STEP_MS,
+        });
+        let found = series.filter(|series| selector.matches_labels(&series.labels));
+        Ok(found.take(at_most).collect())
+    }
+
+    fn read(
+        &self,
+        series: &[Series],
+        from_ms: i64,
+        to_ms: i64,
+        take: &mut Take<'_>,
+    ) -> Result<(), QueryError> {
+        let place = |id: &SeriesId| series.iter().position(|one| one.id == *id);
+        let wanted = |id: &SeriesId| place(id).is_some();
+        let range = (from_ms, to_ms + 1);
+        self.reader
+            .export(self.owner, wanted, range, |row| {
+                let place = place(row.series).unwrap();
+                take(place, row.time_ms, row.value.map(|value| value.to_f64()))
+            })
+            .map(|_| ())
+    }
 }
 
 fn chart(dir: &Path, owner: &CooperativeId, channel: &str, days: i64) {

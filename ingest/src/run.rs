@@ -14,6 +14,7 @@ use furrow_ingest_core::{GatewayKey, Tracker};
 use furrow_journal::FileDisk;
 use furrow_wire::CooperativeId;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 use crate::alerting::{Webhook, run_webhook};
 use crate::archive::{Archive, ArchiveReader, CooperativeSetup, LiveHub, digest_of};
@@ -22,6 +23,8 @@ use crate::config::{LinkSettings, Secret, Settings, StoreSettings};
 use crate::decode::Decoder;
 use crate::files;
 use crate::forward::{Forwarder, ForwarderSetup, Pace};
+use crate::health::{Health, Watched};
+use crate::heartbeat::{self, Heartbeat};
 use crate::http::{self, Fleet};
 use crate::log::consumer::{Consumer, ConsumerThread};
 use crate::log::derived::DataDir;
@@ -34,7 +37,7 @@ use crate::subscriber::{self, CLIENT_ID, LinkOptions, Stage};
 
 mod shared;
 
-use shared::{Shared, assignments};
+use shared::{Shared, assignments, listen, watch_queue, watch_tasks};
 
 /// Folder of the cooperatives' files within the data directory.
 pub const ARCHIVE_FOLDER: &str = "archive";
@@ -61,11 +64,12 @@ pub struct Service {
     fleet: Fleet,
     metrics: Metrics,
     stage: watch::Sender<Stage>,
-    link: tokio::task::JoinHandle<()>,
-    reruns: tokio::task::JoinHandle<()>,
-    desk: tokio::task::JoinHandle<()>,
-    http: tokio::task::JoinHandle<std::io::Result<()>>,
-    webhook: Option<tokio::task::JoinHandle<()>>,
+    link: JoinHandle<()>,
+    reruns: JoinHandle<()>,
+    desk: JoinHandle<()>,
+    http: JoinHandle<std::io::Result<()>>,
+    webhook: Option<JoinHandle<()>>,
+    heartbeat: Option<JoinHandle<()>>,
     writer: std::thread::JoinHandle<()>,
     consumer: ConsumerThread,
     forwarders: Vec<Forwarder>,
@@ -102,23 +106,21 @@ impl Service {
     /// When something can't be started.
     pub async fn start(settings: Settings) -> anyhow::Result<Self> {
         let shared = Shared::default();
-        std::fs::create_dir_all(&settings.data_dir)
-            .with_context(|| format!("can't create {}", settings.data_dir.display()))?;
         let archive = open_archive(&settings, &shared.live, &shared.metrics)?;
         let reader = archive.reader();
+        let health = shared.health(&reader);
         let webhook = settings.webhook.as_ref().map(Webhook::new).transpose()?;
-        let started = start_consumer(&settings, archive, &shared)?;
+        let heartbeat = settings.heartbeat.as_ref();
+        let heartbeat = heartbeat.map(Heartbeat::new).transpose()?;
+        let started = start_consumer(&settings, archive, &shared, &health)?;
 
-        let listener = tokio::net::TcpListener::bind(settings.http_listen)
-            .await
-            .with_context(|| format!("API can't listen on {}", settings.http_listen))?;
-        let http_address = listener.local_addr().context("API has no address")?;
-
+        let (listener, http_address) = listen(settings.http_listen).await?;
         let (broker, options) = start_broker(&settings, &shared.metrics).await?;
         let (subscriber, link) = subscriber::new(&options, shared.fleet.clone(), &shared.metrics)?;
         let front = shared.front(&settings);
         let (messages, writer) = writer::start(started.log, started.tracker, front, link)
             .context("can't start the log's writer")?;
+        watch_queue(&health, messages.downgrade());
         let (stage, stages) = watch::channel(Stage::Running);
         let reruns = rerun::run(
             settings.data_dir.clone(),
@@ -129,26 +131,34 @@ impl Service {
         );
         let reruns = tokio::spawn(reruns);
         let desk = shared.desk(&reader, messages.downgrade(), subscriber.post());
-        let router = http::router(shared.http(&settings, &reader, desk.clone()));
+        let router = http::router(shared.http(&settings, &reader, desk.clone(), health.clone()));
         let desk = tokio::spawn(desk.run(until(&stage, Stage::Draining)));
         let link = tokio::spawn(subscriber.run(messages, stages));
 
-        let http = tokio::spawn(http::serve(
-            listener,
-            router,
-            until(&stage, Stage::Draining),
-        ));
+        let draining = until(&stage, Stage::Draining);
+        let http = tokio::spawn(http::serve(listener, router, draining));
         let webhook = webhook.map(|webhook| {
             let (shutdown, metrics) = (until(&stage, Stage::Draining), shared.metrics.clone());
             tokio::spawn(run_webhook(webhook, reader, metrics, shutdown))
         });
+        let heartbeat = heartbeat.map(|heartbeat| {
+            let (shutdown, metrics) = (until(&stage, Stage::Draining), shared.metrics.clone());
+            tokio::spawn(heartbeat::run(heartbeat, health.clone(), metrics, shutdown))
+        });
+        watch_tasks(
+            &health,
+            &[("broker link", &link), ("reruns", &reruns), ("desk", &desk)],
+        );
+        watch_tasks(
+            &health,
+            webhook.as_ref().map(|task| ("webhook", task)).as_slice(),
+        );
         let mqtt = broker.as_ref().map(Broker::address);
-        let ready = Ready {
-            http: http_address,
-            mqtt,
-        };
         Ok(Self {
-            ready,
+            ready: Ready {
+                http: http_address,
+                mqtt,
+            },
             fleet: shared.fleet,
             metrics: shared.metrics,
             stage,
@@ -157,6 +167,7 @@ impl Service {
             desk,
             http,
             webhook,
+            heartbeat,
             writer,
             consumer: started.consumer,
             forwarders: started.forwarders,
@@ -232,6 +243,9 @@ impl Service {
         if let Some(webhook) = self.webhook {
             join("webhook", webhook).await;
         }
+        if let Some(heartbeat) = self.heartbeat {
+            join("heartbeat", heartbeat).await;
+        }
         if let Some(broker) = self.broker {
             let stopped = tokio::task::spawn_blocking(move || broker.stop()).await;
             if stopped.is_err() {
@@ -275,6 +289,8 @@ pub fn open_archive(
     live: &LiveHub,
     metrics: &Metrics,
 ) -> anyhow::Result<Archive> {
+    std::fs::create_dir_all(&settings.data_dir)
+        .with_context(|| format!("can't create {}", settings.data_dir.display()))?;
     let cooperatives: Vec<CooperativeSetup> = settings
         .cooperatives
         .iter()
@@ -303,6 +319,7 @@ fn start_consumer(
     settings: &Settings,
     archive: Archive,
     shared: &Shared,
+    health: &Health,
 ) -> anyhow::Result<Started> {
     let log = Log::open(&settings.data_dir, settings.log.max_bytes);
     let log = Arc::new(log.context("can't open the log")?);
@@ -320,6 +337,7 @@ fn start_consumer(
     }
     let setup = shared.consumer();
     let reader = derived.archive.reader();
+    let derived = Watched::new(derived, health.progress());
     let consumer = Consumer::new(Arc::clone(&log), derived, decoder, snapshot, setup);
     // They hold what they need before anything is let go.
     let forwarders = start_forwarders(settings, &log, &reader, shared)?;
@@ -469,7 +487,7 @@ fn until(stage: &watch::Sender<Stage>, wanted: Stage) -> impl Future<Output = ()
     }
 }
 
-async fn join<T>(what: &'static str, task: tokio::task::JoinHandle<T>) {
+async fn join<T>(what: &'static str, task: JoinHandle<T>) {
     if task.await.is_err() {
         tracing::error!(what, "task panicked");
     }

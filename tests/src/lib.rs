@@ -14,6 +14,7 @@ pub mod influxd;
 pub mod link;
 pub mod mosquitto;
 pub mod process;
+pub mod prometheus;
 pub mod records;
 pub mod replay;
 pub mod servers;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail, ensure};
-use furrow_tests::mosquitto;
+use furrow_tests::{mosquitto, prometheus};
 
 use crate::build::step;
 
@@ -44,6 +44,15 @@ pub(crate) fn mosquitto() -> anyhow::Result<PathBuf> {
     }
     apt_install(&["mosquitto"])?;
     mosquitto::find()
+}
+
+/// Finds Prometheus, or installs it from Debian's packages where that is allowed.
+pub(crate) fn prometheus() -> anyhow::Result<prometheus::Programs> {
+    if let Ok(programs) = prometheus::find() {
+        return Ok(programs);
+    }
+    apt_install(&["prometheus"])?;
+    prometheus::find()
 }
 
 /// Has programs, given each with the package that holds it.

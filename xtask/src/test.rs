@@ -47,6 +47,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     if wanted(Part::Rust) || wanted(Part::Chaos) {
         needs::mosquitto()?;
     }
+    if wanted(Part::Rust) {
+        needs::prometheus()?;
+    }
     if wanted(Part::Page) {
         page()?;
     }

@@ -106,6 +106,20 @@ impl ArchiveReader {
             .latest(|series| series.greenhouse == *greenhouse))
     }
 
+    /// Looks at every series of a cooperative, by greenhouse, device and channel. From memory; the writer waits
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// When the cooperative is unknown.
+    pub fn each_series(
+        &self,
+        cooperative: &CooperativeId,
+        look: impl FnMut(&Latest),
+    ) -> Result<(), ArchiveError> {
+        self.shared(cooperative)?.visit_latest(look);
+        Ok(())
+    }
+
     /// Greenhouses that a catalog named.
     ///
     /// # Errors

@@ -123,6 +123,12 @@ impl Shared {
             .collect()
     }
 
+    /// Looks at all of them, while the writer waits.
+    pub(super) fn visit_latest(&self, look: impl FnMut(&Latest)) {
+        let latest = self.latest.read().unwrap_or_else(PoisonError::into_inner);
+        latest.values().for_each(look);
+    }
+
     /// Runs `work` on a connection of its own.
     pub(super) fn with<T>(
         &self,

@@ -5,6 +5,7 @@
 //! It opens no socket and reads no file but the configuration and the files that it names.
 
 mod check;
+mod heartbeat;
 mod raw;
 mod settings;
 mod store;
@@ -12,6 +13,7 @@ mod webhook;
 
 use std::path::{Path, PathBuf};
 
+pub use self::heartbeat::HeartbeatSettings;
 use self::raw::RawConfig;
 pub use self::settings::{
     CooperativeSettings, GatewaySettings, LinkSettings, LogSettings, Secret, Settings, TraceFormat,

@@ -51,6 +51,7 @@ pub(super) struct RawConfig {
     pub(super) trace: Option<Section<RawTrace>>,
     pub(super) webhook: Option<Section<RawWebhook>>,
     pub(super) store: Sections<RawStore>,
+    pub(super) heartbeat: Option<Section<RawHeartbeat>>,
     pub(super) cooperative: Sections<RawCooperative>,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
@@ -61,6 +62,15 @@ pub(super) struct RawConfig {
 pub(super) struct RawBroker {
     pub(super) listen: Leaf,
     pub(super) tls: Option<Section<RawServerTls>>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawHeartbeat {
+    pub(super) url: Leaf,
+    pub(super) every: Leaf,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }

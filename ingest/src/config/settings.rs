@@ -9,6 +9,7 @@ use furrow_wire::{CooperativeId, GatewayId, GreenhouseId, RuleId};
 
 use super::Mistake;
 use super::check::{Checker, join};
+use super::heartbeat::{HeartbeatSettings, check_heartbeat};
 use super::raw::{
     Leaf, RawAlert, RawBroker, RawConfig, RawCooperative, RawGateway, RawMqtt, RawServerTls,
     RawToken,
@@ -47,6 +48,8 @@ pub struct Settings {
     pub webhook: Option<WebhookSettings>,
     /// Stores beside the archive.
     pub stores: Vec<StoreSettings>,
+    /// Who is told that ingest is well.
+    pub heartbeat: Option<HeartbeatSettings>,
     /// Tenants.
     pub cooperatives: Vec<CooperativeSettings>,
 }
@@ -135,7 +138,7 @@ pub(super) fn check(raw: RawConfig) -> Result<Settings, Vec<Mistake>> {
     c.unknown(
         "",
         &raw.unknown,
-        "data_dir, broker, mqtt, http, log, trace, webhook, store, cooperative",
+        "data_dir, broker, mqtt, http, log, trace, webhook, store, heartbeat, cooperative",
     );
     let data_dir = c.required_text("data_dir", raw.data_dir, "\"/var/lib/furrow-ingest\"");
     let broker = c.section("broker", raw.broker);
@@ -165,6 +168,7 @@ pub(super) fn check(raw: RawConfig) -> Result<Settings, Vec<Mistake>> {
     let webhook = check_webhook(c, webhook);
     let stores = c.sections("store", raw.store);
     let stores = check_stores(c, stores);
+    let heartbeat = check_heartbeat(c, raw.heartbeat);
     let cooperatives = c.sections("cooperative", raw.cooperative);
     let cooperatives: Vec<_> = cooperatives
         .into_iter()
@@ -187,6 +191,7 @@ pub(super) fn check(raw: RawConfig) -> Result<Settings, Vec<Mistake>> {
             trace_filter: trace_filter.unwrap_or_else(|| DEFAULT_FILTER.to_owned()),
             webhook,
             stores,
+            heartbeat,
             cooperatives,
         }),
         _ => Err(checker.mistakes),

@@ -110,7 +110,7 @@ fn all_mistakes_come_at_once() {
     assert_eq!(
         lines,
         [
-            "colour: is unknown; remove it (known: data_dir, broker, mqtt, http, log, trace, webhook, cooperative)",
+            "colour: is unknown; remove it (known: data_dir, broker, mqtt, http, log, trace, webhook, store, heartbeat, cooperative)",
             "broker: is text (must be a section)",
             "broker: is missing; add [broker] listen = \"127.0.0.1:1883\", or [mqtt] url",
             "http.listen: \"everywhere\" is not an address and port (e.g. \"127.0.0.1:8080\")",
@@ -209,4 +209,55 @@ fn durations_and_sizes_have_units() {
     let mut size = |text: &str| checker.size("x", Some(text.into()));
     assert_eq!(size("64 MiB"), Some(64 << 20));
     assert_eq!(size("1GB"), None);
+}
+
+#[test]
+fn heartbeats() {
+    let with =
+        |text: &str| parse(&MINIMAL.replace("[broker]", &format!("[heartbeat]\n{text}\n[broker]")));
+    let settings = |text: &str| with(text).unwrap().heartbeat.unwrap();
+    let every_minute = HeartbeatSettings {
+        url: "https://hc.example/secret".to_owned(),
+        every: Duration::from_secs(60),
+    };
+    assert_eq!(
+        settings("url = \"https://hc.example/secret\""),
+        every_minute
+    );
+    let every_hour = settings("url = \"http://127.0.0.1:9/\"\nevery = \"1h\"");
+    assert_eq!(every_hour.every, Duration::from_secs(3_600));
+    assert!(!format!("{every_minute:?}").contains("secret"));
+    for (text, expected) in [
+        (
+            "every = \"1min\"",
+            "heartbeat.url: is missing; set it, e.g. \"https://hc.example/…\"",
+        ),
+        (
+            "url = \"hc.example\"",
+            "heartbeat.url: must be an address with http:// or https://",
+        ),
+        (
+            "url = \"ftp://hc.example\"",
+            "heartbeat.url: must be an address with http:// or https://",
+        ),
+        (
+            "url = \"http://x/\"\nevery = \"500ms\"",
+            "heartbeat.every: must be 1s to 1d",
+        ),
+        (
+            "url = \"http://x/\"\nevery = \"2d\"",
+            "heartbeat.every: must be 1s to 1d",
+        ),
+        (
+            "url = \"http://x/\"\nto = 1",
+            "heartbeat.to: is unknown; remove it (known: url, every)",
+        ),
+    ] {
+        let mistakes = with(text).unwrap_err();
+        let lines: Vec<_> = mistakes
+            .iter()
+            .map(|m| format!("{}: {}", m.key, m.text))
+            .collect();
+        assert_eq!(lines, [expected], "{text}");
+    }
 }

@@ -25,7 +25,7 @@ const RANGE_MAX_MS: i64 = 10 * 366 * 24 * 3_600_000;
 /// Range when none is asked for: a day.
 const RANGE_DEFAULT_MS: i64 = 24 * 3_600_000;
 /// How long a request waits for one of the archive's readers.
-const READ_WAIT: Duration = Duration::from_secs(5);
+pub(super) const READ_WAIT: Duration = Duration::from_secs(5);
 
 /// `GET /api/v1/cooperatives`
 pub(super) async fn cooperatives(
@@ -202,12 +202,14 @@ pub(super) async fn alerts(
 
 /// `GET /api/v1/cooperatives/{cooperative}/delivery`: what came, by an actual look at every stored reading.
 pub(super) async fn delivery(scope: Scope, headers: HeaderMap) -> Answer {
-    let _one_at_a_time = tokio::time::timeout(READ_WAIT, scope.api.scans.acquire())
-        .await
-        .map_err(|_| ApiError::Unavailable("another scan is running".into()))?;
+    let place = Arc::clone(&scope.api.scans).acquire_owned();
+    let Ok(Ok(one_at_a_time)) = tokio::time::timeout(READ_WAIT, place).await else {
+        return Err(ApiError::Unavailable("another scan is running".into()));
+    };
     let cooperative = scope.cooperative()?;
     let wanted = cooperative.clone();
     let (scans, aside) = read(&scope.api, move |reader| {
+        let _until_done = one_at_a_time;
         Ok((reader.scan(&wanted)?, reader.set_aside(&wanted)?))
     })
     .await?;
@@ -331,16 +333,21 @@ fn latest_of(house: &House) -> Result<Vec<Latest>, ApiError> {
         .latest(&house.scope.cooperative()?, &house.id)?)
 }
 
-/// Reads the archive on a thread that may block; waits for a place, but not for ever.
+/// Reads the archive on a thread that may block; waits for a place, but not for ever. The place is held
+/// until the work is done, also when nobody waits for it any more.
 pub(super) async fn read<T: Send + 'static>(
     api: &Arc<Api>,
     work: impl FnOnce(&ArchiveReader) -> Result<T, ArchiveError> + Send + 'static,
 ) -> Result<T, ApiError> {
-    let place = tokio::time::timeout(READ_WAIT, api.reads.acquire());
-    let Ok(Ok(_place)) = place.await else {
+    let place = tokio::time::timeout(READ_WAIT, Arc::clone(&api.reads).acquire_owned());
+    let Ok(Ok(place)) = place.await else {
         return Err(ApiError::Unavailable("too many requests at once".into()));
     };
     let reader = api.reader.clone();
-    let done = tokio::task::spawn_blocking(move || work(&reader)).await;
+    let done = tokio::task::spawn_blocking(move || {
+        let _until_done = place;
+        work(&reader)
+    })
+    .await;
     Ok(done.map_err(|_| ApiError::Unavailable("the archive's reader failed".into()))??)
 }

@@ -10,25 +10,31 @@ use serde_json::json;
 
 use super::Api;
 
-/// `GET /healthz`: the process answers.
-pub(super) async fn healthz() -> &'static str {
-    "ok"
+/// `GET /healthz`: nothing has ended that must not. What fails here comes back by a restart only.
+pub(super) async fn healthz(State(api): State<Arc<Api>>) -> Response {
+    let dead = api.health.dead();
+    if dead.is_empty() {
+        return "ok".into_response();
+    }
+    let body = json!({ "dead": dead }).to_string();
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    (status, [(CONTENT_TYPE, "application/json")], body).into_response()
 }
 
-/// `GET /readyz`: the archive takes writes and the broker link is up.
+/// `GET /readyz`: archive, broker link, log and the archive's lag, each with the reason where it is not well.
 pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Response {
-    let (archive, broker) = (api.reader.writable(), api.fleet.broker_up());
-    let status = if archive && broker {
+    let status = if api.health.is_well() {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let body = json!({ "archive": archive, "broker": broker }).to_string();
+    let body = api.health.json().to_string();
     (status, [(CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 /// `GET /metrics`
 pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
+    api.health.refresh();
     let gauge = |name, help, value| api.metrics.gauge(name, help, &[]).set(value);
     gauge(
         "furrow_gateways_online",

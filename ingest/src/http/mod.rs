@@ -9,6 +9,7 @@
 //! | `session` | login and logout |
 //! | `api` | the JSON answers |
 //! | `live` | server-sent events |
+//! | `prometheus` | PromQL for Grafana and others |
 //! | `remote` | commands and orders for gateways |
 //! | `health` | `/healthz`, `/readyz`, `/metrics` |
 //! | `web` | the embedded web app |
@@ -28,6 +29,7 @@ use furrow_wire::{CooperativeId, GatewayId, GreenhouseId, MAX_ORDERS_BYTES};
 use tokio::sync::Semaphore;
 
 use crate::archive::{ArchiveReader, LiveHub};
+use crate::health::Health;
 use crate::metrics::{Counter, Metrics};
 use crate::remote::Desk;
 
@@ -36,6 +38,7 @@ mod api;
 pub mod fleet;
 mod health;
 mod live;
+mod prometheus;
 mod remote;
 mod scope;
 mod session;
@@ -89,6 +92,8 @@ pub struct HttpSetup {
     pub desk: Desk,
     /// Figures.
     pub metrics: Metrics,
+    /// Whether ingest does its work.
+    pub health: Health,
 }
 
 /// What handlers share.
@@ -100,8 +105,10 @@ struct Api {
     live: LiveHub,
     desk: Desk,
     metrics: Metrics,
-    reads: Semaphore,
-    scans: Semaphore,
+    health: Health,
+    reads: Arc<Semaphore>,
+    scans: Arc<Semaphore>,
+    queries: prometheus::Queries,
     streams: Arc<Semaphore>,
     refused: Counter,
     slow: Counter,
@@ -109,29 +116,10 @@ struct Api {
 
 /// The whole HTTP service.
 pub fn router(setup: HttpSetup) -> Router {
-    let refused = setup.metrics.counter(
-        "furrow_http_refused_total",
-        "Requests without a token, or with an unknown one.",
-        &[],
-    );
-    let slow = setup.metrics.counter(
-        "furrow_live_dropped_total",
-        "Live streams ended because the client read too slowly.",
-        &[],
-    );
-    let api = Arc::new(Api {
-        cooperatives: setup.cooperatives,
-        reader: setup.reader,
-        fleet: setup.fleet,
-        live: setup.live,
-        desk: setup.desk,
-        metrics: setup.metrics,
-        reads: Semaphore::new(READS_MAX),
-        scans: Semaphore::new(1),
-        streams: Arc::new(Semaphore::new(LIVE_STREAMS_MAX)),
-        refused,
-        slow,
-    });
+    router_of(Arc::new(Api::new(setup)))
+}
+
+fn router_of(api: Arc<Api>) -> Router {
     let greenhouse = Router::new()
         .route("/channels", get(api::channels))
         .route("/latest", get(api::latest))
@@ -147,6 +135,7 @@ pub fn router(setup: HttpSetup) -> Router {
         .route("/greenhouses", get(api::greenhouses))
         .route("/delivery", get(api::delivery))
         .route("/live", get(live::live))
+        .nest("/prometheus/api/v1", prometheus::router())
         .nest("/greenhouses/{greenhouse}", greenhouse)
         .nest("/gateways/{gateway}", gateway);
     let v1 = Router::new()
@@ -189,6 +178,37 @@ pub async fn serve(
             ended.wait_for(|ended| *ended).await.ok();
             tokio::time::sleep(DRAIN).await;
         } => Ok(()),
+    }
+}
+
+impl Api {
+    fn new(setup: HttpSetup) -> Self {
+        let refused = setup.metrics.counter(
+            "furrow_http_refused_total",
+            "Requests without a token, or with an unknown one.",
+            &[],
+        );
+        let slow = setup.metrics.counter(
+            "furrow_live_dropped_total",
+            "Live streams ended because the client read too slowly.",
+            &[],
+        );
+        let queries = prometheus::Queries::new(setup.cooperatives.len(), &setup.metrics);
+        Api {
+            cooperatives: setup.cooperatives,
+            reader: setup.reader,
+            fleet: setup.fleet,
+            live: setup.live,
+            desk: setup.desk,
+            metrics: setup.metrics,
+            health: setup.health,
+            reads: Arc::new(Semaphore::new(READS_MAX)),
+            scans: Arc::new(Semaphore::new(1)),
+            queries,
+            streams: Arc::new(Semaphore::new(LIVE_STREAMS_MAX)),
+            refused,
+            slow,
+        }
     }
 }
 

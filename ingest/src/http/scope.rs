@@ -29,7 +29,7 @@ pub(super) struct Grants(Vec<(usize, usize)>);
 #[derive(Debug)]
 pub(super) struct Scope {
     pub(super) api: Arc<Api>,
-    index: usize,
+    pub(super) index: usize,
     token: usize,
 }
 

@@ -19,7 +19,7 @@ use crate::remote::{Board, DeskSetup, Keep, Patience, Post};
 use crate::subscriber::Receipt;
 
 /// Every path that shows something of a cooperative, with `{c}` for its id.
-const SCOPED: [&str; 11] = [
+const SCOPED: [&str; 18] = [
     "/api/v1/cooperatives/{c}/greenhouses",
     "/api/v1/cooperatives/{c}/greenhouses/house/channels",
     "/api/v1/cooperatives/{c}/greenhouses/house/latest",
@@ -31,12 +31,22 @@ const SCOPED: [&str; 11] = [
     "/api/v1/cooperatives/{c}/live",
     "/api/v1/cooperatives/{c}/gateways/gw-01/commands",
     "/api/v1/cooperatives/{c}/gateways/gw-01/orders",
+    "/api/v1/cooperatives/{c}/prometheus/api/v1/query?query=air_temperature",
+    "/api/v1/cooperatives/{c}/prometheus/api/v1/query_range?query=air_temperature&start=0&end=60&step=10",
+    "/api/v1/cooperatives/{c}/prometheus/api/v1/labels",
+    "/api/v1/cooperatives/{c}/prometheus/api/v1/label/device/values",
+    "/api/v1/cooperatives/{c}/prometheus/api/v1/series?match[]=air_temperature",
+    "/api/v1/cooperatives/{c}/prometheus/api/v1/metadata",
+    "/api/v1/cooperatives/{c}/prometheus/api/v1/status/buildinfo",
 ];
+
+mod prometheus;
 
 struct Site {
     _dir: tempfile::TempDir,
     archive: Archive,
     router: Router,
+    setup: HttpSetup,
     live: LiveHub,
     fleet: Fleet,
     metrics: Metrics,
@@ -103,18 +113,22 @@ impl Site {
             post: Arc::new(NoPost),
             metrics: metrics.clone(),
         });
-        let router = router(HttpSetup {
+        let health = Health::new(archive.reader(), fleet.clone(), &metrics);
+        let setup = HttpSetup {
             cooperatives: access.into(),
             reader: archive.reader(),
             fleet: fleet.clone(),
             live: live.clone(),
             desk,
             metrics: metrics.clone(),
-        });
+            health,
+        };
+        let router = router(setup.clone());
         let mut site = Self {
             _dir: dir,
             archive,
             router,
+            setup,
             live,
             fleet,
             metrics,
@@ -653,11 +667,24 @@ async fn health_and_metrics_need_no_token_and_name_no_cooperative() {
     let site = Site::new();
     assert_eq!(site.get("/healthz", None).await.body, "ok");
     let ready = site.get("/readyz", None).await;
-    ready.check(503, &json!({ "archive": true, "broker": false }));
+    let ok = json!({ "ok": true });
+    let no_broker = json!({ "ok": false, "why": "no connection to the broker" });
+    ready.check(
+        503,
+        &json!({ "archive": ok, "broker": no_broker, "log": ok, "lag": ok }),
+    );
     site.fleet.set_broker_up(true);
-    site.get("/readyz", None)
-        .await
-        .check(200, &json!({ "archive": true, "broker": true }));
+    site.get("/readyz", None).await.check(
+        200,
+        &json!({ "archive": ok, "broker": ok, "log": ok, "lag": ok }),
+    );
+    site.setup.health.watch("log writer", || true);
+    let dead = site.get("/healthz", None).await;
+    dead.check(503, &json!({ "dead": ["log writer"] }));
+    assert_eq!(
+        site.get("/readyz", None).await.status,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
     let text = String::from_utf8(site.get("/metrics", None).await.body.to_vec()).unwrap();
     assert!(text.contains("furrow_readings_stored_total 3\n"), "{text}");
     assert!(text.contains("furrow_broker_up 1\n"), "{text}");

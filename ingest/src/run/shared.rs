@@ -1,14 +1,19 @@
 //! What the parts of a running ingest share, and what each of them gets of it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use anyhow::Context;
 use furrow_ingest_core::GatewayKey;
 use furrow_wire::GreenhouseId;
+use tokio::net::TcpListener;
 use tokio::sync::mpsc::WeakSender;
+use tokio::task::JoinHandle;
 
 use crate::archive::{ArchiveReader, LiveHub};
 use crate::config::Settings;
+use crate::health::Health;
 use crate::http::{CooperativeAccess, Fleet, HttpSetup, TokenAccess};
 use crate::log::Hold;
 use crate::log::consumer::ConsumerSetup;
@@ -69,6 +74,7 @@ impl Shared {
         settings: &Settings,
         reader: &ArchiveReader,
         desk: Desk,
+        health: Health,
     ) -> HttpSetup {
         HttpSetup {
             cooperatives: settings.cooperatives.iter().map(access).collect(),
@@ -77,8 +83,37 @@ impl Shared {
             live: self.live.clone(),
             desk,
             metrics: self.metrics.clone(),
+            health,
         }
     }
+
+    pub(super) fn health(&self, reader: &ArchiveReader) -> Health {
+        Health::new(reader.clone(), self.fleet.clone(), &self.metrics)
+    }
+}
+
+/// The log's writer holds the end of its queue for as long as it lives.
+pub(super) fn watch_queue<T: Send + 'static>(health: &Health, queue: WeakSender<T>) {
+    health.watch("log writer", move || {
+        queue.upgrade().is_none_or(|queue| queue.is_closed())
+    });
+}
+
+/// Tasks that must not end before ingest does.
+pub(super) fn watch_tasks(health: &Health, tasks: &[(&'static str, &JoinHandle<()>)]) {
+    for (name, task) in tasks {
+        let task = task.abort_handle();
+        health.watch(name, move || task.is_finished());
+    }
+}
+
+/// The API's socket, and where it is.
+pub(super) async fn listen(wanted: SocketAddr) -> anyhow::Result<(TcpListener, SocketAddr)> {
+    let listener = TcpListener::bind(wanted)
+        .await
+        .with_context(|| format!("API can't listen on {wanted}"))?;
+    let address = listener.local_addr().context("API has no address")?;
+    Ok((listener, address))
 }
 
 /// Where each gateway stands.

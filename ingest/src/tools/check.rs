@@ -9,7 +9,8 @@ use std::path::Path;
 
 use anyhow::Context;
 
-use crate::config::{LinkSettings, Settings};
+use crate::config::{HeartbeatSettings, LinkSettings, Settings};
+use crate::heartbeat::Heartbeat;
 
 /// Prints what was found, one line each.
 ///
@@ -35,6 +36,11 @@ pub fn check(settings: &Settings, out: &mut dyn Write) -> anyhow::Result<()> {
     line("configuration", Ok(counts))?;
     line("data_dir", directory(&settings.data_dir))?;
     line("http.listen", address(settings.http_listen))?;
+    if let Some(heartbeat) = &settings.heartbeat {
+        // Not tried: a beat would say that ingest is well.
+        let text = format!("every {} s", heartbeat.every.as_secs());
+        line("heartbeat", heartbeat_client(heartbeat).map(|()| text))?;
+    }
     match &settings.link {
         LinkSettings::Embedded { listen, tls } => {
             line("broker.listen", address(*listen))?;
@@ -73,6 +79,11 @@ fn directory(path: &Path) -> std::io::Result<String> {
 fn file(path: &Path) -> std::io::Result<String> {
     let bytes = std::fs::read(path)?;
     Ok(format!("{} has {} bytes", path.display(), bytes.len()))
+}
+
+fn heartbeat_client(settings: &HeartbeatSettings) -> std::io::Result<()> {
+    Heartbeat::new(settings).map_err(|error| std::io::Error::other(format!("{error:#}")))?;
+    Ok(())
 }
 
 fn address(address: SocketAddr) -> std::io::Result<String> {
