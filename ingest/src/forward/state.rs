@@ -171,6 +171,12 @@ impl State {
         Some(self.cursors.get(cooperative)?.position)
     }
 
+    /// When the newest reading that the store has was received, Unix milliseconds.
+    pub(super) fn received_ms(&self) -> Result<Option<i64>, StateError> {
+        let newest = "SELECT MAX(received_ms) FROM cursor";
+        Ok(self.db.query_row(newest, [], |row| row.get(0))?)
+    }
+
     pub(super) fn chain(&self, cooperative: &CooperativeId) -> Option<u32> {
         self.cursors.get(cooperative)?.chain
     }

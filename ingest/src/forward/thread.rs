@@ -142,14 +142,15 @@ impl Work {
             .enable_all()
             .build()?;
         let figures = Figures::new(&setup.metrics, &setup.name);
+        let state = State::open(&folder)?;
         let filled = Filled {
-            state: State::open(&folder)?,
+            received_ms: state.received_ms()?,
+            state,
             folder: folder.clone(),
             store: Arc::clone(&setup.store),
             runtime: runtime.handle().clone(),
             figures: figures.clone(),
             units: BTreeMap::new(),
-            received_ms: None,
             waiting: VecDeque::new(),
             stored_place: Position::default(),
         };
@@ -177,6 +178,9 @@ impl Work {
         };
         if self.log.has(marks.position) {
             self.log.hold(&self.hold, marks.position);
+            if let Some(filled) = &mut self.filled {
+                filled.stored_place = marks.position;
+            }
         }
     }
 
@@ -193,7 +197,11 @@ impl Work {
                 Ok(End::LostPlace | End::Forgotten) => {}
                 Err(error) => {
                     let wait = self.handle_fault(&error);
-                    self::wait(wait, &self.stop, || ());
+                    self::wait(wait, &self.stop, || {
+                        if let Some(filled) = &self.filled {
+                            self.show_lag_from(filled.stored_place, filled.received_ms);
+                        }
+                    });
                 }
             }
         }
@@ -255,7 +263,11 @@ impl Work {
         consumer: &mut Consumer<FileDisk, Filled>,
     ) -> Result<End, ArchiveError> {
         let may_forget = !self.setup.store.abilities().durable_after.is_zero();
-        let incarnation = self.incarnation()?;
+        let incarnation = if may_forget {
+            self.incarnation()?
+        } else {
+            None
+        };
         let mut last_look = Instant::now();
         let mut checkpointed = consumer.position();
         loop {
@@ -314,8 +326,11 @@ impl Work {
     }
 
     fn show_lag(&self, consumer: &Consumer<FileDisk, Filled>) {
-        let bytes = self.log.bytes_behind(consumer.position());
-        let received_ms = consumer.derived().received_ms;
+        self.show_lag_from(consumer.position(), consumer.derived().received_ms);
+    }
+
+    fn show_lag_from(&self, position: Position, received_ms: Option<i64>) {
+        let bytes = self.log.bytes_behind(position);
         let age_ms = received_ms.map_or(0, |at| unix_ms().saturating_sub(at));
         let seconds = u64::try_from(age_ms / 1_000).unwrap_or(0);
         self.figures
