@@ -40,8 +40,9 @@ const POINTS_MAX: i64 = 10_000;
 const RECENT_MS: i64 = 3 * 86_400_000;
 /// How long it may hold what it answered for in memory: it writes to the disk every 5 s (`-inmemoryDataFlushInterval`).
 const DURABLE_AFTER: Duration = Duration::from_secs(30);
-/// First time that can be asked for, in Unix milliseconds: the server takes 0 for "not given".
-const FIRST_MS: i64 = 1;
+/// First time that is taken, in Unix milliseconds: the year 1971. The server looks back further than it is asked to, and
+/// answers with nothing when that is before 1970.
+const FIRST_MS: i64 = 365 * 86_400_000;
 /// Behind the last time that can be asked for: the year 2262.
 const BEHIND_MS: i64 = 9_223_372_036_854;
 
@@ -204,7 +205,6 @@ impl VictoriaStore {
     fn sift(&self, runs: &[Run]) -> (Vec<Run>, Vec<Refused>) {
         let retention_ms = i64::try_from(self.settings.retention.as_millis()).unwrap_or(i64::MAX);
         let now_ms = now_ms();
-        // The server has no times before 1970.
         let first_ms = now_ms.saturating_sub(retention_ms).max(FIRST_MS);
         let mut refused = Vec::new();
         let mut kept = Vec::with_capacity(runs.len());
@@ -425,10 +425,12 @@ impl SeriesStore for VictoriaStore {
         bucket_ms: u32,
     ) -> Result<Vec<Point>, StoreFault> {
         let step_ms = i64::from(bucket_ms);
-        let (first_ms, to_ms) = (span.from_ms.max(0), span.to_ms.min(BEHIND_MS));
-        if step_ms == 0 || first_ms >= to_ms {
+        if step_ms == 0 {
             return Ok(Vec::new());
         }
+        // The bucket of the first time: a bucket has 50 days at most.
+        let first_ms = span.from_ms.max(FIRST_MS - FIRST_MS % step_ms);
+        let to_ms = span.to_ms.min(BEHIND_MS);
         let query = query::buckets(
             &query::of_series(cooperative, series, &[Field::Value]),
             bucket_ms,
