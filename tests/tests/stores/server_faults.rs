@@ -58,7 +58,7 @@ fn influxdb_killed_under_load_loses_nothing_and_doubles_nothing() {
 }
 
 #[test]
-fn influxdb_on_a_full_disk_takes_the_rest_when_there_is_room() {
+fn influxdb_after_a_full_disk_and_a_restart_takes_the_rest() {
     const BATCHES: i64 = 20;
     const READINGS: i64 = 5_000;
     let folder = tempfile::tempdir().unwrap();
@@ -70,7 +70,7 @@ fn influxdb_on_a_full_disk_takes_the_rest_when_there_is_room() {
             return;
         }
     };
-    let Some(server) = start_influxd(&place) else {
+    let Some(mut server) = start_influxd(&place) else {
         return;
     };
     let store = InfluxStore::new(influx_settings(&server, first_bucket())).unwrap();
@@ -85,6 +85,10 @@ fn influxdb_on_a_full_disk_takes_the_rest_when_there_is_room() {
                     .unwrap_err();
                 assert!(matches!(fault, StoreFault::Busy { .. }), "{fault}");
                 disk.free();
+                // It refuses until it is started again, even with room.
+                server.kill().unwrap();
+                server.spawn().unwrap();
+                server.wait_ready().unwrap();
             }
             write_until_stored(&store, &[part(batch, READINGS)], &busy).await;
         }
