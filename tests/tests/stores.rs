@@ -23,6 +23,7 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use furrow_ingest::store::archive::ArchiveStore;
 use furrow_ingest::store::influx::{
     Downsampling, InfluxSettings, InfluxStore, Layout, SetUp, set_up,
 };
@@ -31,6 +32,14 @@ use furrow_tests::influxd::{self, Influxd};
 use furrow_tests::servers::Server;
 use furrow_tests::victoria::{self, Victoria};
 use tokio::runtime::Runtime;
+
+#[test]
+fn the_archive() {
+    let folder = tempfile::tempdir().unwrap();
+    block_on(suite::check(Arc::new(
+        ArchiveStore::open(folder.path()).unwrap(),
+    )));
+}
 
 #[test]
 fn influxdb_with_one_bucket_for_all() {

@@ -275,6 +275,26 @@ async fn late_readings_count_and_bad_ones_never(store: Store) {
     for bucket in [10_000, MINUTE_MS, HOUR_MS, 24 * HOUR_MS] {
         buckets_are(&store, &cooperative, &series, day(), bucket, &readings).await;
     }
+    let first_ms = readings
+        .iter()
+        .map(|reading| reading.time_ms)
+        .min()
+        .unwrap();
+    let last_ms = readings
+        .iter()
+        .map(|reading| reading.time_ms)
+        .max()
+        .unwrap();
+    let extent = Span {
+        from_ms: first_ms,
+        to_ms: last_ms + 1,
+    };
+    assert_eq!(
+        store.extent(&cooperative, &series).await.unwrap(),
+        Some(extent)
+    );
+    let other = self::series("nha-1", "none", "air_temperature");
+    assert_eq!(store.extent(&cooperative, &other).await.unwrap(), None);
     // What was missing comes later, from its end to its beginning.
     for at in [719, 400, 360] {
         let late = mixed(DAY_MS + at * 10_000, at);

@@ -98,14 +98,10 @@ pub(super) fn newest(selection: &Selection<'_>) -> String {
 
 /// The times of the first and the last reading, of whatever field.
 pub(super) fn ends(selection: &Selection<'_>) -> String {
-    let mut query = format!("readings = {selection}\n");
-    for end in ["first", "last"] {
-        let times = "keep(columns: [\"_time\"])";
-        query.push_str(&format!(
-            "readings |> {end}() |> {times} |> yield(name: \"{end}\")\n"
-        ));
-    }
-    query
+    let of_end = |end: &str| {
+        format!("{selection} |> {end}() |> keep(columns: [\"_time\"]) |> yield(name: \"{end}\")\n")
+    };
+    ["first", "last"].map(of_end).concat()
 }
 
 /// Four results, one a figure, of buckets that begin at multiples of their length since 1970.

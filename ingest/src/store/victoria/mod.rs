@@ -10,16 +10,14 @@
 mod answer;
 mod limits;
 mod query;
+mod send;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Write as _;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use furrow_wire::{CooperativeId, GreenhouseId, SeriesId};
 use jiff::Timestamp;
 use reqwest::{Method, Url};
@@ -27,7 +25,7 @@ use reqwest::{Method, Url};
 use self::limits::{AHEAD_MS, FIRST_MS};
 use super::batch::{self, LineSink, Sent};
 use super::fields::{self, Buckets, Cells, Field, Latest};
-use super::http::{self, Answer, Http, SettingsError};
+use super::http::{self, Http, SettingsError};
 use super::{
     Abilities, Kept, Newest, Point, Reading, Run, SeriesInfo, SeriesStore, Span, StoreFault,
     Written,
@@ -461,48 +459,6 @@ impl SeriesStore for VictoriaStore {
             retry_after: None,
         })
     }
-}
-
-#[async_trait]
-impl LineSink for VictoriaStore {
-    async fn send(&self, lines: Bytes) -> Result<Sent, StoreFault> {
-        let url = http::at(&self.write, "/api/v2/write", &[("precision", "ms")]);
-        let plain = [("content-type", "text/plain; charset=utf-8")];
-        let answer = match self.settings.body {
-            Body::Plain => self.http.send(Method::POST, url, &plain, lines).await?,
-            Body::Gzip => {
-                let headers = [plain[0], ("content-encoding", "gzip")];
-                self.http
-                    .send(Method::POST, url, &headers, compressed(&lines)?)
-                    .await?
-            }
-        };
-        sent(&answer)
-    }
-}
-
-fn sent(answer: &Answer) -> Result<Sent, StoreFault> {
-    match answer.status {
-        204 => Ok(Sent::Stored),
-        400 | 413 => Ok(Sent::NotTaken {
-            reason: answer.excerpt(),
-        }),
-        200..=399 => Err(StoreFault::Denied {
-            reason: format!(
-                "answered {} to a write: is this VictoriaMetrics?",
-                answer.status
-            ),
-        }),
-        _ => Err(answer.fault(REMEDY)),
-    }
-}
-
-fn compressed(lines: &[u8]) -> Result<Vec<u8>, StoreFault> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    let done = encoder.write_all(lines).and_then(|()| encoder.finish());
-    done.map_err(|error| StoreFault::Refused {
-        reason: format!("can't compress lines: {error}"),
-    })
 }
 
 /// A time as its API has it. Some servers cut what they read as a floating-point number down to milliseconds,
