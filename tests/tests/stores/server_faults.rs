@@ -250,8 +250,11 @@ fn set_up_twice_makes_nothing_new_and_its_tasks_roll_up() {
         5 * 365 * 86_400
     );
 
+    the_tasks_roll_up(&server, &InfluxStore::new(settings).unwrap());
+}
+
+fn the_tasks_roll_up(server: &Influxd, store: &InfluxStore) {
     // Two whole minutes before this one, a bad reading among them.
-    let store = InfluxStore::new(settings).unwrap();
     let now = std::time::SystemTime::now()
         .duration_since(std::time::UNIX_EPOCH)
         .unwrap();

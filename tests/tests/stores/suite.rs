@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use furrow_ingest::store::{
     Kept, Newest, Point, Reading, Run, SeriesInfo, SeriesStore, Span, StoreFault, line,
 };
-use furrow_wire::{CooperativeId, Decimal, Quality, SeriesId};
+use furrow_wire::{CooperativeId, Decimal, GreenhouseId, Quality, SeriesId};
 
 pub(crate) type Store = Arc<dyn SeriesStore>;
 
@@ -193,28 +193,30 @@ async fn the_newest_of_any_quality(store: Store) {
                     .is_none_or(|name| newest.series.id.greenhouse == *name)
             })
             .collect();
-        let found = eventually(&store, || async {
-            let found = store
-                .latest(&cooperative, greenhouse.as_ref())
-                .await
-                .unwrap();
-            let equal = found.len() == expected.len()
-                && found.iter().zip(&expected).all(|(found, expected)| {
-                    found.series == expected.series
-                        && same(&store, &expected.reading, &found.reading)
-                });
-            equal.then_some(())
-        });
-        if found.await.is_none() {
-            let found = store
-                .latest(&cooperative, greenhouse.as_ref())
-                .await
-                .unwrap();
-            panic!("{found:?} in place of {expected:?}");
-        }
+        latest_is(&store, &cooperative, greenhouse.as_ref(), &expected).await;
     }
     let infos: Vec<SeriesInfo> = all.into_iter().map(|newest| newest.series).collect();
     assert_eq!(store.series(&cooperative).await.unwrap(), infos);
+}
+
+async fn latest_is(
+    store: &Store,
+    cooperative: &CooperativeId,
+    greenhouse: Option<&GreenhouseId>,
+    expected: &[&Newest],
+) {
+    let found = eventually(store, || async {
+        let found = store.latest(cooperative, greenhouse).await.unwrap();
+        let equal = found.len() == expected.len()
+            && found.iter().zip(expected).all(|(found, expected)| {
+                found.series == expected.series && same(store, &expected.reading, &found.reading)
+            });
+        equal.then_some(())
+    });
+    if found.await.is_none() {
+        let found = store.latest(cooperative, greenhouse).await.unwrap();
+        panic!("{found:?} in place of {expected:?}");
+    }
 }
 
 async fn spans_are_half_open(store: Store) {
