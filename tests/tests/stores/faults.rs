@@ -66,7 +66,9 @@ fn each_refusal_has_its_meaning_for_the_caller() {
         ("500 Internal Server Error", false),
         ("503 Service Unavailable", false),
     ] {
-        let text = format!("HTTP/1.1 {status}\r\nretry-after: 7\r\ncontent-length: 2\r\n\r\nno");
+        let text = format!(
+            "HTTP/1.1 {status}\r\nretry-after: 7\r\nconnection: close\r\ncontent-length: 2\r\n\r\nno"
+        );
         let address = answering(Box::leak(text.into_boxed_str()));
         for store in stores(address) {
             let is_meant = |fault: &StoreFault| match fault {

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use furrow_ingest::store::{
     Kept, Newest, Point, Reading, Run, SeriesInfo, SeriesStore, Span, StoreFault, line,
 };
-use furrow_wire::{CooperativeId, Decimal, Quality, SeriesId};
+use furrow_wire::{CooperativeId, Decimal, GreenhouseId, Quality, SeriesId};
 
-pub type Store = Arc<dyn SeriesStore>;
+pub(crate) type Store = Arc<dyn SeriesStore>;
 
 /// Whose buckets have to be there, where each cooperative has its own.
-pub const COOPERATIVES: [&str; 14] = [
+pub(crate) const COOPERATIVES: [&str; 14] = [
     "twice", "two", "newest", "spans", "late", "apart-a", "apart-b", "units", "gone", "stays",
     "visible", "numbers", "renamed", "empty",
 ];
@@ -26,7 +26,7 @@ const HOUR_MS: i64 = 60 * MINUTE_MS;
 const SLACK: Duration = Duration::from_secs(15);
 
 /// Runs every check. A store that does not keep the contract fails the test with the check's name.
-pub async fn check(store: Store) {
+pub(crate) async fn check(store: Store) {
     store.health().await.expect("health");
     let mut checks = tokio::task::JoinSet::new();
     macro_rules! start {
@@ -119,7 +119,7 @@ async fn of_two_readings_the_declared_one_stays(store: Store) {
         };
         let found = eventually(&store, || async {
             let found = store.read(&cooperative, &series, ever()).await.unwrap();
-            (found.len() == 3).then_some(found[0])
+            (found.len() == 3).then(|| found[0])
         });
         let found = found.await.expect("three readings");
         // A store that keeps either may put two bad ones together; it never makes a good one of them.
@@ -193,28 +193,30 @@ async fn the_newest_of_any_quality(store: Store) {
                     .is_none_or(|name| newest.series.id.greenhouse == *name)
             })
             .collect();
-        let found = eventually(&store, || async {
-            let found = store
-                .latest(&cooperative, greenhouse.as_ref())
-                .await
-                .unwrap();
-            let equal = found.len() == expected.len()
-                && found.iter().zip(&expected).all(|(found, expected)| {
-                    found.series == expected.series
-                        && same(&store, &expected.reading, &found.reading)
-                });
-            if equal { Ok(()) } else { Err(found) }.ok()
-        });
-        if found.await.is_none() {
-            let found = store
-                .latest(&cooperative, greenhouse.as_ref())
-                .await
-                .unwrap();
-            panic!("{found:?} in place of {expected:?}");
-        }
+        latest_is(&store, &cooperative, greenhouse.as_ref(), &expected).await;
     }
     let infos: Vec<SeriesInfo> = all.into_iter().map(|newest| newest.series).collect();
     assert_eq!(store.series(&cooperative).await.unwrap(), infos);
+}
+
+async fn latest_is(
+    store: &Store,
+    cooperative: &CooperativeId,
+    greenhouse: Option<&GreenhouseId>,
+    expected: &[&Newest],
+) {
+    let found = eventually(store, || async {
+        let found = store.latest(cooperative, greenhouse).await.unwrap();
+        let equal = found.len() == expected.len()
+            && found.iter().zip(expected).all(|(found, expected)| {
+                found.series == expected.series && same(store, &expected.reading, &found.reading)
+            });
+        equal.then_some(())
+    });
+    if found.await.is_none() {
+        let found = store.latest(cooperative, greenhouse).await.unwrap();
+        panic!("{found:?} in place of {expected:?}");
+    }
 }
 
 async fn spans_are_half_open(store: Store) {
@@ -275,6 +277,26 @@ async fn late_readings_count_and_bad_ones_never(store: Store) {
     for bucket in [10_000, MINUTE_MS, HOUR_MS, 24 * HOUR_MS] {
         buckets_are(&store, &cooperative, &series, day(), bucket, &readings).await;
     }
+    let first_ms = readings
+        .iter()
+        .map(|reading| reading.time_ms)
+        .min()
+        .unwrap();
+    let last_ms = readings
+        .iter()
+        .map(|reading| reading.time_ms)
+        .max()
+        .unwrap();
+    let extent = Span {
+        from_ms: first_ms,
+        to_ms: last_ms + 1,
+    };
+    assert_eq!(
+        store.extent(&cooperative, &series).await.unwrap(),
+        Some(extent)
+    );
+    let other = self::series("nha-1", "none", "air_temperature");
+    assert_eq!(store.extent(&cooperative, &other).await.unwrap(), None);
     // What was missing comes later, from its end to its beginning.
     for at in [719, 400, 360] {
         let late = mixed(DAY_MS + at * 10_000, at);
@@ -324,11 +346,15 @@ async fn cooperatives_do_not_see_each_other(store: Store) {
     for (cooperative, readings) in [(&a, &of_a), (&b, &of_b)] {
         read_is(&store, cooperative, &series, ever(), readings).await;
         buckets_are(&store, cooperative, &series, day(), MINUTE_MS, readings).await;
-        let newest = store.latest(cooperative, None).await.unwrap();
-        assert_eq!(newest.len(), 1, "{newest:?}");
+        let newest = eventually(&store, || async {
+            let newest = store.latest(cooperative, None).await.unwrap();
+            let is_last = |newest: &Newest| same(&store, readings.last().unwrap(), &newest.reading);
+            (newest.len() == 1 && is_last(&newest[0])).then_some(())
+        });
         assert!(
-            same(&store, readings.last().unwrap(), &newest[0].reading),
-            "{newest:?}"
+            newest.await.is_some(),
+            "{:?}",
+            store.latest(cooperative, None).await
         );
     }
     let stored = store.series(&a).await.unwrap();
@@ -555,11 +581,11 @@ async fn nothing_is_no_fault(store: Store) {
     );
 }
 
-pub fn id(name: &str) -> CooperativeId {
+pub(crate) fn id(name: &str) -> CooperativeId {
     name.parse().unwrap()
 }
 
-pub fn series(greenhouse: &str, device: &str, channel: &str) -> SeriesId {
+pub(crate) fn series(greenhouse: &str, device: &str, channel: &str) -> SeriesId {
     SeriesId {
         greenhouse: greenhouse.parse().unwrap(),
         device: device.parse().unwrap(),
@@ -567,7 +593,7 @@ pub fn series(greenhouse: &str, device: &str, channel: &str) -> SeriesId {
     }
 }
 
-pub fn run(series: &SeriesId, unit: &str, readings: &[Reading]) -> Run {
+pub(crate) fn run(series: &SeriesId, unit: &str, readings: &[Reading]) -> Run {
     Run {
         series: series.clone(),
         unit: unit.to_owned(),
@@ -575,7 +601,7 @@ pub fn run(series: &SeriesId, unit: &str, readings: &[Reading]) -> Run {
     }
 }
 
-pub fn reading(time_ms: i64, text: Option<&str>, quality: Quality) -> Reading {
+pub(crate) fn reading(time_ms: i64, text: Option<&str>, quality: Quality) -> Reading {
     Reading {
         time_ms,
         value: text.map(|text| text.parse().unwrap()),
@@ -583,7 +609,7 @@ pub fn reading(time_ms: i64, text: Option<&str>, quality: Quality) -> Reading {
     }
 }
 
-pub fn good(time_ms: i64, hundredths: i64) -> Reading {
+pub(crate) fn good(time_ms: i64, hundredths: i64) -> Reading {
     let value = Some(Decimal {
         mantissa: hundredths,
         exponent: -2,
@@ -596,7 +622,7 @@ pub fn good(time_ms: i64, hundredths: i64) -> Reading {
 }
 
 /// Mostly good; every quality now and then.
-pub fn mixed(time_ms: i64, at: i64) -> Reading {
+pub(crate) fn mixed(time_ms: i64, at: i64) -> Reading {
     let quality = Quality::ALL[usize::try_from(at % 11).unwrap().saturating_sub(4)];
     let value = quality.has_value().then_some(Decimal {
         mantissa: 2_000 + at * 7 % 900,
@@ -609,7 +635,7 @@ pub fn mixed(time_ms: i64, at: i64) -> Reading {
     }
 }
 
-pub fn ever() -> Span {
+pub(crate) fn ever() -> Span {
     Span {
         from_ms: 0,
         to_ms: 1 << 42,
@@ -624,7 +650,7 @@ fn day() -> Span {
 }
 
 /// Asks until there is an answer, for as long as a reading may be hidden; once, where it may not be.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
     store: &Store,
     mut look: impl FnMut() -> F,
 ) -> Option<T> {
@@ -644,7 +670,7 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(
     }
 }
 
-pub async fn read_is(
+pub(crate) async fn read_is(
     store: &Store,
     cooperative: &CooperativeId,
     series: &SeriesId,
@@ -684,7 +710,7 @@ pub async fn read_is(
 }
 
 /// Compares with buckets that are computed here from all readings.
-pub async fn buckets_are(
+pub(crate) async fn buckets_are(
     store: &Store,
     cooperative: &CooperativeId,
     series: &SeriesId,

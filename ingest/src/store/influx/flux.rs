@@ -98,28 +98,21 @@ pub(super) fn newest(selection: &Selection<'_>) -> String {
 
 /// The times of the first and the last reading, of whatever field.
 pub(super) fn ends(selection: &Selection<'_>) -> String {
-    let mut query = format!("readings = {selection}\n");
-    for end in ["first", "last"] {
-        let times = "keep(columns: [\"_time\"])";
-        query.push_str(&format!(
-            "readings |> {end}() |> {times} |> yield(name: \"{end}\")\n"
-        ));
-    }
-    query
+    let of_end = |end: &str| {
+        format!("{selection} |> {end}() |> keep(columns: [\"_time\"]) |> yield(name: \"{end}\")\n")
+    };
+    ["first", "last"].map(of_end).concat()
 }
 
 /// Four results, one a figure, of buckets that begin at multiples of their length since 1970.
 pub(super) fn buckets(selection: &Selection<'_>, bucket_ms: u32) -> String {
-    let mut query = format!("readings = {selection}\n");
-    for figure in Figure::ALL.map(Figure::as_str) {
+    let of_figure = |figure: &str| {
         let window = window(&format!("{bucket_ms}ms"), figure);
         let named = "keep(columns: [\"_time\", \"_value\", \"unit\"])";
-        query.push_str(&format!(
-            "readings |> {window} |> {named} |> yield(name: \"{figure}\")"
-        ));
-        query.push('\n');
-    }
-    query
+        // Spelt out each time: the storage computes a window only of what is read for nothing else.
+        format!("{selection} |> {window} |> {named} |> yield(name: \"{figure}\")\n")
+    };
+    Figure::ALL.map(Figure::as_str).map(of_figure).concat()
 }
 
 /// Body of a task that brings the last `behind` of one bucket's good readings into another.

@@ -5,6 +5,7 @@
 //! Trying again, and how long to wait, are the caller's. See docs/stores.md.
 
 mod flux;
+mod send;
 mod set_up;
 mod table;
 
@@ -17,15 +18,15 @@ use bytes::Bytes;
 use furrow_wire::{CooperativeId, GreenhouseId, SeriesId};
 use influxdb2::RequestError;
 use influxdb2::api::buckets::ListBucketsRequest;
-use influxdb2::api::write::TimestampPrecision;
 use jiff::Timestamp;
 use reqwest::{Method, Url};
 
 use self::flux::Selection;
+use self::send::{Bucket, fault_of};
 pub use self::set_up::{Downsampling, SetUp, SetUpDone, SetUpError, set_up};
-use super::batch::{self, LineSink, Sent};
+use super::batch::{self, LineSink};
 use super::fields::{self, Buckets, Cells, Field, Figure, Latest};
-use super::http::{self, Answer, Http, SettingsError};
+use super::http::{self, Http, SettingsError};
 use super::{
     Abilities, Kept, Newest, Point, Reading, Run, SeriesInfo, SeriesStore, Span, StoreFault,
     Written,
@@ -427,68 +428,6 @@ impl InfluxStore {
     }
 }
 
-struct Bucket<'a> {
-    store: &'a InfluxStore,
-    name: &'a str,
-}
-
-#[async_trait]
-impl LineSink for Bucket<'_> {
-    async fn send(&self, lines: Bytes) -> Result<Sent, StoreFault> {
-        let InfluxStore {
-            writer, settings, ..
-        } = self.store;
-        let precision = TimestampPrecision::Milliseconds;
-        let call =
-            writer.write_line_protocol_with_precision(&settings.org, self.name, lines, precision);
-        match self.store.within(call).await? {
-            Ok(()) => Ok(Sent::Stored),
-            Err(RequestError::Http { status, text }) => sent(status.as_u16(), text),
-            Err(error) => Err(fault_of(error)),
-        }
-    }
-}
-
-/// What an answer to a write means that is not 204.
-fn sent(status: u16, text: String) -> Result<Sent, StoreFault> {
-    let reason = http::excerpt(&text);
-    match status {
-        400 | 413 => Ok(Sent::NotTaken { reason }),
-        // The rest is stored.
-        422 => Ok(Sent::Dropped {
-            lines: dropped(&text),
-            reason,
-        }),
-        200..=399 => Err(StoreFault::Denied {
-            reason: format!("answered {status} to a write: is this an InfluxDB 2?"),
-        }),
-        _ => Err(Answer::new(status, text).fault(TOKEN_REMEDY)),
-    }
-}
-
-/// From `… dropped=12"}`.
-fn dropped(text: &str) -> Option<usize> {
-    let (_, behind) = text.rsplit_once("dropped=")?;
-    let end = behind
-        .find(|character: char| !character.is_ascii_digit())
-        .unwrap_or(behind.len());
-    behind.get(..end)?.parse().ok()
-}
-
-fn fault_of(error: RequestError) -> StoreFault {
-    match error {
-        RequestError::Http { status, text } => {
-            Answer::new(status.as_u16(), text).fault(TOKEN_REMEDY)
-        }
-        RequestError::ReqwestProcessing { .. }
-        | RequestError::Serializing { .. }
-        | RequestError::Deserializing { .. } => StoreFault::Busy {
-            reason: format!("{:#}", anyhow::Error::from(error)),
-            retry_after: None,
-        },
-    }
-}
-
 fn time_of(row: &table::Row<'_>) -> Result<i64, StoreFault> {
     let text = row.get("_time");
     let time: Timestamp = text
@@ -548,44 +487,5 @@ mod tests {
             !format!("{store:?} {:?}", store.settings).contains("secret"),
             "{store:?}"
         );
-    }
-
-    #[test]
-    fn each_answer_to_a_write_has_its_meaning() {
-        let text = || "partial write: points beyond retention policy dropped=12\"}".to_owned();
-        let reason = text();
-        assert_eq!(
-            sent(422, text()),
-            Ok(Sent::Dropped {
-                lines: Some(12),
-                reason: reason.clone()
-            })
-        );
-        for status in [400, 413] {
-            assert_eq!(
-                sent(status, text()),
-                Ok(Sent::NotTaken {
-                    reason: reason.clone()
-                })
-            );
-        }
-        for status in [200, 302, 401, 403, 404] {
-            assert!(
-                matches!(sent(status, text()), Err(StoreFault::Denied { .. })),
-                "{status}"
-            );
-        }
-        for status in [429, 500, 502, 503, 504] {
-            assert!(
-                matches!(sent(status, text()), Err(StoreFault::Busy { .. })),
-                "{status}"
-            );
-        }
-        for status in [405, 415] {
-            assert!(
-                matches!(sent(status, text()), Err(StoreFault::Refused { .. })),
-                "{status}"
-            );
-        }
     }
 }

@@ -8,40 +8,36 @@
 //! none of the first, and refuse the others here. See docs/stores.md for the flags that it needs.
 
 mod answer;
+mod limits;
 mod query;
+mod send;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Write as _;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use furrow_wire::{CooperativeId, GreenhouseId, SeriesId};
 use jiff::Timestamp;
 use reqwest::{Method, Url};
 
+use self::limits::{AHEAD_MS, FIRST_MS};
 use super::batch::{self, LineSink, Sent};
 use super::fields::{self, Buckets, Cells, Field, Latest};
-use super::http::{self, Answer, Http, SettingsError};
+use super::http::{self, Http, SettingsError};
 use super::{
-    Abilities, Kept, Newest, Point, Reading, Refused, Run, SeriesInfo, SeriesStore, Span,
-    StoreFault, Written,
+    Abilities, Kept, Newest, Point, Reading, Run, SeriesInfo, SeriesStore, Span, StoreFault,
+    Written,
 };
 
 const REMEDY: &str = "look at the store's addresses and token";
-/// How far ahead of its clock the server takes times (`-futureRetention`, 2 days), less what clocks differ.
-const AHEAD_MS: i64 = 47 * 3_600_000;
 /// Points that one range query may have (`-search.maxPointsPerTimeseries` is 30,000).
 const POINTS_MAX: i64 = 10_000;
 /// How far back the newest readings are looked for at first. A server reads all that it has in a window.
 const RECENT_MS: i64 = 3 * 86_400_000;
 /// How long it may hold what it answered for in memory: it writes to the disk every 5 s (`-inmemoryDataFlushInterval`).
 const DURABLE_AFTER: Duration = Duration::from_secs(30);
-/// First time that can be asked for, in Unix milliseconds: the server takes 0 for "not given".
-const FIRST_MS: i64 = 1;
 /// Behind the last time that can be asked for: the year 2262.
 const BEHIND_MS: i64 = 9_223_372_036_854;
 
@@ -199,41 +195,6 @@ impl VictoriaStore {
         }
         Ok(())
     }
-
-    /// What the server would drop without a word, with the reason; and what is left.
-    fn sift(&self, runs: &[Run]) -> (Vec<Run>, Vec<Refused>) {
-        let retention_ms = i64::try_from(self.settings.retention.as_millis()).unwrap_or(i64::MAX);
-        let now_ms = now_ms();
-        // The server has no times before 1970.
-        let first_ms = now_ms.saturating_sub(retention_ms).max(FIRST_MS);
-        let mut refused = Vec::new();
-        let mut kept = Vec::with_capacity(runs.len());
-        for run in runs {
-            let mut left = Run {
-                series: run.series.clone(),
-                unit: run.unit.clone(),
-                readings: Vec::new(),
-            };
-            for reading in &run.readings {
-                let reason = if reading.time_ms < first_ms {
-                    "older than the store's retention"
-                } else if reading.time_ms > now_ms + AHEAD_MS {
-                    "further ahead than the store takes"
-                } else {
-                    left.readings.push(*reading);
-                    continue;
-                };
-                let (series, reason) = (run.series.clone(), reason.to_owned());
-                refused.push(Refused {
-                    series,
-                    reading: *reading,
-                    reason,
-                });
-            }
-            kept.push(left);
-        }
-        (kept, refused)
-    }
 }
 
 /// An answer without the parts of a cluster that are away is refused.
@@ -275,7 +236,7 @@ impl SeriesStore for VictoriaStore {
         let url = http::at(&self.read, "/flags", &[]);
         let answer = self.http.send(Method::GET, url, &[], "").await?;
         match answer.status {
-            200 => check_flags(
+            200 => limits::check_flags(
                 &String::from_utf8_lossy(&answer.body),
                 self.settings.retention,
             ),
@@ -307,7 +268,7 @@ impl SeriesStore for VictoriaStore {
         cooperative: &CooperativeId,
         runs: &[Run],
     ) -> Result<Written, StoreFault> {
-        let (runs, refused) = self.sift(runs);
+        let (runs, refused) = limits::sift(runs, self.settings.retention, now_ms());
         if let Some(first) = refused.first() {
             let (refused, reason) = (refused.len(), first.reason.as_str());
             tracing::warn!(%cooperative, refused, reason, "readings that the store would drop");
@@ -395,7 +356,8 @@ impl SeriesStore for VictoriaStore {
             return Ok(Vec::new());
         }
         let selector = query::of_series(cooperative, series, &Field::ALL);
-        let (start, end) = (seconds(from_ms), seconds(last_ms));
+        // A range whose end is the first millisecond of a day misses it: it asks for more, and what is beyond is left out.
+        let (start, end) = (seconds(from_ms), seconds(last_ms + 1_000));
         let parameters = [
             ("match[]", selector.as_str()),
             ("start", &start),
@@ -425,21 +387,25 @@ impl SeriesStore for VictoriaStore {
         bucket_ms: u32,
     ) -> Result<Vec<Point>, StoreFault> {
         let step_ms = i64::from(bucket_ms);
-        let (first_ms, to_ms) = (span.from_ms.max(0), span.to_ms.min(BEHIND_MS));
-        if step_ms == 0 || first_ms >= to_ms {
+        if step_ms == 0 {
             return Ok(Vec::new());
         }
+        // The bucket of the first time: a bucket has 50 days at most.
+        let first_ms = span.from_ms.max(FIRST_MS - FIRST_MS % step_ms);
+        let to_ms = span.to_ms.min(BEHIND_MS);
         let query = query::buckets(
             &query::of_series(cooperative, series, &[Field::Value]),
             bucket_ms,
         );
-        let step = seconds(step_ms);
+        let step = format!("{step_ms}ms");
         let mut buckets = Buckets::default();
         let mut from_ms = first_ms;
         while from_ms < to_ms {
             let until_ms = to_ms.min(from_ms.saturating_add(step_ms * POINTS_MAX));
-            // A window (t - length, t] at the last millisecond of a bucket is that bucket.
-            let (start, end) = (seconds(from_ms + step_ms - 1), seconds(until_ms - 1));
+            // A window (t - length, t] at the last millisecond of a bucket is that bucket. One more is asked for, as in
+            // `read`, and left out.
+            let last_ms = until_ms - 1 + step_ms;
+            let (start, end) = (seconds(from_ms + step_ms - 1), seconds(last_ms));
             let parameters = [
                 ("query", query.as_str()),
                 ("start", &start),
@@ -463,7 +429,9 @@ impl SeriesStore for VictoriaStore {
                     .unwrap_or_default();
                 for sample in over.samples() {
                     let (time_ms, number) = sample?;
-                    buckets.set(time_ms + 1 - step_ms, unit, figure, number);
+                    if time_ms < last_ms {
+                        buckets.set(time_ms + 1 - step_ms, unit, figure, number);
+                    }
                 }
             }
             from_ms = until_ms;
@@ -493,101 +461,11 @@ impl SeriesStore for VictoriaStore {
     }
 }
 
-#[async_trait]
-impl LineSink for VictoriaStore {
-    async fn send(&self, lines: Bytes) -> Result<Sent, StoreFault> {
-        let url = http::at(&self.write, "/api/v2/write", &[("precision", "ms")]);
-        let plain = [("content-type", "text/plain; charset=utf-8")];
-        let answer = match self.settings.body {
-            Body::Plain => self.http.send(Method::POST, url, &plain, lines).await?,
-            Body::Gzip => {
-                let headers = [plain[0], ("content-encoding", "gzip")];
-                self.http
-                    .send(Method::POST, url, &headers, compressed(&lines)?)
-                    .await?
-            }
-        };
-        sent(&answer)
-    }
-}
-
-fn sent(answer: &Answer) -> Result<Sent, StoreFault> {
-    match answer.status {
-        204 => Ok(Sent::Stored),
-        400 | 413 => Ok(Sent::NotTaken {
-            reason: answer.excerpt(),
-        }),
-        200..=399 => Err(StoreFault::Denied {
-            reason: format!(
-                "answered {} to a write: is this VictoriaMetrics?",
-                answer.status
-            ),
-        }),
-        _ => Err(answer.fault(REMEDY)),
-    }
-}
-
-fn compressed(lines: &[u8]) -> Result<Vec<u8>, StoreFault> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-    let done = encoder.write_all(lines).and_then(|()| encoder.finish());
-    done.map_err(|error| StoreFault::Refused {
-        reason: format!("can't compress lines: {error}"),
-    })
-}
-
-/// What a single node was started with must fit what is promised.
-fn check_flags(flags: &str, retention: Duration) -> Result<(), StoreFault> {
-    let flag = |name: &str| {
-        let of_line = |line: &str| {
-            Some(
-                line.trim()
-                    .strip_prefix(name)?
-                    .strip_prefix('=')?
-                    .trim_matches('"')
-                    .to_owned(),
-            )
-        };
-        flags.lines().find_map(of_line)
-    };
-    let denied = |reason: String| Err(StoreFault::Denied { reason });
-    let distance = flag("-dedup.minScrapeInterval");
-    if distance.as_deref() != Some("1ms") {
-        let found = distance.unwrap_or_else(|| "not set".to_owned());
-        return denied(format!(
-            "-dedup.minScrapeInterval is {found}: a reading written twice would count twice, or near ones be lost; start it with 1ms"
-        ));
-    }
-    let period = flag("-retentionPeriod").unwrap_or_else(|| "1".to_owned());
-    match period_of(&period) {
-        Some(kept) if kept >= retention => Ok(()),
-        _ => denied(format!(
-            "-retentionPeriod is {period:?}, shorter than the retention in our settings: it would drop what is between them"
-        )),
-    }
-}
-
-/// A duration as its flags have it; a bare number is months, of 31 days.
-fn period_of(text: &str) -> Option<Duration> {
-    const DAY_S: u64 = 86_400;
-    let digits = text
-        .find(|character: char| !character.is_ascii_digit())
-        .unwrap_or(text.len());
-    let number: u64 = text.get(..digits)?.parse().ok()?;
-    let unit_s = match text.get(digits..)? {
-        "" => 31 * DAY_S,
-        "h" => 3_600,
-        "d" => DAY_S,
-        "w" => 7 * DAY_S,
-        "y" => 365 * DAY_S,
-        _ => return None,
-    };
-    number.checked_mul(unit_s).map(Duration::from_secs)
-}
-
-/// A time or length as its API has it.
+/// A time as its API has it. Some servers cut what they read as a floating-point number down to milliseconds,
+/// others round it: a fifth of a millisecond more, and both mean the same one.
 fn seconds(milliseconds: i64) -> String {
     format!(
-        "{}.{:03}",
+        "{}.{:03}2",
         milliseconds.div_euclid(1000),
         milliseconds.rem_euclid(1000)
     )
@@ -602,37 +480,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn flags_that_break_the_contract_are_told() {
-        let year = Duration::from_secs(365 * 86_400);
-        let good = "-dedup.minScrapeInterval=\"1ms\"\n-httpListenAddr=\":8428\"\n-retentionPeriod=\"1y\"\n";
-        assert_eq!(check_flags(good, year), Ok(()));
-        for (flags, word) in [
-            (
-                good.replace("1ms", "30s"),
-                "-dedup.minScrapeInterval is 30s",
-            ),
-            (
-                good.replace("-dedup", "-other"),
-                "-dedup.minScrapeInterval is not set",
-            ),
-            (good.replace("1y", "364d"), "-retentionPeriod is \"364d\""),
-            (
-                good.replace("-retention", "-other"),
-                "-retentionPeriod is \"1\"",
-            ),
-            (good.replace("1y", "x"), "-retentionPeriod is \"x\""),
-        ] {
-            let fault = check_flags(&flags, year).unwrap_err();
-            assert!(
-                matches!(&fault, StoreFault::Denied { reason } if reason.starts_with(word)),
-                "{fault}"
-            );
-        }
-        assert_eq!(period_of("12"), Some(Duration::from_secs(12 * 31 * 86_400)));
-    }
-
-    #[test]
-    fn what_it_would_drop_is_refused_beforehand() {
+    fn the_token_is_not_shown() {
         let url = "http://localhost:8428".to_owned();
         let settings = VictoriaSettings {
             write_url: url.clone(),
@@ -645,52 +493,15 @@ mod tests {
             visible_after: Duration::from_secs(30),
         };
         let store = VictoriaStore::new(settings).unwrap();
-        assert!(!format!("{store:?} {:?}", store.settings).contains("secret"));
-        let series = SeriesId {
-            greenhouse: "nha-1".parse().unwrap(),
-            device: "sht".parse().unwrap(),
-            channel: "air_temperature".parse().unwrap(),
-        };
-        let now = now_ms();
-        let reading = |time_ms| Reading {
-            time_ms,
-            value: None,
-            quality: furrow_wire::Quality::Failed,
-        };
-        let times = [
-            i64::MIN,
-            now - 90_000_000,
-            now - 80_000_000,
-            now + 86_400_000,
-            now + 3 * 86_400_000,
-        ];
-        let run = Run {
-            series,
-            unit: String::new(),
-            readings: times.map(reading).to_vec(),
-        };
-        let (kept, refused) = store.sift(&[run]);
-        let kept: Vec<i64> = kept[0]
-            .readings
-            .iter()
-            .map(|reading| reading.time_ms)
-            .collect();
-        assert_eq!(kept, times[2..4]);
-        let refused: Vec<(i64, &str)> = refused
-            .iter()
-            .map(|refused| (refused.reading.time_ms, refused.reason.as_str()))
-            .collect();
-        let old = "older than the store's retention";
-        let ahead = "further ahead than the store takes";
-        assert_eq!(
-            refused,
-            [(times[0], old), (times[1], old), (times[4], ahead)]
+        assert!(
+            !format!("{store:?} {:?}", store.settings).contains("secret"),
+            "{store:?}"
         );
     }
 
     #[test]
     fn times_are_written_in_seconds() {
-        assert_eq!(seconds(1_700_000_059_999), "1700000059.999");
-        assert_eq!(seconds(1), "0.001");
+        assert_eq!(seconds(1_700_000_059_999), "1700000059.9992");
+        assert_eq!(seconds(1), "0.0012");
     }
 }
