@@ -37,8 +37,12 @@ pub enum Command {
     },
     /// Checks the configuration and what it names.
     Check,
-    /// Writes a cooperative's readings as CSV or line protocol.
+    /// Writes a cooperative's readings as CSV, Parquet or line protocol.
     Export(tools::export::ExportArgs),
+    /// Copies the archives, one file a cooperative, while ingest runs.
+    Backup(tools::backup::BackupArgs),
+    /// Reads everything in the archives and says what is wrong.
+    Verify(tools::verify::VerifyArgs),
     /// Prints the log's records as JSON, one a line.
     Tail {
         /// Goes on with what comes.
@@ -94,6 +98,8 @@ pub fn dispatch(settings: Settings, command: Command) -> anyhow::Result<()> {
         Command::Run { print_ready } => runtime.block_on(run::run(settings, print_ready)),
         Command::Check => tools::check::run(&settings),
         Command::Export(arguments) => tools::export::run(&settings, &arguments),
+        Command::Backup(arguments) => tools::backup::run(&settings, &arguments, &mut out),
+        Command::Verify(arguments) => tools::verify::run(&settings, &arguments, &mut out),
         Command::Tail { follow } => runtime.block_on(tools::tail::run(&settings, follow)),
         Command::Gaps(arguments) => tools::gaps::run(&settings, &arguments, &mut out),
         Command::Dead(command) => tools::aside::dead(&settings, &command, &mut out),

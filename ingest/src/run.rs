@@ -10,14 +10,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use bytes::Bytes;
 use furrow_ingest_core::{GatewayKey, Tracker};
 use furrow_journal::FileDisk;
-use furrow_wire::CooperativeId;
+use furrow_wire::{CatalogHash, ClockMapping, CooperativeId, GatewayId};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::alerting::{Webhook, run_webhook};
-use crate::archive::{Archive, ArchiveReader, CooperativeSetup, LiveHub, digest_of};
+use crate::archive::{
+    Archive, ArchiveError, ArchiveReader, CooperativeSetup, LiveHub, ParkedRecord, digest_of,
+};
 use crate::broker::{Accounts, Broker, BrokerOptions, PasswordHash};
 use crate::config::{LinkSettings, Secret, Settings, StoreSettings};
 use crate::decode::Decoder;
@@ -300,7 +303,12 @@ pub fn open_archive(
         })
         .collect();
     let dir = settings.data_dir.join(ARCHIVE_FOLDER);
-    Archive::open(&dir, &cooperatives, live.clone(), metrics).context("can't open the archive")
+    let archive = Archive::open(&dir, &cooperatives, live.clone(), metrics);
+    let mut archive = archive.context("can't open the archive")?;
+    for cooperative in &settings.cooperatives {
+        archive.keep(&cooperative.id, cooperative.retention);
+    }
+    Ok(archive)
 }
 
 /// The log and its reader.
@@ -317,20 +325,20 @@ struct Started {
 /// Opens the log, makes the marks fit it, and starts to read it back.
 fn start_consumer(
     settings: &Settings,
-    archive: Archive,
+    mut archive: Archive,
     shared: &Shared,
     health: &Health,
 ) -> anyhow::Result<Started> {
     let log = Log::open(&settings.data_dir, settings.log.max_bytes);
     let log = Arc::new(log.context("can't open the log")?);
     let cooperatives: Vec<_> = settings.cooperatives.iter().map(|c| c.id.clone()).collect();
-    let decoder = restored_decoder(settings, &archive)?;
+    let decoder = restored_decoder(settings, &mut archive)?;
+    restore_orders(&shared.board, &mut archive, &cooperatives)?;
     let awake = decoder.awake();
     let path = settings.data_dir.clone();
     let mut derived = DataDir { archive, path };
     let snapshot = recover(&log, &mut derived, &cooperatives).context("can't store the marks")?;
     let tracker = replay(&log, &snapshot);
-    restore_orders(&shared.board, &derived.archive, &cooperatives)?;
     for (key, orders) in replay_orders(&log, &snapshot) {
         let digest = digest_of(&orders.text);
         shared.board.handle_orders(&key, orders.version, digest);
@@ -379,16 +387,37 @@ fn start_forwarders(
     settings.stores.iter().map(start).collect()
 }
 
+/// What was read of a cooperative's file at the start; `None`, and it is out of service, if that is damaged.
+fn in_service<T>(
+    archive: &mut Archive,
+    cooperative: &CooperativeId,
+    read: Result<T, ArchiveError>,
+) -> anyhow::Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(ArchiveError::OutOfService(_)) => Ok(None),
+        Err(error) if error.is_damage() => {
+            archive.take_out(cooperative, &error);
+            Ok(None)
+        }
+        Err(error) => {
+            Err(error).with_context(|| format!("can't read the archive of {cooperative}"))
+        }
+    }
+}
+
 /// What the archive knows of orders.
 fn restore_orders(
     board: &Board,
-    archive: &Archive,
+    archive: &mut Archive,
     cooperatives: &[CooperativeId],
 ) -> anyhow::Result<()> {
     let reader = archive.reader();
     for cooperative in cooperatives {
         let newest = reader.newest_orders(cooperative);
-        for (gateway, version, digest) in newest.context("can't read the newest orders")? {
+        for (gateway, version, digest) in
+            in_service(archive, cooperative, newest)?.unwrap_or_default()
+        {
             let key = GatewayKey {
                 cooperative: cooperative.clone(),
                 gateway,
@@ -400,26 +429,44 @@ fn restore_orders(
 }
 
 /// A decoder that knows what the archive knows.
-fn restored_decoder(settings: &Settings, archive: &Archive) -> anyhow::Result<Decoder> {
+fn restored_decoder(settings: &Settings, archive: &mut Archive) -> anyhow::Result<Decoder> {
     let mut decoder = Decoder::new(assignments(settings));
     for cooperative in &settings.cooperatives {
         let id = &cooperative.id;
+        let known = known_of(archive, id);
+        let Some((catalogs, mappings, parked)) = in_service(archive, id, known)? else {
+            continue;
+        };
         let key = |gateway| GatewayKey {
             cooperative: id.clone(),
             gateway,
         };
-        let failed = || format!("can't read the archive of {id}");
-        for (gateway, _, body) in archive.catalogs(id).with_context(failed)? {
+        for (gateway, _, body) in catalogs {
             decoder.restore_catalog(&key(gateway), &body);
         }
-        for (gateway, mapping) in archive.mappings(id).with_context(failed)? {
+        for (gateway, mapping) in mappings {
             decoder.restore_mapping(&key(gateway), mapping);
         }
-        for parked in archive.parked(id).with_context(failed)? {
+        for parked in parked {
             decoder.restore_parked(&key(parked.gateway.clone()), parked);
         }
     }
     Ok(decoder)
+}
+
+/// Catalogs, clock mappings and parked records of one cooperative.
+type Known = (
+    Vec<(GatewayId, CatalogHash, Bytes)>,
+    Vec<(GatewayId, ClockMapping)>,
+    Vec<ParkedRecord>,
+);
+
+fn known_of(archive: &Archive, id: &CooperativeId) -> Result<Known, ArchiveError> {
+    Ok((
+        archive.catalogs(id)?,
+        archive.mappings(id)?,
+        archive.parked(id)?,
+    ))
 }
 
 /// The embedded broker, if there is one, and how to reach the broker.

@@ -30,6 +30,28 @@ pub struct LogEntry {
     pub changes: Vec<Change>,
 }
 
+impl LogEntry {
+    /// The newest receive time of its readings, in Unix milliseconds.
+    pub(super) fn received_ms(&self) -> Option<i64> {
+        let readings = self.changes.iter().filter_map(|change| match change {
+            Change::Readings(readings) => Some(readings.received_unix_ms),
+            Change::Catalog { .. }
+            | Change::Mapping { .. }
+            | Change::Events { .. }
+            | Change::Loss { .. }
+            | Change::DeadLetter { .. }
+            | Change::Parked(_)
+            | Change::Unparked { .. }
+            | Change::Missing { .. }
+            | Change::Rerun { .. }
+            | Change::Command(_)
+            | Change::Result(_)
+            | Change::Orders(_) => None,
+        });
+        readings.max()
+    }
+}
+
 /// One thing to apply.
 #[derive(Debug, Clone)]
 pub enum Change {
@@ -225,6 +247,10 @@ pub struct Applied {
     pub readings_refused: u64,
     /// Readings older than their series' newest: stored, but no alert looked at them.
     pub readings_late: u64,
+    /// Readings not kept since their window's were given up before.
+    pub readings_behind: u64,
+    /// Readings given up for their age.
+    pub readings_given_up: u64,
     /// Alert state transitions.
     pub alert_transitions: u64,
     /// Samples that a rule ignored because they lie before its live frontier: history pages nobody.
@@ -239,6 +265,8 @@ impl Applied {
         self.readings_duplicate += other.readings_duplicate;
         self.readings_refused += other.readings_refused;
         self.readings_late += other.readings_late;
+        self.readings_behind += other.readings_behind;
+        self.readings_given_up += other.readings_given_up;
         self.alert_transitions += other.alert_transitions;
         self.alert_samples_ignored += other.alert_samples_ignored;
     }

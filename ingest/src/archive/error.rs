@@ -30,6 +30,11 @@ pub enum ArchiveError {
         /// Where.
         path: PathBuf,
     },
+    /// A cooperative's file is damaged, or not its own.
+    #[error(
+        "archive of {0} is damaged and out of service until it is restored and ingest started again"
+    )]
+    OutOfService(CooperativeId),
     /// A cooperative's file can't be taken away.
     #[error("can't delete {path}")]
     Delete {
@@ -87,6 +92,15 @@ pub enum StoreError {
         /// Whose it is.
         found: String,
     },
+    /// SQLite's log of changes can't be put on the disk.
+    #[error("can't sync {path}")]
+    Sync {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// A stored id does not parse.
     #[error("stored id is malformed")]
     Id(#[from] furrow_wire::IdError),
@@ -98,6 +112,7 @@ impl ArchiveError {
     pub fn is_damage(&self) -> bool {
         match self {
             ArchiveError::Store { source, .. } => source.is_damage(),
+            ArchiveError::OutOfService(_) => true,
             ArchiveError::UnknownCooperative(_)
             | ArchiveError::Directory { .. }
             | ArchiveError::Locked { .. }
@@ -119,6 +134,7 @@ impl StoreError {
                 error.code,
                 rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase
             ),
+            StoreError::Sync { .. } => false,
             // A column of another type, a table that is not there: no transient reason gives these.
             StoreError::Sqlite(_)
             | StoreError::Codec(_)
@@ -127,6 +143,23 @@ impl StoreError {
             | StoreError::Owner { .. }
             | StoreError::Id(_) => true,
         }
+    }
+
+    /// Whether the disk failed: a file on it may be lost, or the whole disk for a moment.
+    pub(super) fn is_of_disk(&self) -> bool {
+        let code = match self {
+            StoreError::Sync { .. } => return true,
+            StoreError::Sqlite(error) => error.sqlite_error_code(),
+            StoreError::Codec(_)
+            | StoreError::AlertState(_)
+            | StoreError::Schema { .. }
+            | StoreError::Owner { .. }
+            | StoreError::Id(_) => None,
+        };
+        matches!(
+            code,
+            Some(rusqlite::ErrorCode::SystemIoFailure | rusqlite::ErrorCode::CannotOpen)
+        )
     }
 
     /// Names the file and what was attempted.

@@ -182,7 +182,7 @@ fn take_parts(db: &Connection, series: i64, window: i64) -> Result<Block, StoreE
     Ok(merged)
 }
 
-fn seal(db: &Connection, series: i64, window: i64) -> Result<(), StoreError> {
+pub(super) fn seal(db: &Connection, series: i64, window: i64) -> Result<(), StoreError> {
     let mut block = Block::default();
     let sql = "SELECT body FROM chunk WHERE series = ?1 AND window = ?2";
     append_all(db, sql, series, window, &mut block)?;
@@ -202,6 +202,19 @@ fn seal(db: &Connection, series: i64, window: i64) -> Result<(), StoreError> {
         .try_for_each(|level_ms| write_rollup(db, series, window, level_ms, &block))
 }
 
+/// A window's roll-up, if its readings are dense enough for one.
+fn worthy_rollup(block: &Block, level_ms: i64) -> Option<Vec<u8>> {
+    let rollup = Rollup::of(block, level_ms);
+    (block.len() >= rollup.buckets.len() * READINGS_PER_BUCKET_MIN)
+        .then(|| rollup.encode())
+        .flatten()
+}
+
+/// Whether a sealed window has a roll-up of this level.
+pub(super) fn is_worth_it(block: &Block, level_ms: i64) -> bool {
+    worthy_rollup(block, level_ms).is_some()
+}
+
 /// Replaces the roll-up of a window, if the readings are dense enough for one.
 fn write_rollup(
     db: &Connection,
@@ -210,10 +223,28 @@ fn write_rollup(
     level_ms: i64,
     block: &Block,
 ) -> Result<(), StoreError> {
-    let rollup = Rollup::of(block, level_ms);
-    let body = (block.len() >= rollup.buckets.len() * READINGS_PER_BUCKET_MIN)
-        .then(|| rollup.encode())
-        .flatten();
+    put_rollup(db, series, window, level_ms, worthy_rollup(block, level_ms))
+}
+
+/// Replaces the roll-up of a window, however sparse its readings are.
+pub(super) fn force_rollup(
+    db: &Connection,
+    series: i64,
+    window: i64,
+    level_ms: i64,
+    block: &Block,
+) -> Result<(), StoreError> {
+    let body = Rollup::of(block, level_ms).encode();
+    put_rollup(db, series, window, level_ms, body)
+}
+
+fn put_rollup(
+    db: &Connection,
+    series: i64,
+    window: i64,
+    level_ms: i64,
+    body: Option<Vec<u8>>,
+) -> Result<(), StoreError> {
     if level_ms == MINUTE_MS {
         db.prepare_cached("DELETE FROM minutes WHERE series = ?1 AND window = ?2")?
             .execute(params![series, window])?;

@@ -8,6 +8,7 @@ use rusqlite::{Connection, TransactionBehavior, params};
 use super::change::Applied;
 use super::codec::block::{Block, scale_factor};
 use super::readings::{MANTISSA_MAX, TIME_MAX_MS, only_new};
+use super::retention::is_behind;
 use super::series::Import;
 use super::store::{Place, State, Store};
 use super::{LiveHub, StoreError};
@@ -71,15 +72,20 @@ impl State {
         };
         let mut block = Block::new(series.exponent);
         for reading in &run.readings {
+            if is_behind(db, series, reading.time_ms)? {
+                let reason = "older than its cooperative keeps readings";
+                written.refused.push(refuse(&run.series, *reading, reason));
+                continue;
+            }
             match mantissa(reading, series.exponent) {
                 Ok(mantissa) => block.push(reading.time_ms, mantissa, reading.quality),
                 Err(reason) => written.refused.push(refuse(&run.series, *reading, reason)),
             }
         }
-        written.stored += block.len() as u64;
         // The caller's promise of ascending times is not trusted: a block out of order can't be searched.
-        block.sort();
+        let twice = block.sort();
         let new = only_new(db, series, &block, &mut Applied::default())?;
+        written.stored += (block.len() + twice) as u64;
         for (time_ms, mantissa, quality) in new.iter() {
             series.note(time_ms, mantissa, quality);
         }

@@ -20,15 +20,18 @@
 //! | `gaps` | what is lost or missing |
 //! | `remote` | commands and orders, and what became of them |
 //! | `codec` | how readings lie in blobs |
+//! | `retention` | giving up what is old |
 //! | `damage` | blobs that are not what was written |
+//! | `figures` | what is counted |
 //! | `schema` | tables and connections |
 //! | `import` | readings that come from another store, not from the log |
 //! | `guard` | that one process writes |
 //! | `known` | where whoever follows the log can begin |
 //! | [`reader`], `query`, `sums`, `plain`, `scan` | reading, on other connections |
+//! | `verify`, `backup` | looking at everything in a file; copying it |
 //! | [`live`] | what subscribers see as it happens |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -38,16 +41,18 @@ use bytes::Bytes;
 use furrow_wire::{CatalogHash, ClockMapping, CooperativeId, GatewayId};
 
 use crate::alerting::AlertRule;
-use crate::metrics::{Counter, Metrics};
+use crate::metrics::Metrics;
 use crate::store::{Run, Written};
 
 mod aside;
+mod backup;
 pub mod change;
 mod codec;
 mod damage;
 mod error;
 mod events;
 mod facts;
+mod figures;
 mod flush;
 mod gaps;
 mod guard;
@@ -59,12 +64,14 @@ mod query;
 pub mod reader;
 mod readings;
 mod remote;
+mod retention;
 mod scan;
 mod schema;
 mod series;
 mod shared;
 mod store;
 mod sums;
+mod verify;
 
 pub use aside::DeadLetter;
 pub use change::{
@@ -79,9 +86,12 @@ pub use live::LiveHub;
 pub use query::{Point, SeriesPoints};
 pub use reader::ArchiveReader;
 pub use remote::{COMMANDS_MAX, OrdersRow, VERSIONS_KEPT, digest_of};
+pub use retention::Retention;
 pub use scan::{ExportRow, Scan};
 pub use shared::Latest;
+pub use verify::{Finding, Verified};
 
+use figures::Figures;
 use shared::Shared;
 use store::{Limits, Store};
 
@@ -98,6 +108,9 @@ pub struct CooperativeSetup {
 #[derive(Debug)]
 pub struct Archive {
     stores: BTreeMap<CooperativeId, Store>,
+    /// Cooperatives whose file is damaged, for as long as this process runs: what the log held meanwhile is
+    /// applied at the next start.
+    out: BTreeSet<CooperativeId>,
     reader: ArchiveReader,
     live: LiveHub,
     figures: Figures,
@@ -112,10 +125,11 @@ pub(crate) fn file_of(dir: &Path, cooperative: &CooperativeId) -> PathBuf {
 }
 
 impl Archive {
-    /// Opens or creates `dir` with one file per cooperative.
+    /// Opens or creates `dir` with one file per cooperative. A cooperative whose file is damaged is out of service;
+    /// see [`Archive::is_out`].
     ///
     /// # Errors
-    /// When a file can't be opened or has a newer schema, or when another process writes there.
+    /// When a file can't be opened and may be later, or when another process writes there.
     pub fn open(
         dir: &Path,
         cooperatives: &[CooperativeSetup],
@@ -137,47 +151,118 @@ impl Archive {
             source,
         })?;
         let lock = guard::lock(dir)?;
-        let mut stores = BTreeMap::new();
-        let mut all = BTreeMap::new();
-        for setup in cooperatives {
+        let all = cooperatives.iter().map(|setup| {
             let path = file_of(dir, &setup.id);
-            let shared = Arc::new(Shared::new(setup.id.clone(), path.clone()));
-            let rules = Arc::from(setup.rules.as_slice());
-            let store = Store::open(&path, &setup.id, rules, limits, Arc::clone(&shared))
-                .map_err(|error| error.during("open", &setup.id))?;
-            stores.insert(setup.id.clone(), store);
-            all.insert(setup.id.clone(), shared);
-        }
-        let reader = ArchiveReader::new(all);
-        Ok(Self {
-            stores,
-            reader,
+            let shared = Shared::new(setup.id.clone(), path);
+            (setup.id.clone(), Arc::new(shared))
+        });
+        let mut archive = Self {
+            stores: BTreeMap::new(),
+            out: BTreeSet::new(),
+            reader: ArchiveReader::new(all.collect()),
             live,
             figures: Figures::new(metrics),
             limits,
             _lock: lock,
-        })
+        };
+        for setup in cooperatives {
+            let shared = archive.reader.shared_arc(&setup.id)?;
+            let rules = Arc::from(setup.rules.as_slice());
+            match Store::open(&file_of(dir, &setup.id), &setup.id, rules, limits, shared) {
+                Ok(store) => {
+                    archive.stores.insert(setup.id.clone(), store);
+                }
+                Err(error) => {
+                    let error = error.during("open", &setup.id);
+                    if !error.is_damage() {
+                        return Err(error);
+                    }
+                    archive.take_out(&setup.id, &error);
+                }
+            }
+        }
+        Ok(archive)
     }
 
     /// Applies entries of one cooperative, in log order, in one transaction. Entries at or before
     /// [`Archive::position`] are skipped. After an error nothing of the group is applied: call again.
     ///
     /// # Errors
-    /// When the cooperative is unknown or its file can't be written.
+    /// When the cooperative is unknown or its file can't be written. [`ArchiveError::OutOfService`] when it is damaged:
+    /// the entries are not applied, and never will be by this process.
     pub fn apply(
         &mut self,
         cooperative: &CooperativeId,
         entries: &[LogEntry],
     ) -> Result<Applied, ArchiveError> {
-        let store = self
-            .stores
-            .get_mut(cooperative)
-            .ok_or_else(|| ArchiveError::UnknownCooperative(cooperative.clone()))?;
-        let result = store.apply(entries, &self.live);
-        self.reader.set_writable(result.is_ok());
-        let applied = result.map_err(|error| error.during("write", cooperative))?;
-        self.figures.count(applied);
-        Ok(applied)
+        let live = &self.live;
+        let Some(store) = self.stores.get_mut(cooperative) else {
+            return Err(self.missing(cooperative));
+        };
+        let result = store.apply(entries, live);
+        let gives_up = match &result {
+            Ok(_) => store.took(),
+            Err(error) => store.failed(error),
+        };
+        match result {
+            Ok(applied) => {
+                self.reader.set_writable(true);
+                self.figures.count(applied);
+                Ok(applied)
+            }
+            Err(error) if gives_up => {
+                Err(self.take_out(cooperative, &error.during("write", cooperative)))
+            }
+            Err(error) => {
+                self.reader.set_writable(false);
+                Err(error.during("write", cooperative))
+            }
+        }
+    }
+
+    /// How long a cooperative's readings are kept from now on; what is too old goes as entries are applied.
+    pub fn keep(&mut self, cooperative: &CooperativeId, retention: Retention) {
+        if let Some(store) = self.stores.get_mut(cooperative) {
+            store.state.limits.retention = retention;
+        }
+    }
+
+    /// Whether a cooperative's file is damaged, or not its own. Nothing is read or stored for it then. What the
+    /// log has for it must be kept: whoever puts the file right wants it.
+    #[must_use]
+    pub fn is_out(&self, cooperative: &CooperativeId) -> bool {
+        self.out.contains(cooperative)
+    }
+
+    /// Cooperatives that are out of service.
+    #[must_use]
+    pub fn out_of_service(&self) -> &BTreeSet<CooperativeId> {
+        &self.out
+    }
+
+    /// Takes a cooperative out of service because of what was found in its file; gives the error that everybody
+    /// who asks for it gets from now on.
+    pub fn take_out(&mut self, cooperative: &CooperativeId, error: &ArchiveError) -> ArchiveError {
+        let error: &(dyn std::error::Error + 'static) = error;
+        tracing::error!(
+            %cooperative, error,
+            "archive is damaged and out of service; others go on, the log keeps what it lacks. Restore it, then restart"
+        );
+        self.stores.remove(cooperative);
+        self.out.insert(cooperative.clone());
+        self.figures.out_of_service.set(self.out.len() as u64);
+        if let Ok(shared) = self.reader.shared_arc(cooperative) {
+            shared.take_out();
+        }
+        ArchiveError::OutOfService(cooperative.clone())
+    }
+
+    fn missing(&self, cooperative: &CooperativeId) -> ArchiveError {
+        if self.is_out(cooperative) {
+            ArchiveError::OutOfService(cooperative.clone())
+        } else {
+            ArchiveError::UnknownCooperative(cooperative.clone())
+        }
     }
 
     /// Stores readings that do not come from the log, in one transaction; the position stays. Opens or creates the
@@ -246,16 +331,27 @@ impl Archive {
         self.stores.get(cooperative)?.state.chain
     }
 
-    /// Puts everything applied on the disk. Call it before releasing log segments.
+    /// Puts everything applied on the disk. Call it before releasing log segments, and look then who is
+    /// [out of service](Archive::out_of_service): a file may turn out to be damaged here.
     ///
     /// # Errors
     /// When a file can't be synced: release nothing.
     pub fn make_durable(&mut self) -> Result<(), ArchiveError> {
-        self.stores.iter().try_for_each(|(cooperative, store)| {
-            store
-                .make_durable()
-                .map_err(|error| error.during("sync", cooperative))
-        })
+        let mut damaged = Vec::new();
+        for (cooperative, store) in &mut self.stores {
+            if let Err(error) = store.make_durable() {
+                let gives_up = store.failed(&error);
+                let error = error.during("sync", cooperative);
+                if !gives_up {
+                    return Err(error);
+                }
+                damaged.push((cooperative.clone(), error));
+            }
+        }
+        for (cooperative, error) in damaged {
+            self.take_out(&cooperative, &error);
+        }
+        Ok(())
     }
 
     /// All catalogs ever applied, as (gateway, hash, body): for the consumer's start.
@@ -305,58 +401,7 @@ impl Archive {
     fn store(&self, cooperative: &CooperativeId) -> Result<&Store, ArchiveError> {
         self.stores
             .get(cooperative)
-            .ok_or_else(|| ArchiveError::UnknownCooperative(cooperative.clone()))
-    }
-}
-
-#[derive(Debug)]
-struct Figures {
-    stored: Counter,
-    duplicate: Counter,
-    late: Counter,
-    refused: Counter,
-    transitions: Counter,
-    ignored: Counter,
-}
-
-impl Figures {
-    fn new(metrics: &Metrics) -> Self {
-        let counter = |name, help| metrics.counter(name, help, &[]);
-        Self {
-            stored: counter(
-                "furrow_readings_stored_total",
-                "Readings stored in the archive.",
-            ),
-            duplicate: counter(
-                "furrow_readings_duplicate_total",
-                "Readings not stored because their series has one of that time.",
-            ),
-            late: counter(
-                "furrow_readings_late_total",
-                "Readings stored behind their series' newest; no alert rule looked at them.",
-            ),
-            refused: counter(
-                "furrow_readings_refused_total",
-                "Readings that no series can hold; kept in the dead letters.",
-            ),
-            transitions: counter(
-                "furrow_alert_transitions_total",
-                "Steps of alert rules: pending, dropped, firing, resolved.",
-            ),
-            ignored: counter(
-                "furrow_alert_samples_ignored_total",
-                "Samples before an alert rule's live frontier; history pages nobody.",
-            ),
-        }
-    }
-
-    fn count(&self, applied: Applied) {
-        self.stored.add(applied.readings_stored);
-        self.duplicate.add(applied.readings_duplicate);
-        self.late.add(applied.readings_late);
-        self.refused.add(applied.readings_refused);
-        self.transitions.add(applied.alert_transitions);
-        self.ignored.add(applied.alert_samples_ignored);
+            .ok_or_else(|| self.missing(cooperative))
     }
 }
 

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::codec::Block;
 use super::query::{Point, Range, SeriesRow, all_series, pending_of, series_row};
+use super::retention::given_up;
 use super::store::{Limits, State};
 use super::sums::Sums;
 use super::{ArchiveError, ArchiveReader, Latest, StoreError};
@@ -14,6 +15,9 @@ use crate::store::{Reading, SeriesInfo, Span};
 
 /// Most buckets of one answer: 512 MB. A caller that wants more asks for less at a time.
 pub(super) const BUCKETS_MAX: i64 = 1 << 23;
+
+/// A bucket of one millisecond: not one of roll-ups.
+const READINGS: i64 = 1;
 
 impl ArchiveReader {
     /// All series of a cooperative, by name.
@@ -73,7 +77,7 @@ impl ArchiveReader {
                 from_ms: i64::MIN,
                 to_ms: i64::MAX,
             };
-            let Some((from_ms, to_ms)) = clamp(&snapshot, &series, ever, 1)? else {
+            let Some((from_ms, to_ms)) = clamp(&snapshot, &series, ever, READINGS)? else {
                 return Ok(None);
             };
             let ends = |from_ms, to_ms| {
@@ -111,7 +115,7 @@ impl ArchiveReader {
             let Some(series) = series_row(&snapshot, series)? else {
                 return Ok(Vec::new());
             };
-            let Some((from_ms, to_ms)) = clamp(&snapshot, &series, span, 1)? else {
+            let Some((from_ms, to_ms)) = clamp(&snapshot, &series, span, READINGS)? else {
                 return Ok(Vec::new());
             };
             let range = Range {
@@ -194,6 +198,11 @@ fn clamp(
         let (least, greatest) = found.unwrap_or_default();
         first = first.into_iter().chain(least).min();
         last = last.into_iter().chain(greatest).max();
+    }
+    if bucket_ms > READINGS {
+        let gone = given_up(db, series, i64::MIN, i64::MAX)?;
+        first = first.into_iter().chain(gone.first().copied()).min();
+        last = last.into_iter().chain(gone.last().copied()).max();
     }
     let (Some(first), Some(last)) = (first, last) else {
         return Ok(None);

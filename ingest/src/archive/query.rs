@@ -15,6 +15,7 @@ use super::codec::rollup::Rollup;
 use super::codec::{Block, CodecError};
 use super::damage::readable;
 use super::flush::{LEVELS_MS, MINUTE_MS};
+use super::retention::{finest_left, given_up};
 use super::sums::{Sums, beyond};
 
 /// Bucket lengths below a minute, in milliseconds.
@@ -90,7 +91,10 @@ pub(super) fn points(
         bucket_ms: 0,
         points: Vec::new(),
     };
-    if span_ms / series.interval_ms.max(1) <= wanted {
+    let windows = |time_ms: i64| time_ms.div_euclid(series.window_ms);
+    let (first, last) = (windows(from_ms), windows(to_ms.saturating_sub(1)));
+    let finest_ms = finest_left(&snapshot, &series, first, last)?;
+    if finest_ms.is_none() && span_ms / series.interval_ms.max(1) <= wanted {
         let range = Range {
             db: &snapshot,
             series: &series,
@@ -106,7 +110,11 @@ pub(super) fn points(
             return Ok(Some(answer));
         }
     }
-    let bucket_ms = bucket_for(span_ms, wanted);
+    let mut bucket_ms = bucket_for(span_ms, wanted);
+    if let Some(finest_ms) = finest_ms {
+        // Only whole roll-ups answer where readings were given up.
+        bucket_ms += (-bucket_ms).rem_euclid(finest_ms);
+    }
     answer.bucket_ms = bucket_ms;
     answer.from_ms = from_ms - from_ms.rem_euclid(bucket_ms);
     answer.to_ms = to_ms + (-to_ms).rem_euclid(bucket_ms);
@@ -313,7 +321,8 @@ impl Range<'_> {
         raw.extend(pending.times.iter().map(|time| time.div_euclid(window_ms)));
         sums.add_block(&pending)?;
         let mut done = BTreeSet::new();
-        let chunks = windows_in(self.db, CHUNK_WINDOWS, self.series, first, last)?;
+        let mut chunks = windows_in(self.db, CHUNK_WINDOWS, self.series, first, last)?;
+        chunks.append(&mut given_up(self.db, self.series, first, last)?);
         for level_ms in LEVELS_MS.into_iter().rev() {
             if sums.bucket_ms % level_ms == 0 && !chunks.is_subset(&done) {
                 self.add_rollups(level_ms, &raw, &mut done, sums)?;

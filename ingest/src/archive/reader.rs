@@ -87,9 +87,20 @@ impl ArchiveReader {
         self.writable.store(writable, Ordering::Release);
     }
 
-    /// Which cooperatives there are.
+    /// Which cooperatives are in service.
     pub fn cooperatives(&self) -> impl Iterator<Item = &CooperativeId> {
-        self.cooperatives.keys()
+        let all = self.cooperatives.iter();
+        all.filter(|(_, shared)| !shared.is_out())
+            .map(|(cooperative, _)| cooperative)
+    }
+
+    /// How many cooperatives are not, since their file is damaged.
+    #[must_use]
+    pub fn out_of_service(&self) -> usize {
+        self.cooperatives
+            .values()
+            .filter(|shared| shared.is_out())
+            .count()
     }
 
     /// Newest values of a greenhouse's series, from memory.
@@ -370,10 +381,20 @@ impl ArchiveReader {
     }
 
     pub(super) fn shared(&self, cooperative: &CooperativeId) -> Result<&Shared, ArchiveError> {
-        self.cooperatives
-            .get(cooperative)
-            .map(Arc::as_ref)
-            .ok_or_else(|| ArchiveError::UnknownCooperative(cooperative.clone()))
+        match self.cooperatives.get(cooperative) {
+            Some(shared) if shared.is_out() => Err(ArchiveError::OutOfService(cooperative.clone())),
+            Some(shared) => Ok(shared),
+            None => Err(ArchiveError::UnknownCooperative(cooperative.clone())),
+        }
+    }
+
+    /// The writer's hold on it, damaged or not.
+    pub(super) fn shared_arc(
+        &self,
+        cooperative: &CooperativeId,
+    ) -> Result<Arc<Shared>, ArchiveError> {
+        let shared = self.cooperatives.get(cooperative).cloned();
+        shared.ok_or_else(|| ArchiveError::UnknownCooperative(cooperative.clone()))
     }
 }
 

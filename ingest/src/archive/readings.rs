@@ -15,6 +15,7 @@ use super::change::{Applied, Readings};
 use super::codec::block::Block;
 use super::codec::pending::{PendingWriter, read_pending};
 use super::damage::readable;
+use super::retention::is_behind;
 use super::series::{KnownTimes, Resolved, Series};
 use super::store::{Place, State};
 use super::{StoreError, aside};
@@ -147,7 +148,9 @@ impl State {
                 continue;
             };
             let newest_ms = series.newest.map(|(time, _, _)| time);
-            let live = times.first().is_none_or(|first| Some(*first) > newest_ms);
+            let live = times.first().is_none_or(|first| {
+                Some(*first) > newest_ms && series.window(*first) >= series.kept_from
+            });
             let block = if live {
                 intake.writer.column(
                     series.id,
@@ -331,6 +334,10 @@ pub(super) fn only_new(
     let newest_ms = series.newest.map(|(time, _, _)| time);
     let mut new = Block::new(block.exponent);
     for (time, mantissa, quality) in block.iter() {
+        if is_behind(db, series, time)? {
+            applied.readings_behind += 1;
+            continue;
+        }
         if Some(time) > newest_ms {
             new.push(time, Some(mantissa), quality);
             continue;

@@ -234,6 +234,15 @@ CREATE TABLE IF NOT EXISTS command (
     answered_ms INTEGER
 );
 CREATE INDEX IF NOT EXISTS command_by_gateway ON command (gateway, n);
+CREATE TABLE IF NOT EXISTS given_up (
+    series INTEGER NOT NULL,
+    window INTEGER NOT NULL,
+    PRIMARY KEY (series, window)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS swept (
+    one  INTEGER PRIMARY KEY CHECK (one = 1),
+    turn INTEGER NOT NULL
+);
 CREATE TABLE IF NOT EXISTS orders (
     n          INTEGER PRIMARY KEY,
     gateway    TEXT NOT NULL,

@@ -52,6 +52,8 @@ pub(super) struct Series {
     pub(super) open: BTreeMap<i64, OpenWindow>,
     /// All times stored in one window: answers whether a late reading is a duplicate.
     pub(super) known: Option<KnownTimes>,
+    /// Readings of windows before this one may have been given up.
+    pub(super) kept_from: i64,
     /// Which of the cooperative's rules are for it.
     pub(super) rules: Vec<usize>,
 }
@@ -296,10 +298,12 @@ impl SeriesTable {
             return Ok(Resolved::Refused(reason));
         }
         if channel.exponent < series.exponent {
+            let coarse = series.exponent;
             if !series.refine(channel.exponent) {
                 let reason = format!("{} can't go to exponent {}", series.name, channel.exponent);
                 return Ok(Resolved::Refused(reason));
             }
+            rescale_row(db, series, coarse)?;
             self.resolved.clear();
         }
         series.interval_ms = channel.interval_ms;
@@ -357,8 +361,10 @@ impl SeriesTable {
             let (name, had, wanted) = (&series.name, &series.unit, import.unit);
             return Ok(Err(format!("{name} has unit {had:?}, not {wanted:?}")));
         }
-        let finer = (import.exponent..series.exponent).find(|exponent| series.refine(*exponent));
+        let coarse = series.exponent;
+        let finer = (import.exponent..coarse).find(|exponent| series.refine(*exponent));
         if finer.is_some() {
+            rescale_row(db, series, coarse)?;
             db.prepare_cached("UPDATE series SET exponent = ?2 WHERE id = ?1")?
                 .execute(params![series.id, series.exponent])?;
             self.resolved.clear();
@@ -406,8 +412,17 @@ impl SeriesTable {
             good: None,
             open: BTreeMap::new(),
             known: None,
+            kept_from: i64::MIN,
         }))
     }
+}
+
+/// The newest values in a series' row are at its exponent: they follow it to a finer one.
+fn rescale_row(db: &Connection, series: &Series, coarse: i8) -> Result<(), StoreError> {
+    let factor = scale_factor(coarse, series.exponent);
+    db.prepare_cached("UPDATE series SET newest = newest * ?2, good = good * ?2 WHERE id = ?1")?
+        .execute(params![series.id, factor])?;
+    Ok(())
 }
 
 /// Which rules are for a series.

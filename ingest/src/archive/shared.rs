@@ -1,7 +1,10 @@
 //! What the writer shares with readers of one cooperative: the newest values and idle connections.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use furrow_wire::{CooperativeId, Decimal, Quality, SeriesId};
@@ -84,6 +87,7 @@ pub(super) struct Shared {
     path: PathBuf,
     latest: RwLock<BTreeMap<SeriesId, Latest>>,
     idle: Mutex<Vec<Connection>>,
+    is_out: AtomicBool,
 }
 
 impl Shared {
@@ -93,6 +97,7 @@ impl Shared {
             path,
             latest: RwLock::default(),
             idle: Mutex::default(),
+            is_out: AtomicBool::new(false),
         }
     }
 
@@ -112,6 +117,35 @@ impl Shared {
                 }
             }
         }
+    }
+
+    /// SQLite's log of changes beside the file.
+    pub(super) fn changes_path(&self) -> PathBuf {
+        let mut path = self.path.clone().into_os_string();
+        path.push("-wal");
+        path.into()
+    }
+
+    /// Makes the log of changes and its name durable.
+    pub(super) fn sync_changes(&self) -> io::Result<()> {
+        File::open(self.changes_path())?.sync_all()?;
+        match self.path.parent() {
+            Some(dir) => File::open(dir)?.sync_all(),
+            None => Ok(()),
+        }
+    }
+
+    /// The file is damaged: nobody reads it any more.
+    pub(super) fn take_out(&self) {
+        self.is_out.store(true, Ordering::Release);
+        self.idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+
+    pub(super) fn is_out(&self) -> bool {
+        self.is_out.load(Ordering::Acquire)
     }
 
     pub(super) fn latest(&self, wanted: impl Fn(&SeriesId) -> bool) -> Vec<Latest> {

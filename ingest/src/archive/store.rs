@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use super::codec::block::scale_factor;
 use super::codec::pending::read_pending;
 use super::damage::readable;
+use super::retention::Retention;
 use super::series::{OpenWindow, Series, SeriesTable, rules_for};
 use super::{Applied, LiveHub, LogEntry, LogPosition, Shared, StoreError, schema};
 use crate::alerting::{AlertRule, Evaluator};
@@ -22,7 +23,13 @@ pub(super) struct Store {
     db: Connection,
     pub(super) state: State,
     shared: Arc<Shared>,
+    /// Errors of the disk in a row.
+    disk_errors: u32,
 }
+
+/// Errors of the disk in a row after which a file counts as damaged: about ten seconds of tries. One file's bad
+/// sectors must not hold up all others for ever.
+const DISK_ERRORS_MAX: u32 = 20;
 
 /// What the writer knows without asking the file.
 #[derive(Debug)]
@@ -36,6 +43,8 @@ pub(super) struct State {
     pub(super) rules: Arc<[AlertRule]>,
     pub(super) alerts: Evaluator,
     pub(super) limits: Limits,
+    /// The last turn of sweeping that is done.
+    pub(super) swept: Option<i64>,
     /// Series whose newest reading changed in this transaction.
     pub(super) touched: BTreeSet<usize>,
     /// Events of this transaction, for subscribers.
@@ -51,6 +60,8 @@ pub(super) struct Limits {
     pub(super) pending_bytes: usize,
     /// Parts of a window before they are merged: each flush brings about an hour of readings.
     pub(super) parts: u32,
+    /// How long readings are kept.
+    pub(super) retention: Retention,
 }
 
 impl Default for Limits {
@@ -59,6 +70,7 @@ impl Default for Limits {
             pending_rows: 128,
             pending_bytes: 128 << 10,
             parts: 8,
+            retention: Retention::default(),
         }
     }
 }
@@ -82,7 +94,12 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let db = schema::open_writer(path, cooperative)?;
         let state = State::load(&db, cooperative, rules, limits)?;
-        let store = Self { db, state, shared };
+        let store = Self {
+            db,
+            state,
+            shared,
+            disk_errors: 0,
+        };
         store.publish_all();
         Ok(store)
     }
@@ -99,6 +116,18 @@ impl Store {
             Err(_) => self.reload()?,
         }
         result
+    }
+
+    /// It took what it was given; no reason to give up.
+    pub(super) fn took(&mut self) -> bool {
+        self.disk_errors = 0;
+        false
+    }
+
+    /// It did not; says whether trying again is no use.
+    pub(super) fn failed(&mut self, error: &StoreError) -> bool {
+        self.disk_errors += u32::from(error.is_of_disk());
+        error.is_damage() || self.disk_errors >= DISK_ERRORS_MAX
     }
 
     /// Reads again what memory is a copy of.
@@ -129,6 +158,9 @@ impl Store {
         let transaction = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         for change in fresh.iter().flat_map(|entry| &entry.changes) {
             state.apply_change(&transaction, change, &mut applied)?;
+        }
+        if let Some(received_ms) = fresh.iter().filter_map(|entry| entry.received_ms()).max() {
+            state.sweep(&transaction, received_ms, &mut applied)?;
         }
         state.alerts.save(&transaction, &mut applied)?;
         transaction
@@ -175,17 +207,24 @@ impl Store {
         self.shared.put_latest(self.state.series.iter());
     }
 
-    /// Puts everything committed on the disk.
+    /// Puts everything committed on the disk. Never waits for readers: an export or a backup of a large file may take
+    /// minutes, and the writer has other cooperatives to serve.
     pub(super) fn make_durable(&self) -> Result<(), StoreError> {
-        let busy: i64 = self
-            .db
-            .query_row("PRAGMA wal_checkpoint(FULL)", [], |row| row.get(0))?;
-        if busy == 0 {
+        let (busy, in_log, moved): (i64, i64, i64) =
+            self.db
+                .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                })?;
+        if busy == 0 && in_log == moved {
             return Ok(());
         }
-        // A reader held the log of changes for longer than the busy time-out: say so, the caller retries.
-        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
-        Err(rusqlite::Error::SqliteFailure(code, None).into())
+        // What a reader's snapshot keeps from being moved stays in the log of changes: that is synced as it is.
+        self.shared
+            .sync_changes()
+            .map_err(|source| StoreError::Sync {
+                path: self.shared.changes_path(),
+                source,
+            })
     }
 
     pub(super) fn db(&self) -> &Connection {
@@ -210,12 +249,14 @@ impl State {
             alerts: Evaluator::load(db, cooperative, Arc::clone(&rules))?,
             rules,
             limits,
+            swept: None,
             touched: BTreeSet::new(),
             happened: Vec::new(),
         };
         load_series(db, &mut state)?;
         load_open_windows(db, &mut state)?;
         load_pending(db, &mut state)?;
+        state.load_sweeps(db)?;
         Ok(state)
     }
 }
@@ -303,6 +344,7 @@ fn load_series(db: &Connection, state: &mut State) -> Result<(), StoreError> {
             good: good.0.zip(good.1),
             open: BTreeMap::new(),
             known: None,
+            kept_from: i64::MIN,
             rules,
         });
     }

@@ -16,6 +16,11 @@ const SMALL: Limits = Limits {
     pending_rows: 3,
     pending_bytes: 1 << 20,
     parts: 3,
+    retention: Retention {
+        readings_ms: None,
+        minutes_ms: None,
+        hours_ms: None,
+    },
 };
 const CHANNELS: [&str; 3] = ["air_temperature", "relative_humidity", "co2"];
 
@@ -455,6 +460,27 @@ fn a_finer_exponent_rescales_what_is_there() {
 }
 
 #[test]
+fn a_finer_exponent_without_readings_rescales_the_newest_over_a_restart() {
+    let mut fixture = Fixture::new(Vec::new());
+    let coarse = Arc::new(catalog(-1, 10_000));
+    for n in 0..3 {
+        let column = vec![(0, good(&[250]))];
+        fixture.apply(vec![readings(&coarse, n * 10_000, 10_000, column)]);
+    }
+    // Of the other channels only: the first one's newest stays in its row.
+    let fine = Arc::new(catalog(-2, 10_000));
+    let column = vec![(1, good(&[2555]))];
+    fixture.apply(vec![readings(&fine, 30_000, 10_000, column)]);
+    let house = "house".parse().unwrap();
+    for _ in 0..2 {
+        let latest = fixture.archive.reader().latest(&coop(), &house).unwrap();
+        let sht = latest.iter().find(|one| one.series == series(0)).unwrap();
+        assert_eq!((sht.exponent, sht.good), (-2, Some((20_000, 2500))));
+        fixture.reopen();
+    }
+}
+
+#[test]
 fn a_finer_exponent_rescales_what_still_waits() {
     let mut fixture = Fixture::new(Vec::new());
     let coarse = Arc::new(catalog(-1, 10_000));
@@ -662,16 +688,32 @@ fn another_cooperatives_file_is_not_opened_under_this_name() {
         id: other,
         rules: Vec::new(),
     };
-    let error = Archive::open(
-        dir.path(),
-        &[setup],
-        LiveHub::default(),
-        &Metrics::default(),
-    )
-    .unwrap_err();
-    assert!(
-        format!("{:#}", anyhow::Error::from(error)).contains("can't open the archive of other")
-    );
+    let (live, metrics) = (LiveHub::default(), Metrics::default());
+    let archive = Archive::open(dir.path(), &[setup], live, &metrics).unwrap();
+    let other: CooperativeId = "other".parse().unwrap();
+    assert!(archive.is_out(&other));
+    let error = archive.catalogs(&other).unwrap_err();
+    assert!(matches!(error, ArchiveError::OutOfService(_)), "{error}");
+}
+
+#[test]
+fn a_reader_that_takes_its_time_does_not_keep_the_log_from_letting_go() {
+    let mut fixture = Fixture::new(Vec::new());
+    let catalog = Arc::new(catalog(-2, 10_000));
+    let batch = |n: i64| readings(&catalog, n * 10_000, 10_000, vec![(0, good(&[2500]))]);
+    fixture.apply(vec![batch(0)]);
+    let path = file_of(fixture.dir.path(), &coop());
+    let mut slow = rusqlite::Connection::open(path).unwrap();
+    let snapshot = slow.transaction().unwrap();
+    let count = |db: &rusqlite::Connection| -> i64 {
+        db.query_row("SELECT COUNT(*) FROM pending", [], |row| row.get(0))
+            .unwrap()
+    };
+    assert_eq!(count(&snapshot), 1);
+    fixture.apply(vec![batch(1)]);
+    // It used to wait five seconds here, and to fail then.
+    fixture.archive.make_durable().unwrap();
+    assert_eq!(count(&snapshot), 1);
 }
 
 #[test]

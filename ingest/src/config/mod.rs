@@ -7,6 +7,7 @@
 mod check;
 mod heartbeat;
 mod raw;
+mod retention;
 mod settings;
 mod store;
 mod webhook;

@@ -159,6 +159,17 @@ pub(super) struct RawCooperative {
     pub(super) gateway: Sections<RawGateway>,
     pub(super) token: Sections<RawToken>,
     pub(super) alert: Sections<RawAlert>,
+    pub(super) retention: Option<Section<RawRetention>>,
+    #[serde(flatten)]
+    pub(super) unknown: Unknown,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawRetention {
+    pub(super) readings: Leaf,
+    pub(super) minutes: Leaf,
+    pub(super) hours: Leaf,
     #[serde(flatten)]
     pub(super) unknown: Unknown,
 }

@@ -14,9 +14,11 @@ use super::raw::{
     Leaf, RawAlert, RawBroker, RawConfig, RawCooperative, RawGateway, RawMqtt, RawServerTls,
     RawToken,
 };
+use super::retention::check_retention;
 use super::store::{StoreSettings, check_stores};
 use super::webhook::{WebhookSettings, check_webhook};
 use crate::alerting::AlertRule;
+use crate::archive::Retention;
 use crate::broker::{PasswordHash, ServerTls, is_loopback};
 
 /// Where the API listens unless told otherwise.
@@ -118,6 +120,8 @@ pub struct CooperativeSettings {
     pub tokens: Vec<(String, [u8; 32])>,
     /// Alert rules.
     pub rules: Vec<AlertRule>,
+    /// How long its readings are kept.
+    pub retention: Retention,
 }
 
 /// One gateway.
@@ -344,7 +348,11 @@ fn check_cooperative(
     key: &str,
     raw: RawCooperative,
 ) -> Option<CooperativeSettings> {
-    c.unknown(key, &raw.unknown, "id, name, gateway, token, alert");
+    c.unknown(
+        key,
+        &raw.unknown,
+        "id, name, gateway, token, alert, retention",
+    );
     let id = c.required(&join(key, "id"), raw.id, "\"hoa-binh\"");
     let name = c.required_text(&join(key, "name"), raw.name, "\"HTX Hòa Bình\"");
     let gateways: Vec<GatewaySettings> = c
@@ -372,12 +380,17 @@ fn check_cooperative(
         &join(key, "alert"),
         rules.iter().map(|rule| rule.id.as_str()),
     );
+    let retention = c
+        .section(&join(key, "retention"), raw.retention)
+        .unwrap_or_default();
+    let retention = check_retention(c, &join(key, "retention"), retention);
     Some(CooperativeSettings {
         id: id?,
         name: name?,
         gateways,
         tokens,
         rules,
+        retention,
     })
 }
 

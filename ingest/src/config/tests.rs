@@ -261,3 +261,45 @@ fn heartbeats() {
         assert_eq!(lines, [expected], "{text}");
     }
 }
+
+#[test]
+fn retention_is_for_ever_unless_set_and_what_is_finer_goes_first() {
+    let with = |retention: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ingest.toml");
+        let text = format!(
+            "data_dir = \"d\"\n[broker]\nlisten = \"127.0.0.1:0\"\n\
+             [[cooperative]]\nid = \"a\"\nname = \"A\"\n{retention}\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        let loaded = load(&path).map(|settings| settings.cooperatives[0].retention);
+        loaded.map_err(|error| error.to_string())
+    };
+    assert_eq!(with(""), Ok(crate::archive::Retention::default()));
+    let day_ms = 86_400_000;
+    let kept = crate::archive::Retention {
+        readings_ms: Some(400 * day_ms),
+        minutes_ms: Some(800 * day_ms),
+        hours_ms: None,
+    };
+    let text = "retention = { readings = \"400d\", minutes = \"800d\", hours = \"0\" }";
+    assert_eq!(with(text), Ok(kept));
+    for (text, mistake) in [
+        (
+            "retention = { minutes = \"1d\" }",
+            "cooperative[0].retention.minutes: is shorter",
+        ),
+        (
+            "retention = { readings = \"2d\", minutes = \"9d\", hours = \"8d\" }",
+            "hours: is shorter",
+        ),
+        (
+            "retention = { readings = \"5min\" }",
+            "readings: is below a day",
+        ),
+        ("retention = { days = 1 }", "retention.days: is unknown"),
+    ] {
+        let error = with(text).unwrap_err();
+        assert!(error.contains(mistake), "{error}");
+    }
+}

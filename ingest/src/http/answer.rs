@@ -80,6 +80,10 @@ impl IntoResponse for ApiError {
 
 impl From<ArchiveError> for ApiError {
     fn from(error: ArchiveError) -> Self {
+        if let ArchiveError::OutOfService(_) = error {
+            // Said in the log when it was found, and in a figure since.
+            return ApiError::Unavailable(error.to_string().into());
+        }
         tracing::error!(
             error = format!("{:#}", anyhow::Error::from(error)),
             "archive can't be read"

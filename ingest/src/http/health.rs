@@ -22,13 +22,20 @@ pub(super) async fn healthz(State(api): State<Arc<Api>>) -> Response {
 }
 
 /// `GET /readyz`: archive, broker link, log and the archive's lag, each with the reason where it is not well.
+/// How many cooperatives are out of service since their file is damaged is said, and does not count: the others are
+/// served. Who they are is in the log, and in the answers that they get.
 pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Response {
     let status = if api.health.is_well() {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    let body = api.health.json().to_string();
+    let mut body = api.health.json();
+    let out = api.reader.out_of_service();
+    if let Some(body) = body.as_object_mut().filter(|_| out > 0) {
+        body.insert("out_of_service".to_owned(), out.into());
+    }
+    let body = body.to_string();
     (status, [(CONTENT_TYPE, "application/json")], body).into_response()
 }
 

@@ -18,12 +18,13 @@ use super::front::offered_of;
 use super::recover::follow_state;
 use super::snapshot::{Snapshot, SnapshotError};
 use super::{Eras, Hold, Log};
-use crate::archive::{ArchiveError, Change, LogEntry, LogPosition};
+use crate::archive::{ArchiveError, Change, LogEntry};
 use crate::decode::{Decoder, split};
 use crate::http::Fleet;
 use crate::metrics::{Counter, Gauge, Metrics};
 use crate::remote::Board;
 
+mod outage;
 mod remote;
 mod thread;
 
@@ -78,6 +79,8 @@ struct Figures {
     entries: Counter,
     unreadable: Counter,
     skipped: Counter,
+    held: Counter,
+    given_up: Counter,
     dead: Counter,
     archive_errors: Counter,
     log_bytes: Gauge,
@@ -139,6 +142,8 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
             match self.derived.apply(cooperative, entries) {
                 // It was removed from the configuration: its entries have nowhere to go.
                 Ok(_) | Err(ArchiveError::UnknownCooperative(_)) => {}
+                // The log keeps them: see the checkpoint.
+                Err(ArchiveError::OutOfService(_)) => self.figures.held.add(entries.len() as u64),
                 Err(error) => return Err(error),
             }
             count += entries.len();
@@ -159,7 +164,8 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
         Ok(count.max(1))
     }
 
-    /// Makes what was applied durable, stores a snapshot, lets segments go.
+    /// Makes what was applied durable, stores a snapshot, lets segments go. Not while an archive is out of service and
+    /// there is room: see `outage`.
     ///
     /// # Errors
     /// When something can't be made durable: no segment is let go then.
@@ -170,14 +176,20 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
             return Err(CheckpointError::Behind);
         }
         self.derived.make_durable()?;
+        let out = self.derived.out_of_service();
+        if !out.is_empty() && !self.log.is_short() {
+            self.figures.log_bytes.set(self.log.release_passed());
+            return Ok(());
+        }
         let position = self.position;
         let snapshot = Snapshot {
             position,
             tracker: self.tracker.clone(),
             eras: self.eras.to_stored(),
-            archives: self.archives(),
+            archives: self.archives(&out),
             chain: self.chain.0,
         };
+        self.give_up(&out);
         self.derived.store_marks(&snapshot)?;
         self.checkpoint = position;
         let needed = self.derived.needs_from(position);
@@ -244,6 +256,7 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
 
     fn decide(&mut self, read: Vec<Entry>) -> Group {
         let next = read.last().map_or(self.position, |entry| entry.next);
+        let out = self.derived.out_of_service();
         let mut group = Group {
             entries: BTreeMap::new(),
             gateways: BTreeSet::new(),
@@ -269,7 +282,12 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
                 .derived
                 .position(&cooperative)
                 .is_some_and(|applied| position <= applied);
-            let changes = self.changes(&record, is_applied);
+            let is_out = out.contains(&cooperative);
+            let changes = self.changes(&record, is_applied || is_out);
+            if is_out {
+                self.figures.held.increment();
+                continue;
+            }
             if is_applied {
                 self.figures.skipped.increment();
                 continue;
@@ -405,19 +423,6 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
             .collect()
     }
 
-    /// How far each cooperative's archive is.
-    fn archives(&self) -> BTreeMap<CooperativeId, LogPosition> {
-        let known: BTreeSet<&CooperativeId> = self
-            .tracker
-            .iter()
-            .map(|(key, _, _)| &key.cooperative)
-            .collect();
-        known
-            .into_iter()
-            .filter_map(|id| Some((id.clone(), self.derived.position(id)?)))
-            .collect()
-    }
-
     fn has_passed_a_segment(&self) -> bool {
         self.position.segment > self.checkpoint.segment
     }
@@ -449,6 +454,14 @@ impl Figures {
             skipped: plain(
                 "furrow_log_entries_skipped_total",
                 "Log entries applied before a restart.",
+            ),
+            held: plain(
+                "furrow_log_entries_held_total",
+                "Log entries not applied, and kept, since their cooperative's archive is out of service.",
+            ),
+            given_up: plain(
+                "furrow_log_holds_given_up_total",
+                "Times that the log let go what an archive that is out of service lacks, to have room.",
             ),
             dead: plain(
                 "furrow_dead_letters_total",

@@ -1,5 +1,6 @@
 //! What is derived from the log, and the marks beside it: a seam, so that a test can cut its power.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use furrow_journal::Position;
@@ -20,14 +21,21 @@ pub trait Derived {
     /// Applies entries of one cooperative, in log order, all or none.
     ///
     /// # Errors
-    /// When it can't be written: call again.
+    /// When it can't be written: call again. [`ArchiveError::OutOfService`]: do not.
     fn apply(
         &mut self,
         cooperative: &CooperativeId,
         entries: &[LogEntry],
     ) -> Result<Applied, ArchiveError>;
 
-    /// Puts everything applied on the disk.
+    /// Cooperatives whose entries can't be applied while this process runs, since what was made of the log is
+    /// damaged. Their entries are not applied, and are wanted at the next start.
+    fn out_of_service(&self) -> BTreeSet<CooperativeId> {
+        BTreeSet::new()
+    }
+
+    /// Puts everything applied on the disk. Others are not held up by one that is found to be damaged: it is
+    /// [out of service](Derived::out_of_service) then.
     ///
     /// # Errors
     /// When it can't: release nothing.
@@ -83,6 +91,10 @@ impl Derived for DataDir {
         entries: &[LogEntry],
     ) -> Result<Applied, ArchiveError> {
         self.archive.apply(cooperative, entries)
+    }
+
+    fn out_of_service(&self) -> BTreeSet<CooperativeId> {
+        self.archive.out_of_service().clone()
     }
 
     fn make_durable(&mut self) -> Result<(), ArchiveError> {

@@ -11,6 +11,11 @@ use furrow_journal::{Disk, Journal, Position};
 /// Part of the log's space that readers with loose holds may keep from being used again, in percent.
 const LOOSE_SHARE_PERCENT: u64 = 75;
 
+/// Bytes of a log that readers may keep from being used again.
+pub(super) fn loose_share(max_bytes: u64) -> u64 {
+    max_bytes / 100 * LOOSE_SHARE_PERCENT
+}
+
 /// How firmly a reader holds the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Grip {
@@ -72,7 +77,7 @@ impl Holds {
         journal: &mut Journal<D>,
         max_bytes: u64,
     ) -> Vec<String> {
-        let share = max_bytes / 100 * LOOSE_SHARE_PERCENT;
+        let share = loose_share(max_bytes);
         let mut cut = Vec::new();
         loop {
             self.release_passed(journal);

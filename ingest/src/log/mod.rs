@@ -168,6 +168,11 @@ impl<D: Disk> Log<D> {
         journal.stats().live_bytes
     }
 
+    /// Whether more is taken than readers that are stuck may hold.
+    pub(crate) fn is_short(&self) -> bool {
+        self.journal().stats().live_bytes > holds::loose_share(self.max_bytes)
+    }
+
     fn holds(&self) -> MutexGuard<'_, Holds> {
         self.holds.lock().unwrap_or_else(PoisonError::into_inner)
     }

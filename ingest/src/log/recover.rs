@@ -53,7 +53,12 @@ pub fn recover<D: Disk, S: Derived>(
     let mut eras = Eras::new(std::mem::take(&mut snapshot.eras));
     let tracker = &mut snapshot.tracker;
     let is_known = |at: Option<LogPosition>| at.is_none_or(|at| eras.know(at));
+    let out = derived.out_of_service();
     snapshot.archives.retain(|cooperative, position| {
+        // Nobody knows what it has: that is asked when it is back.
+        if out.contains(cooperative) {
+            return true;
+        }
         let at = derived.position(cooperative);
         // Of an era that the marks do not know: it may have been behind them meanwhile.
         let is_there = at >= Some(*position) && is_known(at);

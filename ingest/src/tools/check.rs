@@ -9,6 +9,7 @@ use std::path::Path;
 
 use anyhow::Context;
 
+use crate::archive::Retention;
 use crate::config::{HeartbeatSettings, LinkSettings, Settings};
 use crate::heartbeat::Heartbeat;
 
@@ -34,6 +35,16 @@ pub fn check(settings: &Settings, out: &mut dyn Write) -> anyhow::Result<()> {
         settings.cooperatives.len()
     );
     line("configuration", Ok(counts))?;
+    for cooperative in &settings.cooperatives {
+        if cooperative.retention != Retention::default() {
+            let kept = format!(
+                "of {}: {}",
+                cooperative.id,
+                retention(cooperative.retention)
+            );
+            line("retention", Ok(kept))?;
+        }
+    }
     line("data_dir", directory(&settings.data_dir))?;
     line("http.listen", address(settings.http_listen))?;
     if let Some(heartbeat) = &settings.heartbeat {
@@ -66,6 +77,24 @@ pub fn check(settings: &Settings, out: &mut dyn Write) -> anyhow::Result<()> {
         "{problems} things would keep ingest from starting"
     );
     Ok(())
+}
+
+fn retention(retention: Retention) -> String {
+    let Retention {
+        readings_ms,
+        minutes_ms,
+        hours_ms,
+    } = retention;
+    let kept = |kept: Option<i64>| match kept {
+        Some(ms) => format!("{} days", ms / 86_400_000),
+        None => "for ever".to_owned(),
+    };
+    format!(
+        "readings {}, minutes {}, hours {}",
+        kept(readings_ms),
+        kept(minutes_ms),
+        kept(hours_ms)
+    )
 }
 
 fn directory(path: &Path) -> std::io::Result<String> {

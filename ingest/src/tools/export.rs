@@ -1,4 +1,4 @@
-//! `furrow-ingest export`: a cooperative's readings as CSV or line protocol.
+//! `furrow-ingest export`: a cooperative's readings as CSV, Parquet or line protocol.
 //!
 //! Reads the archive beside a running ingest or without one, and says up to which entry of the log the export is
 //! complete. A bad reading is never a number: in CSV its value column is empty unless its quality carries one, in line
@@ -18,6 +18,10 @@ use crate::config::Settings;
 use crate::run::ARCHIVE_FOLDER;
 use crate::store::Reading;
 use crate::store::line::{Precision, Prefix, push_line};
+
+mod parquet;
+
+use self::parquet::ParquetSink;
 
 /// What to export, and how.
 #[derive(Debug, Clone, Args)]
@@ -50,6 +54,8 @@ pub enum Format {
     /// InfluxDB's line protocol, times in nanoseconds. A bad reading has `quality` in place of `value`: 1 failed, 2 stale, 3
     /// out of range, 4 stuck, 5 spike, 6 suspect; the last four carry `raw`.
     Lp,
+    /// Parquet, for pandas, DuckDB and the like.
+    Parquet,
 }
 
 /// Runs the export.
@@ -61,7 +67,7 @@ pub fn run(settings: &Settings, arguments: &ExportArgs) -> anyhow::Result<()> {
     let cooperative = &arguments.cooperative;
     let reader = ArchiveReader::open_dir(&dir, std::slice::from_ref(cooperative));
     let (readings, position) = match &arguments.output {
-        None => write_all(&reader, arguments, std::io::stdout().lock())?,
+        None => write_all(&reader, arguments, std::io::stdout())?,
         Some(path) => {
             let part = part_of(path);
             let file =
@@ -90,14 +96,14 @@ pub fn run(settings: &Settings, arguments: &ExportArgs) -> anyhow::Result<()> {
 pub fn write_all(
     reader: &ArchiveReader,
     arguments: &ExportArgs,
-    out: impl Write,
+    out: impl Write + Send,
 ) -> anyhow::Result<(u64, Option<LogPosition>)> {
     // Far beyond all stored times, and safe to calculate with.
     const EVER_MS: i64 = 1 << 53;
     let from_ms = arguments.from.map_or(-EVER_MS, Timestamp::as_millisecond);
     let to_ms = arguments.to.map_or(EVER_MS, Timestamp::as_millisecond);
     anyhow::ensure!(from_ms < to_ms, "--from must be before --to");
-    let mut sink = Sink::new(arguments.format, &arguments.cooperative, out);
+    let mut sink = Sink::new(arguments.format, &arguments.cooperative, out)?;
     sink.begin()?;
     let mut readings = 0;
     let wanted = |series: &SeriesId| {
@@ -130,8 +136,9 @@ impl From<ArchiveError> for Failed {
     }
 }
 
-enum Sink<'a, W: Write> {
+enum Sink<'a, W: Write + Send> {
     Csv(Box<csv::Writer<W>>),
+    Parquet(Box<ParquetSink<W>>),
     Lines {
         out: BufWriter<W>,
         cooperative: &'a CooperativeId,
@@ -141,9 +148,9 @@ enum Sink<'a, W: Write> {
     },
 }
 
-impl<'a, W: Write> Sink<'a, W> {
-    fn new(format: Format, cooperative: &'a CooperativeId, out: W) -> Self {
-        match format {
+impl<'a, W: Write + Send> Sink<'a, W> {
+    fn new(format: Format, cooperative: &'a CooperativeId, out: W) -> anyhow::Result<Self> {
+        Ok(match format {
             Format::Csv => Sink::Csv(Box::new(csv::Writer::from_writer(out))),
             Format::Lp => Sink::Lines {
                 out: BufWriter::new(out),
@@ -151,7 +158,8 @@ impl<'a, W: Write> Sink<'a, W> {
                 prefix: None,
                 line: String::new(),
             },
-        }
+            Format::Parquet => Sink::Parquet(Box::new(ParquetSink::new(out)?)),
+        })
     }
 
     fn begin(&mut self) -> anyhow::Result<()> {
@@ -167,13 +175,14 @@ impl<'a, W: Write> Sink<'a, W> {
                     "quality",
                 ])
                 .context("can't write the export"),
-            Sink::Lines { .. } => Ok(()),
+            Sink::Parquet(_) | Sink::Lines { .. } => Ok(()),
         }
     }
 
     fn row(&mut self, row: &ExportRow<'_>) -> Result<(), Failed> {
         let written = match self {
             Sink::Csv(csv) => write_csv(csv, row),
+            Sink::Parquet(parquet) => parquet.row(row),
             Sink::Lines {
                 out,
                 cooperative,
@@ -203,6 +212,7 @@ impl<'a, W: Write> Sink<'a, W> {
 
     fn finish(self) -> anyhow::Result<()> {
         match self {
+            Sink::Parquet(parquet) => return parquet.finish(),
             Sink::Csv(mut csv) => csv.flush(),
             Sink::Lines { mut out, .. } => out.flush(),
         }
@@ -266,7 +276,7 @@ mod tests {
     fn check(format: Format, expected: &str) {
         let (series, cooperative) = (series(), "hoa-binh".parse().unwrap());
         let mut out = Vec::new();
-        let mut sink = Sink::new(format, &cooperative, &mut out);
+        let mut sink = Sink::new(format, &cooperative, &mut out).unwrap();
         sink.begin().unwrap();
         for row in rows(&series) {
             sink.row(&row).ok().unwrap();

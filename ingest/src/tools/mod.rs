@@ -1,11 +1,13 @@
 //! The commands beside `run`.
 
 pub mod aside;
+pub mod backup;
 pub mod check;
 pub mod export;
 pub mod gaps;
 pub mod store;
 pub mod tail;
+pub mod verify;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;

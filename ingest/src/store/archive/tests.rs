@@ -66,6 +66,14 @@ async fn the_first_reading_of_a_name_stays_and_writing_again_changes_nothing() {
     assert_eq!(store.write(&coop("a"), &[other]).await.unwrap(), written);
     let expected = [reading(0, "1.00"), reading(10_000, "25.10"), failed];
     assert_eq!(read(&store, "t").await, expected);
+    let span = Span {
+        from_ms: 0,
+        to_ms: 20_001,
+    };
+    for (channel, expected) in [("t", Some(span)), ("u", None)] {
+        let extent = store.extent(&coop("a"), &series(channel)).await;
+        assert_eq!(extent.unwrap(), expected);
+    }
     let newest = store.latest(&coop("a"), None).await.unwrap();
     let info = SeriesInfo {
         id: series("t"),
