@@ -5,7 +5,11 @@
 //! of the sensors do at their resolution. Cold means: the file's pages are dropped from the page cache and the
 //! connection is new.
 #![allow(clippy::print_stdout, reason = "a benchmark prints its figures")]
-#![allow(clippy::unwrap_used, reason = "a benchmark may fail loudly")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a benchmark may fail loudly"
+)]
 #![allow(clippy::cast_possible_truncation, reason = "made-up values are small")]
 
 use std::path::Path;

@@ -10,20 +10,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use bytes::Bytes;
 use furrow_ingest_core::{GatewayKey, Tracker};
 use furrow_journal::FileDisk;
-use furrow_wire::{CatalogHash, ClockMapping, CooperativeId, GatewayId};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::alerting::{Webhook, run_webhook};
-use crate::archive::{
-    Archive, ArchiveError, ArchiveReader, CooperativeSetup, LiveHub, ParkedRecord, digest_of,
-};
+use crate::archive::{Archive, ArchiveReader, CooperativeSetup, LiveHub, digest_of};
 use crate::broker::{Accounts, Broker, BrokerOptions, PasswordHash};
 use crate::config::{LinkSettings, Secret, Settings, StoreSettings};
-use crate::decode::Decoder;
 use crate::files;
 use crate::forward::{Forwarder, ForwarderSetup, Pace};
 use crate::health::{Health, Watched};
@@ -34,12 +29,13 @@ use crate::log::derived::DataDir;
 use crate::log::recover::{recover, replay, replay_orders};
 use crate::log::{Log, writer};
 use crate::metrics::Metrics;
-use crate::remote::Board;
 use crate::rerun;
 use crate::subscriber::{self, CLIENT_ID, LinkOptions, Stage};
 
+mod restore;
 mod shared;
 
+use restore::{restore_orders, restored_decoder};
 use shared::{Shared, assignments, listen, watch_queue, watch_tasks};
 
 /// Folder of the cooperatives' files within the data directory.
@@ -385,88 +381,6 @@ fn start_forwarders(
         Forwarder::start(log, setup)
     };
     settings.stores.iter().map(start).collect()
-}
-
-/// What was read of a cooperative's file at the start; `None`, and it is out of service, if that is damaged.
-fn in_service<T>(
-    archive: &mut Archive,
-    cooperative: &CooperativeId,
-    read: Result<T, ArchiveError>,
-) -> anyhow::Result<Option<T>> {
-    match read {
-        Ok(read) => Ok(Some(read)),
-        Err(ArchiveError::OutOfService(_)) => Ok(None),
-        Err(error) if error.is_damage() => {
-            archive.take_out(cooperative, &error);
-            Ok(None)
-        }
-        Err(error) => {
-            Err(error).with_context(|| format!("can't read the archive of {cooperative}"))
-        }
-    }
-}
-
-/// What the archive knows of orders.
-fn restore_orders(
-    board: &Board,
-    archive: &mut Archive,
-    cooperatives: &[CooperativeId],
-) -> anyhow::Result<()> {
-    let reader = archive.reader();
-    for cooperative in cooperatives {
-        let newest = reader.newest_orders(cooperative);
-        for (gateway, version, digest) in
-            in_service(archive, cooperative, newest)?.unwrap_or_default()
-        {
-            let key = GatewayKey {
-                cooperative: cooperative.clone(),
-                gateway,
-            };
-            board.handle_orders(&key, version, digest);
-        }
-    }
-    Ok(())
-}
-
-/// A decoder that knows what the archive knows.
-fn restored_decoder(settings: &Settings, archive: &mut Archive) -> anyhow::Result<Decoder> {
-    let mut decoder = Decoder::new(assignments(settings));
-    for cooperative in &settings.cooperatives {
-        let id = &cooperative.id;
-        let known = known_of(archive, id);
-        let Some((catalogs, mappings, parked)) = in_service(archive, id, known)? else {
-            continue;
-        };
-        let key = |gateway| GatewayKey {
-            cooperative: id.clone(),
-            gateway,
-        };
-        for (gateway, _, body) in catalogs {
-            decoder.restore_catalog(&key(gateway), &body);
-        }
-        for (gateway, mapping) in mappings {
-            decoder.restore_mapping(&key(gateway), mapping);
-        }
-        for parked in parked {
-            decoder.restore_parked(&key(parked.gateway.clone()), parked);
-        }
-    }
-    Ok(decoder)
-}
-
-/// Catalogs, clock mappings and parked records of one cooperative.
-type Known = (
-    Vec<(GatewayId, CatalogHash, Bytes)>,
-    Vec<(GatewayId, ClockMapping)>,
-    Vec<ParkedRecord>,
-);
-
-fn known_of(archive: &Archive, id: &CooperativeId) -> Result<Known, ArchiveError> {
-    Ok((
-        archive.catalogs(id)?,
-        archive.mappings(id)?,
-        archive.parked(id)?,
-    ))
 }
 
 /// The embedded broker, if there is one, and how to reach the broker.

@@ -223,6 +223,25 @@ impl Ingest {
         Api::new(self.http, token)
     }
 
+    /// Backs all archives up while ingest runs; gives the backup's folder.
+    ///
+    /// # Errors
+    /// When the backup fails.
+    pub fn backup(&self, to: &Path) -> anyhow::Result<PathBuf> {
+        let output = Command::new(&self.binary)
+            .arg("--config")
+            .arg(&self.config)
+            .args(["backup", "--to"])
+            .arg(to)
+            .output()
+            .context("start furrow-ingest backup")?;
+        let error = String::from_utf8_lossy(&output.stderr);
+        let status = output.status;
+        anyhow::ensure!(status.success(), "backup ended with {status}: {error}");
+        let folder = String::from_utf8(output.stdout).context("backup's folder")?;
+        Ok(folder.trim().into())
+    }
+
     /// Everything that a cooperative has, as CSV.
     ///
     /// # Errors

@@ -20,6 +20,9 @@ const READINGS: i64 = 200;
 /// What an administrator puts in the place of what is broken.
 #[derive(Clone, Copy)]
 enum Restored {
+    /// A copy of the whole data directory, taken while ingest stood.
+    Folder,
+    /// What `backup` made while ingest ran: archives, no log and no marks.
     Backup,
     Nothing,
 }
@@ -61,10 +64,17 @@ fn check_given_again(restored: Restored) {
             sites[0].kill_gateway().unwrap();
             sites[0].start_gateway().unwrap();
         }
-        if start == 2 {
-            ingest.stop().unwrap();
-            copy(&data, &backup);
-            ingest.restart().unwrap();
+        match restored {
+            Restored::Folder if start == 2 => {
+                ingest.stop().unwrap();
+                copy(&data, &backup);
+                ingest.restart().unwrap();
+            }
+            Restored::Backup if start == 2 => {
+                let made = ingest.backup(&folder.path().join("backups")).unwrap();
+                fs::rename(made, &backup).unwrap();
+            }
+            Restored::Folder | Restored::Backup | Restored::Nothing => {}
         }
         wanted = stored(&ingest) + READINGS;
         let ingest = &ingest;
@@ -73,7 +83,12 @@ fn check_given_again(restored: Restored) {
     ingest.kill().unwrap();
     fs::remove_dir_all(&data).unwrap();
     match restored {
-        Restored::Backup => fs::rename(&backup, &data).unwrap(),
+        Restored::Folder => fs::rename(&backup, &data).unwrap(),
+        Restored::Backup => {
+            fs::create_dir_all(data.join("archive")).unwrap();
+            let file = "hoa-binh.sqlite";
+            fs::rename(backup.join(file), data.join("archive").join(file)).unwrap();
+        }
         Restored::Nothing => {}
     }
     ingest.restart().unwrap();
@@ -106,6 +121,11 @@ fn copy(from: &Path, to: &Path) {
 #[test]
 fn an_ingest_restored_from_a_backup_is_given_again_what_it_lost() {
     check_given_again(Restored::Backup);
+}
+
+#[test]
+fn an_ingest_restored_from_a_copy_of_its_folder_is_given_again_what_it_lost() {
+    check_given_again(Restored::Folder);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod dist;
 mod model;
 mod mutants;
 mod needs;
+mod python;
 mod replay;
 mod season;
 mod servers;

@@ -7,7 +7,7 @@ use clap::Args;
 use furrow_tests::process::free_port;
 
 use crate::build::{Profile, build_all, build_page, root, step};
-use crate::{chaos, demo, needs, say, servers, sim};
+use crate::{chaos, demo, needs, python, say, servers, sim};
 
 /// Options of `test`.
 #[derive(Debug, Args)]
@@ -98,12 +98,14 @@ fn page() -> anyhow::Result<()> {
 
 fn rust(without: &[servers::Name]) -> anyhow::Result<()> {
     let variables = servers::ensure_all(without)?;
+    let interpreter = python::ensure()?;
     // The whole-system tests start the programs, which cargo does not build for them.
     build_all(Profile::Dev)?;
     let mut cargo = Command::new("cargo");
     cargo
         .args(["test", "--locked", "--workspace", "--no-fail-fast"])
         .envs(variables)
+        .env(python::VARIABLE, interpreter)
         .current_dir(root()?);
     step("rust: tests", &mut cargo)?;
     sim::test()

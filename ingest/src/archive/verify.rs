@@ -363,10 +363,11 @@ fn check_newest(
             found.find(place.as_str(), "its row's newest reading is not its newest");
         }
     }
-    if let Some((newest_ms, newest)) = seen.good {
-        if good_ms < Some(newest_ms) || (good_ms == Some(newest_ms) && good != Some(newest)) {
-            found.find(place, "its row's newest good reading is not its newest");
-        }
+    let is_behind = |(newest_ms, newest): (i64, i64)| {
+        good_ms < Some(newest_ms) || (good_ms == Some(newest_ms) && good != Some(newest))
+    };
+    if seen.good.is_some_and(is_behind) {
+        found.find(place, "its row's newest good reading is not its newest");
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ mod check;
 mod heartbeat;
 mod raw;
 mod retention;
+mod secret;
 mod settings;
 mod store;
 mod webhook;

@@ -3,11 +3,16 @@
 use serde_json::Value;
 
 use super::check::{Checker, join};
-use super::raw::{Leaf, RawRetention};
+use super::raw::{Leaf, RawRetention, Section};
 use crate::archive::Retention;
 
 /// Checks a section. What is finer may not be kept longer than what is coarser.
-pub(super) fn check_retention(c: &mut Checker, key: &str, raw: RawRetention) -> Retention {
+pub(super) fn check_retention(
+    c: &mut Checker,
+    key: &str,
+    raw: Option<Section<RawRetention>>,
+) -> Retention {
+    let raw = c.section(key, raw).unwrap_or_default();
     c.unknown(key, &raw.unknown, "readings, minutes, hours");
     let retention = Retention {
         readings_ms: kept(c, &join(key, "readings"), raw.readings),

@@ -12,9 +12,9 @@ use super::check::{Checker, join};
 use super::heartbeat::{HeartbeatSettings, check_heartbeat};
 use super::raw::{
     Leaf, RawAlert, RawBroker, RawConfig, RawCooperative, RawGateway, RawMqtt, RawServerTls,
-    RawToken,
 };
 use super::retention::check_retention;
+use super::secret::{check_secret, check_token};
 use super::store::{StoreSettings, check_stores};
 use super::webhook::{WebhookSettings, check_webhook};
 use crate::alerting::AlertRule;
@@ -380,10 +380,7 @@ fn check_cooperative(
         &join(key, "alert"),
         rules.iter().map(|rule| rule.id.as_str()),
     );
-    let retention = c
-        .section(&join(key, "retention"), raw.retention)
-        .unwrap_or_default();
-    let retention = check_retention(c, &join(key, "retention"), retention);
+    let retention = check_retention(c, &join(key, "retention"), raw.retention);
     Some(CooperativeSettings {
         id: id?,
         name: name?,
@@ -408,35 +405,6 @@ fn check_gateway(c: &mut Checker, key: &str, raw: RawGateway) -> Option<GatewayS
         greenhouse: greenhouse?,
         password: password?,
     })
-}
-
-fn check_token(c: &mut Checker, key: &str, raw: RawToken) -> Option<(String, [u8; 32])> {
-    c.unknown(key, &raw.unknown, "name, token, token_sha256");
-    let name = c.required_text(&join(key, "name"), raw.name, "\"kỹ thuật\"");
-    let hash = check_secret(c, key, "token", raw.token, raw.token_sha256);
-    Some((name?, hash?.bytes()))
-}
-
-fn check_secret(
-    c: &mut Checker,
-    path: &str,
-    name: &str,
-    plain: Leaf,
-    hashed: Leaf,
-) -> Option<PasswordHash> {
-    let (key, hash_key) = (join(path, name), join(path, &format!("{name}_sha256")));
-    match (plain, hashed) {
-        (Some(_), Some(_)) => {
-            c.mistake(&key, format!("stands beside {name}_sha256; remove one"));
-            None
-        }
-        (None, hashed @ Some(_)) => c.parsed(&hash_key, hashed),
-        (plain, None) => {
-            let example = format!("{name}_sha256 = \"…\" (printf %s SECRET | sha256sum)");
-            let plain = c.required_text(&key, plain, &example)?;
-            Some(PasswordHash::of(plain.as_bytes()))
-        }
-    }
 }
 
 fn check_alert(c: &mut Checker, key: &str, raw: RawAlert) -> Option<AlertRule> {
