@@ -29,7 +29,7 @@ use furrow_wire::CooperativeId;
 use tokio::runtime::Runtime;
 
 const GATEWAYS: u32 = 4;
-const PATIENCE: Duration = Duration::from_secs(180);
+const PATIENCE: Duration = Duration::from_secs(120);
 /// What a fleet's cooperative is called.
 const COOPERATIVE: &str = "fleet";
 
@@ -63,22 +63,22 @@ fn readings(contents: &BTreeMap<String, Rows>) -> usize {
     contents.values().map(Vec::len).sum()
 }
 
-/// Waits until a store has what the archive has.
-#[track_caller]
-fn same(runtime: &Runtime, archive: &BTreeMap<String, Rows>, name: &str, store: &dyn SeriesStore) {
+/// Waits until a store has what the archive has; else what it has.
+fn same(
+    runtime: &Runtime,
+    archive: &BTreeMap<String, Rows>,
+    store: &dyn SeriesStore,
+) -> Result<(), String> {
     let mut last = BTreeMap::new();
     let equal = until(PATIENCE, || {
         last = contents(runtime, store);
         Ok((last == *archive).then_some(()))
     });
-    assert!(
-        equal.is_ok(),
-        "{name} has {} readings of {} series, the archive {} of {}",
-        readings(&last),
-        last.len(),
-        readings(archive),
-        archive.len()
-    );
+    equal.map_err(|error| {
+        let (has, series) = (readings(&last), last.len());
+        let (wanted, all) = (readings(archive), archive.len());
+        format!("{error}: {has} readings of {series} series, not {wanted} of {all}")
+    })
 }
 
 fn influx(server: &Influxd) -> InfluxStore {
@@ -189,7 +189,12 @@ fn both_stores_have_what_the_archive_has_though_all_were_killed() {
     let stores: [(&str, &dyn SeriesStore); 2] =
         [("influx", &influx(&influxd)), ("victoria", &victoria(&vm))];
     for (name, store) in stores {
-        same(&runtime, &archive, name, store);
+        if let Err(told) = same(&runtime, &archive, store) {
+            let log = std::fs::read_to_string(fleet.ingest.log()).unwrap();
+            let of_store = log.lines().filter(|line| line.contains(name));
+            let said = of_store.collect::<Vec<_>>().join("\n");
+            panic!("{name}: {told}\n{said}");
+        }
     }
     let (listed, ok) = store_command(&binaries, &ingest, &["list"]);
     assert!(ok && listed.matches(": answers").count() == 2, "{listed}");

@@ -32,7 +32,8 @@ pub(super) struct Filled {
     /// Where state and marks are.
     pub(super) folder: PathBuf,
     pub(super) store: Arc<dyn SeriesStore>,
-    pub(super) runtime: tokio::runtime::Handle,
+    /// Not its handle: that would drive neither sockets nor timers.
+    pub(super) runtime: Arc<tokio::runtime::Runtime>,
     pub(super) figures: Figures,
     /// A series' unit never changes: the archive refuses what says otherwise, and so does this.
     pub(super) units: BTreeMap<(CooperativeId, SeriesId), String>,

@@ -115,7 +115,7 @@ struct Work {
     hold: Hold,
     folder: PathBuf,
     filled: Option<Filled>,
-    runtime: tokio::runtime::Runtime,
+    runtime: Arc<tokio::runtime::Runtime>,
     figures: Figures,
     backoff: Backoff,
     stop: Arc<AtomicBool>,
@@ -141,6 +141,7 @@ impl Work {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
+        let runtime = Arc::new(runtime);
         let figures = Figures::new(&setup.metrics, &setup.name);
         let state = State::open(&folder)?;
         let filled = Filled {
@@ -148,7 +149,7 @@ impl Work {
             state,
             folder: folder.clone(),
             store: Arc::clone(&setup.store),
-            runtime: runtime.handle().clone(),
+            runtime: Arc::clone(&runtime),
             figures: figures.clone(),
             units: BTreeMap::new(),
             waiting: VecDeque::new(),
