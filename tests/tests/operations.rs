@@ -122,6 +122,31 @@ fn metrics_keep_to_the_conventions() {
     ingest.stop().unwrap();
 }
 
+#[test]
+fn the_alert_rules_are_right_and_speak_of_metrics_that_are() {
+    let path = root().join("deploy/prometheus/furrow.rules.yml");
+    let output = Command::new(prometheus::find().unwrap().promtool)
+        .args(["check", "rules"])
+        .arg(&path)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}");
+    let page = fs::read_to_string(root().join("docs/metrics.md")).unwrap();
+    let rules = fs::read_to_string(&path).unwrap();
+    let named = rules
+        .lines()
+        .filter(|line| line.trim_start().starts_with("expr:"));
+    let mut count = 0;
+    for word in named.flat_map(|line| line.split(|c: char| !(c.is_alphanumeric() || c == '_'))) {
+        if word.starts_with("furrow_") {
+            assert!(page.contains(&format!("| `{word}` |")), "{word}");
+            count += 1;
+        }
+    }
+    assert_eq!(count, 6);
+}
+
 /// Counts requests and answers each.
 fn receiver() -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

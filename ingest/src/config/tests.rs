@@ -303,3 +303,87 @@ fn retention_is_for_ever_unless_set_and_what_is_finer_goes_first() {
         assert!(error.contains(mistake), "{error}");
     }
 }
+
+const STORES: &str = r#"
+    [[store]]
+    name = "influx"
+    kind = "influxdb2"
+    url = "http://127.0.0.1:8086"
+    org = "furrow"
+    bucket = "readings"
+    token = "secret"
+    [[store]]
+    name = "victoria"
+    kind = "victoriametrics"
+    url = "http://127.0.0.1:8428"
+    retention = "400d"
+"#;
+
+#[test]
+fn stores_are_read() {
+    let settings = parse(&format!("{MINIMAL}{STORES}")).unwrap();
+    let [influx, victoria] = &settings.stores[..] else {
+        panic!()
+    };
+    assert_eq!(
+        (influx.name.as_str(), influx.address()),
+        ("influx", "http://127.0.0.1:8086")
+    );
+    let StoreKind::Victoria(settings) = &victoria.kind else {
+        panic!()
+    };
+    assert_eq!(settings.read_url, settings.write_url);
+    assert_eq!(settings.retention, Duration::from_secs(400 * 86_400));
+}
+
+#[test]
+fn mistakes_in_stores_are_told_with_their_remedy() {
+    for (from, to, expected) in [
+        (
+            "name = \"victoria\"",
+            "name = \"influx\"",
+            "store[1].name: \"influx\" is taken; names must be unique",
+        ),
+        (
+            "name = \"influx\"",
+            "name = \"archive\"",
+            "store[0].name: \"archive\" is taken; names must be unique",
+        ),
+        (
+            "name = \"influx\"",
+            "name = \"../etc\"",
+            "store[0].name: must be at most 32 lower-case letters, digits and hyphens, e.g. \"influx\"",
+        ),
+        (
+            "kind = \"influxdb2\"",
+            "kind = \"influxdb3\"",
+            "store[0].kind: must be \"influxdb2\" or \"victoriametrics\"",
+        ),
+        (
+            "    token = \"secret\"",
+            "",
+            "store[0].token_file: is missing; name the file that holds the token",
+        ),
+        (
+            "retention = \"400d\"",
+            "",
+            "store[1].retention: is missing; set it, e.g. \"400d\": the server's -retentionPeriod, \
+             which is a month unless set",
+        ),
+        (
+            "bucket = \"readings\"",
+            "bucket = \"readings\"\n    retention = \"1d\"",
+            "store[0].retention: is not for this kind of store; remove it (known: name, kind, url, \
+             org, bucket, bucket_prefix, token, token_file, timeout)",
+        ),
+    ] {
+        assert!(STORES.contains(from), "nothing to replace: {from}");
+        let text = format!("{MINIMAL}{}", STORES.replace(from, to));
+        let mistakes = parse(&text).unwrap_err();
+        let lines: Vec<_> = mistakes
+            .iter()
+            .map(|m| format!("{}: {}", m.key, m.text))
+            .collect();
+        assert_eq!(lines, [expected]);
+    }
+}
