@@ -193,10 +193,10 @@ impl Ingest {
         let (reader, id) = (archive.reader(), key("gw-01").cooperative);
         let gateways: BTreeMap<_, _> = [(key("gw-01"), "nha-luoi-1".parse().unwrap())].into();
         let mut decoder = Decoder::new(gateways.clone());
-        for (_, _, body) in archive.catalogs(&id).unwrap() {
+        for (_, _, body) in archive.catalogs(&id).unwrap_or_default() {
             decoder.restore_catalog(&key("gw-01"), &body);
         }
-        for parked in archive.parked(&id).unwrap() {
+        for parked in archive.parked(&id).unwrap_or_default() {
             decoder.restore_parked(&key("gw-01"), parked);
         }
         let path = dir.to_owned();
@@ -479,5 +479,24 @@ fn a_store_that_dies_and_forgets_is_given_again_what_it_took_last() {
     }
     ingest.same(&store);
     assert_eq!(store.count(), 39 * READINGS);
+    ingest.end();
+}
+
+#[test]
+fn a_damaged_archive_keeps_no_store_from_what_comes() {
+    let (dir, store) = (tempfile::tempdir().unwrap(), Arc::new(Memory::default()));
+    let source = Source::new(7);
+    let mut ingest = Ingest::start(dir.path(), 64, None);
+    ingest.take(source.packet(1..=10));
+    ingest.consumer.checkpoint().unwrap();
+    ingest.end();
+    let file = dir.path().join("archive/hoa-binh.sqlite");
+    std::fs::write(&file, vec![7; 8_192]).unwrap();
+    let mut ingest = Ingest::start(dir.path(), 64, Some(&store));
+    // Its catalog is in the archive only: told again, as after a change of the gateway.
+    let other = Source::new(8);
+    ingest.take(other.packet(1..=1));
+    ingest.take(other.packet(11..=20));
+    until(|| store.count() == 10 * READINGS);
     ingest.end();
 }

@@ -104,7 +104,8 @@ pub struct Refused {
 /// What a store promises beyond the contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Abilities {
-    /// Values come back with the very decimal places that were written; else as the nearest floating-point number.
+    /// Values come back exactly, with the decimal places of the finest that its series ever had; else as the nearest
+    /// floating-point number.
     pub keeps_decimals: bool,
     /// Which of two different readings of one name stays.
     pub of_two: Kept,

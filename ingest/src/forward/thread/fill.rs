@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use furrow_wire::{CooperativeId, SeriesId};
 
 use super::{Work, wait};
-use crate::archive::ArchiveError;
+use crate::archive::{ArchiveError, ArchiveReader, Known};
 use crate::forward::StateError;
 use crate::forward::copy::{self, Progress, Watch};
 use crate::forward::figures::{Condition, Figures};
@@ -30,6 +30,10 @@ impl Work {
             return Ok(());
         };
         for (cooperative, _) in filled.state.copying()? {
+            if known(&self.setup.reader, &cooperative)?.is_none() {
+                // It is copied when its archive is back and this is started again.
+                continue;
+            }
             self.figures.show(Condition::Copying);
             let store = Arc::clone(&filled.store);
             let asked = self.runtime.block_on(store.incarnation());
@@ -75,7 +79,8 @@ impl Work {
         };
         for cooperative in &self.setup.cooperatives {
             let is_new = filled.state.position(cooperative).is_none();
-            if is_new && self.setup.reader.known(cooperative)?.position.is_some() {
+            let known = known(&self.setup.reader, cooperative)?.unwrap_or_default();
+            if is_new && known.position.is_some() {
                 filled.state.begin_copy(cooperative)?;
             }
         }
@@ -88,15 +93,16 @@ impl Work {
         let health = self.runtime.block_on(self.setup.store.health());
         health.map_err(ArchiveError::Forward)?;
         let marks = self.take_place()?;
-        let mut known = BTreeMap::new();
+        let mut all = BTreeMap::new();
         for cooperative in &self.setup.cooperatives {
-            known.insert(cooperative.clone(), self.setup.reader.known(cooperative)?);
+            let known = known(&self.setup.reader, cooperative)?.unwrap_or_default();
+            all.insert(cooperative.clone(), known);
         }
-        let has_readings = known.values().any(|known| known.position.is_some());
+        let has_readings = all.values().any(|known| known.position.is_some());
         let Some(filled) = &mut self.filled else {
             return Ok(());
         };
-        filled.state.seed(&known)?;
+        filled.state.seed(&all)?;
         snapshot::store(&self.folder, &marks).map_err(ArchiveError::Marks)?;
         if has_readings {
             self.figures.restarts.increment();
@@ -124,6 +130,22 @@ impl Work {
             reason,
             retry_after: None,
         }))
+    }
+}
+
+/// What a cooperative's archive knows; `None`: it is damaged, which the others must not wait for.
+fn known(
+    reader: &ArchiveReader,
+    cooperative: &CooperativeId,
+) -> Result<Option<Known>, ArchiveError> {
+    match reader.known(cooperative) {
+        Ok(known) => Ok(Some(known)),
+        Err(error) if error.is_damage() => {
+            let error: &(dyn std::error::Error + 'static) = &error;
+            tracing::warn!(%cooperative, error, "archive is damaged: a store can't be filled from it");
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
 }
 
