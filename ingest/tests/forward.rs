@@ -479,6 +479,11 @@ fn a_store_that_dies_and_forgets_is_given_again_what_it_took_last() {
     }
     ingest.same(&store);
     assert_eq!(store.count(), 39 * READINGS);
+    // Away and back with nothing to write: that is seen, too.
+    store.fail(Some(busy()));
+    until(|| ingest.figure("furrow_store_condition") == "1");
+    store.fail(None);
+    until(|| ingest.figure("furrow_store_condition") == "0");
     ingest.end();
 }
 

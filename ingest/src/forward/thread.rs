@@ -282,7 +282,10 @@ impl Work {
                 return Ok(End::LostPlace);
             }
             match stepped {
-                Ok(0) => self.log.wait_behind(consumer.position(), IDLE),
+                Ok(0) => {
+                    self.figures.show(Condition::Forwarding);
+                    self.log.wait_behind(consumer.position(), IDLE);
+                }
                 Ok(_) => {
                     self.backoff.handle_success();
                     self.figures.show(Condition::Forwarding);
