@@ -112,6 +112,17 @@ fn check_says_what_it_found_and_the_environment_overrides_the_file() {
         stdout.contains("ok    configuration: 1 cooperatives, 1 gateways\n"),
         "{stdout}"
     );
+    // A store that is away is told, and keeps nobody from starting.
+    let path = dir.path().join("ingest.toml");
+    let plain = std::fs::read_to_string(&path).unwrap();
+    let store = "\n[[store]]\nname = \"influx\"\nkind = \"influxdb2\"\nurl = \"http://127.0.0.1:1\"\n\
+                 org = \"o\"\nbucket = \"b\"\ntoken = \"t\"\n";
+    std::fs::write(&path, plain.clone() + store).unwrap();
+    let (code, stdout, stderr) = output(command(dir.path()).arg("check"));
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    let told = "store influx: http://127.0.0.1:1 is not ready, which ingest waits for: store is busy or away";
+    assert!(stdout.contains(told), "{stdout}");
+    std::fs::write(&path, plain).unwrap();
     let wrong = ("FURROW__HTTP__LISTEN", "everywhere");
     let (code, _, stderr) = output(command(dir.path()).arg("check").env(wrong.0, wrong.1));
     assert_eq!(code, Some(64));

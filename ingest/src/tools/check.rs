@@ -1,7 +1,7 @@
 //! `furrow-ingest check`: says whether `run` would start, without starting it.
 //!
 //! The configuration has been checked by then. This looks at what it names: the data directory, the
-//! TLS files, the addresses.
+//! TLS files, the addresses, the stores.
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
@@ -10,7 +10,7 @@ use std::path::Path;
 use anyhow::Context;
 
 use crate::archive::Retention;
-use crate::config::{HeartbeatSettings, LinkSettings, Settings};
+use crate::config::{HeartbeatSettings, LinkSettings, Settings, StoreSettings};
 use crate::heartbeat::Heartbeat;
 
 /// Prints what was found, one line each.
@@ -72,6 +72,9 @@ pub fn check(settings: &Settings, out: &mut dyn Write) -> anyhow::Result<()> {
             }
         }
     }
+    for store in &settings.stores {
+        line(&format!("store {}", store.name), Ok(asked(store)?))?;
+    }
     anyhow::ensure!(
         problems == 0,
         "{problems} things would keep ingest from starting"
@@ -95,6 +98,20 @@ fn retention(retention: Retention) -> String {
         kept(minutes_ms),
         kept(hours_ms)
     )
+}
+
+/// One that is away is no reason not to start: the log holds what it has still to get.
+fn asked(store: &StoreSettings) -> anyhow::Result<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("can't start a runtime")?;
+    let client = store.open().context("can't make its client")?;
+    let address = store.address();
+    Ok(match runtime.block_on(client.health()) {
+        Ok(()) => format!("{address} answers"),
+        Err(fault) => format!("{address} is not ready, which ingest waits for: {fault}"),
+    })
 }
 
 fn directory(path: &Path) -> std::io::Result<String> {
