@@ -215,6 +215,9 @@ fn refused(
 struct Done {
     /// The last series done of each cooperative; of one that is complete, `null`.
     cooperatives: BTreeMap<CooperativeId, Option<String>>,
+    /// The start of the target that all of it went into, where that can be seen.
+    #[serde(default)]
+    incarnation: Option<u64>,
 }
 
 async fn migrate(
@@ -239,6 +242,12 @@ async fn migrate(
         Some(wanted) => vec![wanted.clone()],
         None => settings.cooperatives.iter().map(|c| c.id.clone()).collect(),
     };
+    // What a target took last it may have forgotten if it was started anew since.
+    let incarnation = target.incarnation().await.context("can't ask the target")?;
+    if done.incarnation != incarnation {
+        done.cooperatives.retain(|_, at| at.is_none());
+        done.incarnation = incarnation;
+    }
     let mut refused = 0;
     for cooperative in &wanted {
         if done.cooperatives.get(cooperative) == Some(&None) {
@@ -257,6 +266,12 @@ async fn migrate(
         };
         copy_patiently(source.as_ref(), target.as_ref(), cooperative, &mut told).await?;
         refused += told.refused;
+        tokio::time::sleep(target.abilities().durable_after).await;
+        let now = target.incarnation().await.context("can't ask the target")?;
+        anyhow::ensure!(
+            now == incarnation,
+            "{to} was started anew and may have forgotten what it took last; run it again"
+        );
         done.cooperatives.insert(cooperative.clone(), None);
         keep(&path, &done)?;
         writeln!(out, "{cooperative}: complete")?;
