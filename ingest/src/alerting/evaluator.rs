@@ -3,7 +3,7 @@
 //! State is kept per greenhouse, in one row that is rewritten when one of its machines was fed. A rule that is
 //! no longer configured, or whose condition changed, ends its alerts: the machine starts anew.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use furrow_alerts::{Interval, Machine, Phase, Rule, Sample, Transition, TransitionKind};
@@ -27,31 +27,43 @@ const OUTBOX_DONE_MAX: u32 = 1_000;
 pub(crate) struct Evaluator {
     cooperative: CooperativeId,
     rules: Arc<[AlertRule]>,
-    greenhouses: BTreeMap<GreenhouseId, BTreeMap<Key, Watch>>,
-    dirty: BTreeSet<GreenhouseId>,
+    /// What a rule says, as it is stored beside its machines, so that a changed rule is noticed.
+    prints: Vec<Value>,
+    greenhouses: BTreeMap<GreenhouseId, Place>,
+    /// Greenhouses that were fed and are not written yet.
+    dirty: Vec<GreenhouseId>,
     transitions: u64,
     ignored: u64,
     live: Vec<LiveMessage>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    rule: RuleId,
+/// The machines of a greenhouse.
+#[derive(Debug, Default)]
+struct Place {
+    /// By ascending device and channel.
+    series: Vec<SeriesWatches>,
+    is_dirty: bool,
+}
+
+/// The machines of one series.
+#[derive(Debug)]
+struct SeriesWatches {
     device: DeviceId,
     channel: ChannelName,
+    watches: Vec<Watch>,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Watch {
+    /// Index in the rules.
+    rule: usize,
     machine: Machine,
     /// Row of the open alert.
     alert: Option<i64>,
-    /// The rule that the machine was fed under, so that a changed rule is noticed.
-    rule: Value,
 }
 
-/// A [`Watch`] as it is stored.
-#[derive(Debug, Serialize, Deserialize)]
+/// A [`Watch`] as it is read.
+#[derive(Debug, Deserialize)]
 struct Stored {
     rule_id: RuleId,
     device: DeviceId,
@@ -59,6 +71,43 @@ struct Stored {
     rule: Value,
     alert: Option<i64>,
     machine: Machine,
+}
+
+/// A [`Watch`] as it is stored. Written for every greenhouse in every transaction: nothing is copied for it.
+#[derive(Debug, Serialize)]
+struct Kept<'a> {
+    rule_id: &'a RuleId,
+    device: &'a DeviceId,
+    channel: &'a ChannelName,
+    rule: &'a Value,
+    alert: Option<i64>,
+    machine: &'a Machine,
+}
+
+impl Place {
+    /// The machines of a series, made if it is new.
+    fn of(&mut self, device: &DeviceId, channel: &ChannelName) -> &mut Vec<Watch> {
+        let found = self
+            .series
+            .binary_search_by(|one| (&one.device, &one.channel).cmp(&(device, channel)));
+        let at = match found {
+            Ok(at) => at,
+            Err(at) => {
+                let new = SeriesWatches {
+                    device: device.clone(),
+                    channel: channel.clone(),
+                    watches: Vec::new(),
+                };
+                self.series.insert(at, new);
+                at
+            }
+        };
+        &mut self
+            .series
+            .get_mut(at)
+            .expect("it was found or put there")
+            .watches
+    }
 }
 
 impl Evaluator {
@@ -70,9 +119,10 @@ impl Evaluator {
     ) -> Result<Self, StoreError> {
         let mut evaluator = Self {
             cooperative: cooperative.clone(),
+            prints: rules.iter().map(|rule| rule_print(&rule.rule)).collect(),
             rules,
             greenhouses: BTreeMap::new(),
-            dirty: BTreeSet::new(),
+            dirty: Vec::new(),
             transitions: 0,
             ignored: 0,
             live: Vec::new(),
@@ -98,22 +148,34 @@ impl Evaluator {
         samples: &[Sample],
         received_ms: i64,
     ) -> Result<(), StoreError> {
-        let rules = Arc::clone(&self.rules);
         let series = watched.series;
-        for rule in watched.rules.iter().filter_map(|index| rules.get(*index)) {
-            let key = Key {
-                rule: rule.id.clone(),
-                device: series.device.clone(),
-                channel: series.channel.clone(),
+        if !self.greenhouses.contains_key(&series.greenhouse) {
+            let greenhouse = series.greenhouse.clone();
+            self.greenhouses.insert(greenhouse, Place::default());
+        }
+        let Some(place) = self.greenhouses.get_mut(&series.greenhouse) else {
+            return Ok(());
+        };
+        if !place.is_dirty {
+            place.is_dirty = true;
+            self.dirty.push(series.greenhouse.clone());
+        }
+        let watches = place.of(&series.device, &series.channel);
+        for index in watched.rules {
+            let Some(rule) = self.rules.get(*index) else {
+                continue;
             };
-            let greenhouse = self
-                .greenhouses
-                .entry(series.greenhouse.clone())
-                .or_default();
-            let watch = greenhouse.entry(key).or_insert_with(|| Watch {
-                rule: rule_print(&rule.rule),
-                ..Watch::default()
+            let at = watches.iter().position(|watch| watch.rule == *index);
+            let at = at.unwrap_or_else(|| {
+                watches.push(Watch {
+                    rule: *index,
+                    ..Watch::default()
+                });
+                watches.len() - 1
             });
+            let Some(watch) = watches.get_mut(at) else {
+                continue;
+            };
             let outcome = watch.machine.handle_interval(&rule.rule, interval, samples);
             for transition in &outcome.transitions {
                 watch.alert = record(db, rule, series, watch.alert, transition)?;
@@ -129,9 +191,6 @@ impl Evaluator {
             self.transitions += outcome.transitions.len() as u64;
             self.ignored += outcome.ignored_samples;
         }
-        if !self.dirty.contains(&series.greenhouse) {
-            self.dirty.insert(series.greenhouse.clone());
-        }
         Ok(())
     }
 
@@ -142,15 +201,23 @@ impl Evaluator {
         applied: &mut Applied,
     ) -> Result<(), StoreError> {
         for greenhouse in std::mem::take(&mut self.dirty) {
-            let watches = self.greenhouses.get(&greenhouse).into_iter().flatten();
-            let stored: Vec<Stored> = watches
-                .map(|(key, watch)| Stored {
-                    rule_id: key.rule.clone(),
-                    device: key.device.clone(),
-                    channel: key.channel.clone(),
-                    rule: watch.rule.clone(),
-                    alert: watch.alert,
-                    machine: watch.machine.clone(),
+            let Some(place) = self.greenhouses.get_mut(&greenhouse) else {
+                continue;
+            };
+            place.is_dirty = false;
+            let stored: Vec<Kept<'_>> = place
+                .series
+                .iter()
+                .flat_map(|series| series.watches.iter().map(move |watch| (series, watch)))
+                .filter_map(|(series, watch)| {
+                    Some(Kept {
+                        rule_id: &self.rules.get(watch.rule)?.id,
+                        device: &series.device,
+                        channel: &series.channel,
+                        rule: self.prints.get(watch.rule)?,
+                        alert: watch.alert,
+                        machine: &watch.machine,
+                    })
                 })
                 .collect();
             db.prepare_cached(
@@ -177,35 +244,29 @@ impl Evaluator {
         greenhouse: &GreenhouseId,
         stored: Stored,
     ) -> Result<(), StoreError> {
-        let key = Key {
-            rule: stored.rule_id,
+        let series = SeriesId {
+            greenhouse: greenhouse.clone(),
             device: stored.device,
             channel: stored.channel,
         };
-        let series = SeriesId {
-            greenhouse: greenhouse.clone(),
-            device: key.device.clone(),
-            channel: key.channel.clone(),
-        };
-        let same = self.rules.iter().any(|rule| {
-            rule.id == key.rule && rule.matches(&series) && rule_print(&rule.rule) == stored.rule
+        let mut rules = self.rules.iter().zip(&self.prints);
+        let same = rules.position(|(rule, print)| {
+            rule.id == stored.rule_id && rule.matches(&series) && *print == stored.rule
         });
-        if same {
+        if let Some(rule) = same {
             let watch = Watch {
+                rule,
                 machine: stored.machine,
                 alert: stored.alert,
-                rule: stored.rule,
             };
-            self.greenhouses
-                .entry(greenhouse.clone())
-                .or_default()
-                .insert(key, watch);
+            let place = self.greenhouses.entry(greenhouse.clone()).or_default();
+            place.of(&series.device, &series.channel).push(watch);
             return Ok(());
         }
         let Some(alert) = stored.alert else {
             return Ok(());
         };
-        tracing::info!(rule = %key.rule, %series, "alert ended: its rule was changed or removed");
+        tracing::info!(rule = %stored.rule_id, %series, "alert ended: its rule was changed or removed");
         match stored.machine.phase() {
             Phase::Firing { .. } => {
                 db.execute(

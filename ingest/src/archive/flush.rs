@@ -47,7 +47,7 @@ impl State {
             let read = read_pending(
                 body,
                 |_| true,
-                |series, block| blocks.entry(series).or_default().append(block),
+                |series, block| blocks.entry(series).or_default().extend(block),
             );
             if let Err(error) = read {
                 set_aside(db, "batch", &error, body)?;
@@ -61,7 +61,7 @@ impl State {
             let Some(index) = self.series.index_of_id(id) else {
                 continue;
             };
-            let windows = self.write_parts(db, index, &block)?;
+            let windows = self.write_parts(db, index, block)?;
             self.write_newest(db, index)?;
             self.tidy(db, index, &windows)?;
         }
@@ -73,20 +73,19 @@ impl State {
         &mut self,
         db: &Connection,
         index: usize,
-        block: &Block,
+        mut block: Block,
     ) -> Result<BTreeSet<i64>, StoreError> {
         let mut windows = BTreeSet::new();
         let Some(series) = self.series.get_mut(index) else {
             return Ok(windows);
         };
-        let mut rest: Vec<_> = block.iter().collect();
-        while let Some((time, _, _)) = rest.first() {
+        while let Some(time) = block.times.first() {
             let window = series.window(*time);
-            let end = rest.partition_point(|(time, _, _)| series.window(*time) == window);
-            let mut part = Block::new(block.exponent);
-            for (time, mantissa, quality) in rest.drain(..end) {
-                part.push(time, Some(mantissa), quality);
-            }
+            let end = block
+                .times
+                .partition_point(|time| series.window(*time) == window);
+            let later = block.split_off(end);
+            let part = std::mem::replace(&mut block, later);
             let open = series.open.entry(window).or_default();
             insert_part(db, series.id, window, open.next_part, &part)?;
             open.parts += 1;

@@ -89,10 +89,13 @@ impl State {
         for (time_ms, mantissa, quality) in new.iter() {
             series.note(time_ms, mantissa, quality);
         }
-        let windows = self.write_parts(db, index, &new)?;
+        if series.known.is_some() {
+            self.remembering.insert(index);
+        }
+        series.touch(index, &mut self.touched);
+        let windows = self.write_parts(db, index, new)?;
         self.write_newest(db, index)?;
         self.tidy(db, index, &windows)?;
-        self.touched.insert(index);
         self.forget_known();
         Ok(())
     }

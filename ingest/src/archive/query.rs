@@ -199,7 +199,7 @@ pub(super) fn pending_of(db: &Connection, series: &SeriesRow) -> Result<Block, S
         let blob = blob.as_blob().unwrap_or_default();
         readable(
             "batch",
-            read_pending(blob, wanted, |_, block| out.append(block)),
+            read_pending(blob, wanted, |_, block| out.extend(block)),
         );
     }
     Ok(out)

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use furrow_alerts::{Interval, Sample};
-use furrow_wire::{Column, Quality, Record, RecordKind, encode_batch};
+use furrow_wire::{Column, Decimal, Quality, Record, RecordKind, encode_batch};
 use rusqlite::{Connection, params};
 
 use super::change::{Applied, Readings};
@@ -121,6 +121,9 @@ impl State {
         applied: &mut Applied,
     ) -> Result<(), StoreError> {
         let mut partial: Vec<(usize, Block)> = Vec::new();
+        // One for all columns: they are many, and short.
+        let mut taken = Block::with_room(0, times.len());
+        taken.times.extend_from_slice(times);
         for column in columns {
             let (index, factor) = match resolved.get(usize::from(column.channel)) {
                 Some(Resolved::Series { index, factor }) => (*index, *factor),
@@ -143,39 +146,44 @@ impl State {
             let Some(series) = self.series.get_mut(index) else {
                 continue;
             };
-            let Some(block) = take_column(series, times, column, factor) else {
+            if !take_column(series, column, factor, &mut taken) {
                 intake.refuse(column.samples.len(), "a value beyond 2^53 steps");
                 continue;
-            };
+            }
             let newest_ms = series.newest.map(|(time, _, _)| time);
             let live = times.first().is_none_or(|first| {
                 Some(*first) > newest_ms && series.window(*first) >= series.kept_from
             });
+            let new;
             let block = if live {
                 intake.writer.column(
                     series.id,
-                    block.exponent,
-                    &block.mantissas,
-                    &block.qualities,
+                    taken.exponent,
+                    &taken.mantissas,
+                    &taken.qualities,
                 );
-                block
+                &taken
             } else {
-                let new = only_new(db, series, &block, applied)?;
+                new = only_new(db, series, &taken, applied)?;
+                if series.known.is_some() {
+                    self.remembering.insert(index);
+                }
                 partial.push((index, new.clone()));
-                new
+                &new
             };
             for (time, mantissa, quality) in block.iter() {
                 series.note(time, mantissa, quality);
             }
             if !series.rules.is_empty() {
-                let value = |mantissa| series.latest().value(mantissa);
+                let exponent = series.exponent;
+                let value = |mantissa| Decimal { mantissa, exponent }.to_f64();
                 let samples = block.iter().map(|(at_ms, mantissa, quality)| Sample {
                     at_ms,
                     good: (quality == Quality::Good).then(|| value(mantissa)),
                 });
                 intake.watched.entry(index).or_default().extend(samples);
             }
-            self.touched.insert(index);
+            series.touch(index, &mut self.touched);
         }
         intake.writer.end_group(times);
         self.write_partial(&mut partial, intake);
@@ -258,15 +266,13 @@ impl State {
 
     /// Bounds what is remembered of late data.
     pub(super) fn forget_known(&mut self) {
-        let known = self
-            .series
-            .iter()
-            .filter(|series| series.known.is_some())
-            .count();
-        if known > KNOWN_WINDOWS_MAX {
-            self.series
-                .iter_mut()
-                .for_each(|series| series.known = None);
+        if self.remembering.len() <= KNOWN_WINDOWS_MAX {
+            return;
+        }
+        for index in std::mem::take(&mut self.remembering) {
+            if let Some(series) = self.series.get_mut(index) {
+                series.known = None;
+            }
         }
     }
 
@@ -307,21 +313,25 @@ fn wall_times(mono: &[u64], offset_ms: i64) -> Option<Vec<i64>> {
     mono.iter().map(wall).collect()
 }
 
-/// A column at the series' exponent; `None` if a value does not fit.
-fn take_column(series: &Series, times: &[i64], column: &Column, factor: i64) -> Option<Block> {
-    let mut block = Block::new(series.exponent);
+/// Puts a column, at the series' exponent, into a block that has its times; `false` if a value does not fit.
+fn take_column(series: &Series, column: &Column, factor: i64, block: &mut Block) -> bool {
+    block.exponent = series.exponent;
+    block.mantissas.clear();
+    block.qualities.clear();
     let mut last = series.newest.map_or(0, |(_, mantissa, _)| mantissa);
-    for (time, sample) in times.iter().zip(&column.samples) {
+    for sample in &column.samples {
         if let Some(mantissa) = sample.mantissa {
-            let scaled = mantissa.checked_mul(factor)?;
-            if scaled.unsigned_abs() > MANTISSA_MAX.unsigned_abs() {
-                return None;
+            match mantissa.checked_mul(factor) {
+                Some(scaled) if scaled.unsigned_abs() <= MANTISSA_MAX.unsigned_abs() => {
+                    last = scaled;
+                }
+                Some(_) | None => return false,
             }
-            last = scaled;
         }
-        block.push(*time, Some(last), sample.quality);
+        block.mantissas.push(last);
+        block.qualities.push(sample.quality);
     }
-    Some(block)
+    true
 }
 
 /// The readings of a column that are not stored yet, when some are older than the series' newest.

@@ -56,6 +56,8 @@ pub(super) struct Series {
     pub(super) kept_from: i64,
     /// Which of the cooperative's rules are for it.
     pub(super) rules: Vec<usize>,
+    /// Whether it is in the list of those whose newest reading changed.
+    pub(super) is_touched: bool,
 }
 
 /// A window that has parts.
@@ -95,6 +97,14 @@ impl Series {
             && let Err(place) = known.times.binary_search(&time_ms)
         {
             known.times.insert(place, time_ms);
+        }
+    }
+
+    /// Puts it into the list of those whose newest reading changed, once.
+    pub(super) fn touch(&mut self, index: usize, touched: &mut Vec<usize>) {
+        if !self.is_touched {
+            self.is_touched = true;
+            touched.push(index);
         }
     }
 
@@ -413,6 +423,7 @@ impl SeriesTable {
             open: BTreeMap::new(),
             known: None,
             kept_from: i64::MIN,
+            is_touched: false,
         }))
     }
 }

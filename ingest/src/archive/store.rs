@@ -46,7 +46,9 @@ pub(super) struct State {
     /// The last turn of sweeping that is done.
     pub(super) swept: Option<i64>,
     /// Series whose newest reading changed in this transaction.
-    pub(super) touched: BTreeSet<usize>,
+    pub(super) touched: Vec<usize>,
+    /// Series that may have [`Series::known`].
+    pub(super) remembering: BTreeSet<usize>,
     /// Events of this transaction, for subscribers.
     pub(super) happened: Vec<super::live::LiveMessage>,
 }
@@ -184,7 +186,14 @@ impl Store {
     /// Lets readers see the newest values, and tells subscribers. Only after the commit.
     pub(super) fn publish(&mut self, live: &LiveHub) {
         let mut touched = std::mem::take(&mut self.state.touched);
-        touched.append(&mut self.state.series.take_changed());
+        for index in &touched {
+            if let Some(series) = self.state.series.get_mut(*index) {
+                series.is_touched = false;
+            }
+        }
+        touched.extend(self.state.series.take_changed());
+        touched.sort_unstable();
+        touched.dedup();
         let mut happened = std::mem::take(&mut self.state.happened);
         happened.append(&mut self.state.alerts.take_live());
         let newest: Vec<_> = touched
@@ -250,7 +259,8 @@ impl State {
             rules,
             limits,
             swept: None,
-            touched: BTreeSet::new(),
+            touched: Vec::new(),
+            remembering: BTreeSet::new(),
             happened: Vec::new(),
         };
         load_series(db, &mut state)?;
@@ -345,6 +355,7 @@ fn load_series(db: &Connection, state: &mut State) -> Result<(), StoreError> {
             open: BTreeMap::new(),
             known: None,
             kept_from: i64::MIN,
+            is_touched: false,
             rules,
         });
     }

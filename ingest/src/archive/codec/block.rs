@@ -10,7 +10,7 @@
 use furrow_wire::Quality;
 
 use super::numbers::{
-    Cursor, put_count, put_deltas, put_dense, put_signed, put_unsigned, skip_numbers, take_numbers,
+    Cursor, put_count, put_deltas, put_dense, put_signed, skip_numbers, take_numbers,
 };
 use super::{CodecError, MAX_BLOCK_READINGS, open, seal, start};
 
@@ -47,6 +47,16 @@ impl Block {
         Self {
             exponent,
             ..Self::default()
+        }
+    }
+
+    /// Has room for so many readings.
+    pub(crate) fn with_room(exponent: i8, readings: usize) -> Self {
+        Self {
+            exponent,
+            times: Vec::with_capacity(readings),
+            mantissas: Vec::with_capacity(readings),
+            qualities: Vec::with_capacity(readings),
         }
     }
 
@@ -94,6 +104,32 @@ impl Block {
         self.mantissas.append(&mut other.mantissas);
         self.qualities.append(&mut other.qualities);
         Ok(())
+    }
+
+    /// The same of a block that is used again.
+    ///
+    /// # Errors
+    /// When its values can't be said in this block's exponent.
+    pub(crate) fn extend(&mut self, other: &Block) -> Result<(), CodecError> {
+        if !self.is_empty() && self.exponent != other.exponent {
+            return self.append(other.clone());
+        }
+        self.exponent = other.exponent;
+        self.times.extend_from_slice(&other.times);
+        self.mantissas.extend_from_slice(&other.mantissas);
+        self.qualities.extend_from_slice(&other.qualities);
+        Ok(())
+    }
+
+    /// Takes off the readings from the one at `place` on.
+    pub(crate) fn split_off(&mut self, place: usize) -> Block {
+        let place = place.min(self.len());
+        Block {
+            exponent: self.exponent,
+            times: self.times.split_off(place),
+            mantissas: self.mantissas.split_off(place),
+            qualities: self.qualities.split_off(place),
+        }
     }
 
     /// Sorts by time. Of several readings of one time only the first given stays; how many went is told.
@@ -239,11 +275,11 @@ pub(super) fn take_times(from: &mut Cursor<'_>) -> Result<Vec<i64>, CodecError> 
 }
 
 pub(super) fn put_qualities(out: &mut Vec<u8>, qualities: &[Quality]) {
-    let runs = runs_of(qualities.iter().map(|quality| quality.code()));
-    put_count(out, runs.len());
-    for (code, length) in runs {
-        out.push(code);
-        put_unsigned(out, length as u64);
+    let runs = qualities.chunk_by(|a, b| a == b);
+    put_count(out, runs.clone().count());
+    for run in runs {
+        out.extend(run.first().map(|quality| quality.code()));
+        put_count(out, run.len());
     }
 }
 
@@ -251,7 +287,19 @@ pub(super) fn take_qualities(
     from: &mut Cursor<'_>,
     count: usize,
 ) -> Result<Vec<Quality>, CodecError> {
-    let mut qualities = Vec::with_capacity(count);
+    let mut qualities = Vec::new();
+    take_qualities_into(from, count, &mut qualities)?;
+    Ok(qualities)
+}
+
+/// The same, instead of what `qualities` holds: the room that it has is used again.
+pub(super) fn take_qualities_into(
+    from: &mut Cursor<'_>,
+    count: usize,
+    qualities: &mut Vec<Quality>,
+) -> Result<(), CodecError> {
+    qualities.clear();
+    qualities.reserve(count);
     for _ in 0..from.count(count)? {
         let quality =
             Quality::from_code(from.byte()?).ok_or_else(|| from.error("has an unknown quality"))?;
@@ -259,7 +307,7 @@ pub(super) fn take_qualities(
         qualities.resize(qualities.len() + length, quality);
     }
     if qualities.len() == count {
-        Ok(qualities)
+        Ok(())
     } else {
         Err(from.error("has too few qualities"))
     }

@@ -143,23 +143,32 @@ pub(crate) fn put_dense(out: &mut Vec<u8>, values: &[i64]) {
 
 /// `count` numbers in either form.
 pub(crate) fn take_numbers(from: &mut Cursor<'_>, count: usize) -> Result<Vec<i64>, CodecError> {
+    let mut values = Vec::new();
+    take_numbers_into(from, count, &mut values)?;
+    Ok(values)
+}
+
+/// The same, instead of what `values` holds: the room that it has is used again.
+pub(crate) fn take_numbers_into(
+    from: &mut Cursor<'_>,
+    count: usize,
+    values: &mut Vec<i64>,
+) -> Result<(), CodecError> {
+    values.clear();
     match from.byte()? {
         DELTAS => {
-            let mut values = Vec::with_capacity(count);
+            values.reserve(count);
             let mut previous = 0i64;
             for _ in 0..count {
                 previous = previous.wrapping_add(from.signed()?);
                 values.push(previous);
             }
-            Ok(values)
         }
-        PCO_64 => take_pco(from, count),
-        PCO_32 => Ok(take_pco::<i32>(from, count)?
-            .into_iter()
-            .map(i64::from)
-            .collect()),
-        _ => Err(from.error("has an unknown column form")),
+        PCO_64 => *values = take_pco(from, count)?,
+        PCO_32 => values.extend(take_pco::<i32>(from, count)?.into_iter().map(i64::from)),
+        _ => return Err(from.error("has an unknown column form")),
     }
+    Ok(())
 }
 
 fn take_pco<T: Number + Default>(

@@ -7,9 +7,9 @@
 use furrow_wire::Quality;
 
 use super::block::{
-    Block, Density, put_qualities, put_times, skip_values, take_qualities, take_times,
+    Block, Density, put_qualities, put_times, skip_values, take_qualities_into, take_times,
 };
-use super::numbers::{Cursor, put_count, put_deltas, put_signed, take_numbers};
+use super::numbers::{Cursor, put_count, put_deltas, put_signed, take_numbers_into};
 use super::{CodecError, open, seal, start};
 
 const VERSION: u8 = 2;
@@ -74,36 +74,32 @@ impl PendingWriter {
     }
 }
 
-/// Calls `take` with each column of a blob: the series and a block. `wanted` spares the decoding of others.
+/// Calls `take` with each column of a blob: the series and a block. `wanted` spares the decoding of others. One block
+/// serves all columns: there are many, and short.
 ///
 /// # Errors
 /// [`CodecError`] when the bytes are not those that were written.
 pub(crate) fn read_pending(
     blob: &[u8],
     wanted: impl Fn(i64) -> bool,
-    mut take: impl FnMut(i64, Block) -> Result<(), CodecError>,
+    mut take: impl FnMut(i64, &Block) -> Result<(), CodecError>,
 ) -> Result<(), CodecError> {
     let mut from = Cursor::new(WHAT, open(WHAT, VERSION, blob)?);
+    let mut block = Block::default();
     while !from.is_empty() {
-        let times = take_times(&mut from)?;
+        block.times = take_times(&mut from)?;
+        let readings = block.len();
         for _ in 0..from.count(MAX_COLUMNS)? {
             let series = from.signed()?;
             let exponent = from.byte()?.cast_signed();
             if !wanted(series) {
-                skip_values(&mut from, times.len())?;
+                skip_values(&mut from, readings)?;
                 continue;
             }
-            let mantissas = take_numbers(&mut from, times.len())?;
-            let qualities = take_qualities(&mut from, times.len())?;
-            take(
-                series,
-                Block {
-                    exponent,
-                    times: times.clone(),
-                    mantissas,
-                    qualities,
-                },
-            )?;
+            block.exponent = exponent;
+            take_numbers_into(&mut from, readings, &mut block.mantissas)?;
+            take_qualities_into(&mut from, readings, &mut block.qualities)?;
+            take(series, &block)?;
         }
     }
     Ok(())
@@ -129,7 +125,7 @@ mod tests {
     fn read(blob: &[u8], wanted: impl Fn(i64) -> bool) -> Result<Vec<(i64, Block)>, CodecError> {
         let mut out = Vec::new();
         read_pending(blob, wanted, |series, block| {
-            out.push((series, block));
+            out.push((series, block.clone()));
             Ok(())
         })?;
         Ok(out)
