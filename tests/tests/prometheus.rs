@@ -14,7 +14,7 @@ use std::time::Duration;
 use furrow_tests::api::Api;
 use furrow_tests::binaries::Binaries;
 use furrow_tests::delivery::read_books;
-use furrow_tests::process::{pause, until};
+use furrow_tests::process::until;
 use furrow_tests::prometheus::{self, Prometheus};
 use furrow_tests::site::{Site, SiteConfig};
 use furrow_tests::stack::{Cooperative, Ingest};

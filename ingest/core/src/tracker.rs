@@ -93,8 +93,11 @@ pub struct Outcome {
 /// All gateways' streams.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tracker {
-    gateways: BTreeMap<GatewayKey, BTreeMap<StreamId, Remembered>>,
+    gateways: BTreeMap<GatewayKey, Streams>,
 }
+
+/// Boxed: most gateways have one stream, and a map has room for eleven from the first one on.
+type Streams = BTreeMap<StreamId, Box<Remembered>>;
 
 /// A stream and since when the gateway holds it no longer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -360,7 +363,7 @@ impl Tracker {
         self.gateways.iter().flat_map(|(key, streams)| {
             streams
                 .iter()
-                .map(move |(stream, known)| (key, *stream, known))
+                .map(move |(stream, known)| (key, *stream, known.as_ref()))
         })
     }
 }
@@ -387,7 +390,7 @@ impl FromIterator<(GatewayKey, StreamId, Remembered)> for Tracker {
                 .gateways
                 .entry(key)
                 .or_default()
-                .insert(stream, known);
+                .insert(stream, Box::new(known));
         }
         tracker
     }
@@ -395,7 +398,7 @@ impl FromIterator<(GatewayKey, StreamId, Remembered)> for Tracker {
 
 /// The stream's entry; makes room by forgetting the one that has not been held for longest, or, if
 /// all are held, the one with the lowest id (a gateway that holds a thousand streams is broken).
-fn stream_of(streams: &mut BTreeMap<StreamId, Remembered>, stream: StreamId) -> &mut Remembered {
+fn stream_of(streams: &mut Streams, stream: StreamId) -> &mut Remembered {
     if !streams.contains_key(&stream) && streams.len() >= MAX_STREAMS_PER_GATEWAY {
         let oldest = streams
             .iter()

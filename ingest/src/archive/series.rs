@@ -35,15 +35,15 @@ const WINDOWS_MS: [i64; 6] = [
 pub(super) struct Series {
     pub(super) id: i64,
     pub(super) name: SeriesId,
-    pub(super) unit: String,
+    pub(super) unit: Arc<str>,
     /// Finest exponent that ever came.
     pub(super) exponent: i8,
     /// The first that came.
     pub(super) first_exponent: i8,
     pub(super) interval_ms: u32,
     pub(super) window_ms: i64,
-    pub(super) device_name: String,
-    pub(super) channel_name: String,
+    pub(super) device_name: Arc<str>,
+    pub(super) channel_name: Arc<str>,
     /// Newest reading, at the exponent above.
     pub(super) newest: Option<(i64, i64, Quality)>,
     /// Newest good reading.
@@ -299,7 +299,7 @@ impl SeriesTable {
         let Some(series) = self.list.get_mut(index) else {
             return Ok(Resolved::Refused("unknown series".to_owned()));
         };
-        if series.unit != channel.unit {
+        if *series.unit != *channel.unit {
             let (name, had) = (&series.name, &series.unit);
             let reason = format!(
                 "{name} has unit {had:?} (the catalog says {:?})",
@@ -317,8 +317,8 @@ impl SeriesTable {
             self.resolved.clear();
         }
         series.interval_ms = channel.interval_ms;
-        series.device_name = device_name.to_owned();
-        series.channel_name.clone_from(&channel.name);
+        follow(&mut series.device_name, device_name);
+        follow(&mut series.channel_name, &channel.name);
         db.prepare_cached(
             "UPDATE series SET exponent = ?2, interval_ms = ?3, device_name = ?4, channel_name = ?5
              WHERE id = ?1",
@@ -367,7 +367,7 @@ impl SeriesTable {
         let Some(series) = self.list.get_mut(index) else {
             return Ok(Err("unknown series".to_owned()));
         };
-        if series.unit != import.unit {
+        if *series.unit != *import.unit {
             let (name, had, wanted) = (&series.name, &series.unit, import.unit);
             return Ok(Err(format!("{name} has unit {had:?}, not {wanted:?}")));
         }
@@ -411,13 +411,13 @@ impl SeriesTable {
             id: db.last_insert_rowid(),
             rules: rules_for(rules, &name),
             name,
-            unit: channel.unit.clone(),
+            unit: channel.unit.as_str().into(),
             exponent: channel.exponent,
             first_exponent: channel.exponent,
             interval_ms: channel.interval_ms,
             window_ms,
-            device_name: device_name.to_owned(),
-            channel_name: channel.name.clone(),
+            device_name: device_name.into(),
+            channel_name: channel.name.as_str().into(),
             newest: None,
             good: None,
             open: BTreeMap::new(),
@@ -434,6 +434,13 @@ fn rescale_row(db: &Connection, series: &Series, coarse: i8) -> Result<(), Store
     db.prepare_cached("UPDATE series SET newest = newest * ?2, good = good * ?2 WHERE id = ?1")?
         .execute(params![series.id, factor])?;
     Ok(())
+}
+
+/// Takes another text, if it is another.
+fn follow(text: &mut Arc<str>, new: &str) {
+    if **text != *new {
+        *text = new.into();
+    }
 }
 
 /// Which rules are for a series.

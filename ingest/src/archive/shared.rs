@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use furrow_wire::{CooperativeId, Decimal, Quality, SeriesId};
 use rusqlite::Connection;
@@ -24,11 +24,11 @@ pub struct Latest {
     /// Which.
     pub series: SeriesId,
     /// The device's name for people.
-    pub device_name: String,
+    pub device_name: Arc<str>,
     /// The channel's name for people; empty where the catalog gives none.
-    pub channel_name: String,
+    pub channel_name: Arc<str>,
     /// UCUM or SenML unit code.
-    pub unit: String,
+    pub unit: Arc<str>,
     /// Value = mantissa × 10^exponent.
     pub exponent: i8,
     /// Sampling interval in milliseconds.

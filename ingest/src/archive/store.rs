@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use furrow_wire::{CooperativeId, GreenhouseId, Quality, SeriesId};
@@ -325,11 +326,14 @@ fn load_series(db: &Connection, state: &mut State) -> Result<(), StoreError> {
          FROM series ORDER BY id",
     )?;
     let mut rows = query.query([])?;
+    let mut texts = Texts::default();
+    let (mut greenhouses, mut devices) = (BTreeMap::new(), BTreeMap::new());
+    let mut channels = BTreeMap::new();
     while let Some(row) = rows.next()? {
         let name = SeriesId {
-            greenhouse: row.get::<_, String>(1)?.parse()?,
-            device: row.get::<_, String>(2)?.parse()?,
-            channel: row.get::<_, String>(3)?.parse()?,
+            greenhouse: once(&mut greenhouses, row.get(1)?)?,
+            device: once(&mut devices, row.get(2)?)?,
+            channel: once(&mut channels, row.get(3)?)?,
         };
         let newest: (Option<i64>, Option<i64>, Option<u8>) =
             (row.get(10)?, row.get(11)?, row.get(12)?);
@@ -338,13 +342,13 @@ fn load_series(db: &Connection, state: &mut State) -> Result<(), StoreError> {
         state.series.add(Series {
             id: row.get(0)?,
             name,
-            unit: row.get(4)?,
+            unit: texts.get(row.get(4)?),
             exponent: row.get(5)?,
             first_exponent: row.get(6)?,
             interval_ms: row.get(7)?,
             window_ms: row.get(8)?,
-            device_name: row.get(9)?,
-            channel_name: row.get(15)?,
+            device_name: texts.get(row.get(9)?),
+            channel_name: texts.get(row.get(15)?),
             newest: match newest {
                 (Some(time), Some(value), Some(code)) => {
                     Quality::from_code(code).map(|quality| (time, value, quality))
@@ -360,6 +364,31 @@ fn load_series(db: &Connection, state: &mut State) -> Result<(), StoreError> {
         });
     }
     Ok(())
+}
+
+/// Texts that many series have: one copy each.
+#[derive(Default)]
+struct Texts(BTreeSet<Arc<str>>);
+
+impl Texts {
+    fn get(&mut self, text: String) -> Arc<str> {
+        if let Some(known) = self.0.get(text.as_str()) {
+            return Arc::clone(known);
+        }
+        let new: Arc<str> = text.into();
+        self.0.insert(Arc::clone(&new));
+        new
+    }
+}
+
+/// The id that a text is: one copy for all series.
+fn once<I: FromStr + Clone>(known: &mut BTreeMap<String, I>, text: String) -> Result<I, I::Err> {
+    if let Some(id) = known.get(&text) {
+        return Ok(id.clone());
+    }
+    let id: I = text.parse()?;
+    known.insert(text, id.clone());
+    Ok(id)
 }
 
 fn load_open_windows(db: &Connection, state: &mut State) -> Result<(), StoreError> {

@@ -410,7 +410,7 @@ fn latest_values_survive_a_crash_at_every_point() {
             .find(|latest| latest.series == series(0))
             .unwrap();
         assert_eq!(sht.newest, Some((n * 10_000, value, Quality::Good)));
-        assert_eq!(sht.device_name, "Trong nhà");
+        assert_eq!(&*sht.device_name, "Trong nhà");
     }
 }
 

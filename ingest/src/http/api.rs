@@ -86,10 +86,10 @@ pub(super) async fn channels(house: House, headers: HeaderMap) -> Answer {
     let row = |latest: &Latest| {
         json!({
             "device": latest.series.device,
-            "device_name": latest.device_name,
+            "device_name": &*latest.device_name,
             "channel": latest.series.channel,
-            "channel_name": latest.channel_name,
-            "unit": latest.unit,
+            "channel_name": &*latest.channel_name,
+            "unit": &*latest.unit,
             "decimals": latest.decimals(),
             "interval_ms": latest.interval_ms,
         })
@@ -106,8 +106,8 @@ pub(super) async fn latest(house: House, headers: HeaderMap) -> Answer {
         Some(json!({
             "device": latest.series.device,
             "channel": latest.series.channel,
-            "channel_name": latest.channel_name,
-            "unit": latest.unit,
+            "channel_name": &*latest.channel_name,
+            "unit": &*latest.unit,
             "decimals": latest.decimals(),
             "interval_ms": latest.interval_ms,
             "time_ms": time_ms,

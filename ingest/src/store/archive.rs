@@ -241,7 +241,7 @@ fn newest_of(latest: Latest) -> Option<Newest> {
     Some(Newest {
         series: SeriesInfo {
             id: latest.series,
-            unit: latest.unit,
+            unit: latest.unit.to_string(),
         },
         reading: Reading {
             time_ms,

@@ -212,7 +212,7 @@ async fn series(scope: Scope, headers: HeaderMap, params: Params) -> Handled {
 async fn metadata(scope: Scope, headers: HeaderMap, params: Params) -> Handled {
     answered(scope, headers, params, |params, source, _| {
         let wanted = params.get("metric").filter(|name| !name.is_empty());
-        let mut all: BTreeMap<String, BTreeSet<(String, String)>> = BTreeMap::new();
+        let mut all: BTreeMap<String, BTreeSet<(Arc<str>, Arc<str>)>> = BTreeMap::new();
         source.visit(&[], |latest| {
             let name = latest.series.channel.as_str();
             if wanted.is_none_or(|wanted| wanted == name) {
@@ -223,8 +223,8 @@ async fn metadata(scope: Scope, headers: HeaderMap, params: Params) -> Handled {
                 }
             }
         })?;
-        let row = |(unit, help): &(String, String)| {
-            json!({ "type": "gauge", "help": help, "unit": unit })
+        let row = |(unit, help): &(Arc<str>, Arc<str>)| {
+            json!({ "type": "gauge", "help": &**help, "unit": &**unit })
         };
         let all = all.iter().take(params.limit()?);
         let all = all.map(|(name, rows)| (name, rows.iter().map(row).collect::<Vec<Json>>()));
