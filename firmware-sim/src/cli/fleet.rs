@@ -52,9 +52,15 @@ pub(super) struct Fleet {
     /// Decides values [default: drawn, and logged]
     #[arg(long)]
     seed: Option<u64>,
-    /// The broker, without TLS
+    /// The broker
     #[arg(long, value_name = "URL", default_value = "mqtt://127.0.0.1:1883", value_parser = broker)]
     broker: Broker,
+    /// Speaks TLS with the broker, whose certificate this file (PEM) holds or has signed
+    #[arg(long, value_name = "FILE", conflicts_with = "write_ingest_config")]
+    ca: Option<PathBuf>,
+    /// Each gateway keeps every 64th record back until 16 more have gone: late data
+    #[arg(long)]
+    late: bool,
     /// Cooperatives that the gateways are dealt to
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     cooperatives: u32,
@@ -107,7 +113,7 @@ pub(super) fn run(args: Fleet) -> anyhow::Result<ExitCode> {
     }
     raise_open_files(args.gateways);
     let is_json = args.json;
-    let report = fleet::run(&options(args), interrupted())?;
+    let report = fleet::run(&options(args)?, interrupted())?;
     super::print(&if is_json {
         serde_json::to_string(&report).context("write the totals")?
     } else {
@@ -120,7 +126,7 @@ pub(super) fn run(args: Fleet) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn options(args: Fleet) -> Options {
+fn options(args: Fleet) -> anyhow::Result<Options> {
     const A_MINUTE_MS: u64 = 60_000;
     const A_DAY_MS: u64 = 86_400_000;
     let seed = args.seed.unwrap_or_else(rand::random);
@@ -129,9 +135,12 @@ fn options(args: Fleet) -> Options {
     let interval_ms = u32::try_from(args.interval.max(1)).unwrap_or(u32::MAX);
     let real_time = f64::from(args.gateways) * f64::from(args.channels) * 1e3;
     let default_ms = args.readings.map_or(A_MINUTE_MS, |_| A_DAY_MS);
-    Options {
+    let tls = args.ca.as_deref().map(trusting).transpose()?;
+    Ok(Options {
         names,
         broker: args.broker,
+        tls,
+        is_late: args.late,
         channels: args.channels,
         interval_ms,
         sweeps: args.sweeps,
@@ -151,7 +160,14 @@ fn options(args: Fleet) -> Options {
         }),
         grace: Duration::from_millis(args.grace),
         seed,
-    }
+    })
+}
+
+/// TLS that trusts the certificates of a file.
+fn trusting(path: &Path) -> anyhow::Result<fleet::Tls> {
+    let shown = path.display();
+    let pem = std::fs::read(path).with_context(|| format!("read {shown}"))?;
+    fleet::Tls::trusting(&pem).with_context(|| format!("use {shown}"))
 }
 
 fn names(args: &Fleet) -> Names {

@@ -171,6 +171,9 @@ fn options(shared: &Shared, name: &Name) -> MqttOptions {
         .set_max_packet_size(Some(MAX_MQTT_BYTES))
         .set_session_expiry_interval(Some(0))
         .set_outgoing_inflight_upper_limit(INFLIGHT);
+    if let Some(tls) = &shared.tls {
+        options.set_transport(tls.transport());
+    }
     options
 }
 

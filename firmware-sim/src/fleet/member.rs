@@ -72,6 +72,11 @@ impl Member {
         })
     }
 
+    /// From now on some records go late.
+    pub(crate) fn keep_back(&mut self) {
+        self.outbox.keep_back();
+    }
+
     /// Makes batches from now on, by this plan.
     pub(crate) fn begin(&mut self, plan: Plan, now: Duration) {
         self.plan = plan;
@@ -162,9 +167,11 @@ impl Member {
         self.make_due(now, tally)
     }
 
-    /// Makes no more.
-    pub(crate) fn stop(&mut self) {
+    /// Makes no more; what was kept back goes.
+    pub(crate) fn stop(&mut self, now: Duration, tally: &mut Tally) {
         self.began = None;
+        self.outbox.release();
+        self.offer(now, tally);
     }
 
     /// Whether ingest has acknowledged everything, the catalog too.

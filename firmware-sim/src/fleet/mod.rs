@@ -16,6 +16,7 @@ mod outbox;
 mod pace;
 mod tally;
 mod template;
+mod tls;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -30,6 +31,7 @@ use tokio::time::Instant;
 
 pub use self::names::Names;
 pub use self::tally::{Latency, Report};
+pub use self::tls::{Tls, TlsError};
 
 use self::member::Member;
 use self::pace::{Plan, Rate};
@@ -58,6 +60,10 @@ pub struct Options {
     pub names: Names,
     /// Where the broker is.
     pub broker: Broker,
+    /// How to speak TLS with it; `None`: plain TCP.
+    pub tls: Option<Tls>,
+    /// Every 64th record of each gateway goes late.
+    pub is_late: bool,
     /// Channels of each gateway, 1 to 1024.
     pub channels: u16,
     /// Sampling interval, in milliseconds, from 1.
@@ -79,7 +85,7 @@ pub struct Options {
     pub seed: u64,
 }
 
-/// A broker without TLS.
+/// Where a broker is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broker {
     /// Name or address.
@@ -139,6 +145,7 @@ type Schedule = BinaryHeap<Reverse<(Duration, usize)>>;
 struct Shared {
     began: Instant,
     broker: Broker,
+    tls: Option<Tls>,
     password: String,
     handshakes: Semaphore,
     has_ended: AtomicBool,
@@ -184,11 +191,16 @@ impl Shared {
             let name = options.names.of(number)?;
             let stream = StreamId(rand::random());
             let seed = template::mixed(options.seed ^ u64::from(number));
-            Member::new(number, name, plan, stream, &device, seed).map(Mutex::new)
+            let mut member = Member::new(number, name, plan, stream, &device, seed)?;
+            if options.is_late {
+                member.keep_back();
+            }
+            Ok::<_, FleetError>(Mutex::new(member))
         };
         Ok(Shared {
             began: Instant::now(),
             broker: options.broker.clone(),
+            tls: options.tls.clone(),
             password: options.names.password.clone(),
             handshakes: Semaphore::new(HANDSHAKES),
             has_ended: AtomicBool::new(false),
@@ -308,8 +320,9 @@ async fn make(
             () = &mut stop => break,
         }
     }
-    shared.for_all(|member, _| {
-        member.stop();
+    let now = shared.now();
+    shared.for_all(|member, tally| {
+        member.stop(now, tally);
         Ok(())
     })
 }

@@ -3,7 +3,8 @@
 //! Smaller than the gateway's own: records go one to a packet and in order, and what a connection had
 //! on its way goes again from the oldest. What it shares with the real one is what loads ingest: a
 //! record stays until ingest has acknowledged it, the window counts what ingest has not acknowledged,
-//! retries send the same bytes.
+//! retries send the same bytes. Told to keep back, it sends every [`LATE_EVERY`]th record late, as a
+//! gateway does that has live data and a backlog.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,6 +17,11 @@ pub(crate) const WINDOW: usize = 32;
 /// Most records of one gateway's journal: with a thousand gateways and batches of 96 some 80 MiB. When
 /// it is full no more readings are made, and their latency counts from when they were due.
 pub(crate) const JOURNAL_RECORDS: usize = 256;
+/// Told to keep back: every so many records one goes late.
+const LATE_EVERY: u64 = 64;
+/// After so many that are newer. With batches of a minute a quarter of an hour, and sometimes beyond
+/// midnight, where the archive's windows end.
+const LATE_BY: u64 = 16;
 /// What stays unacknowledged this long is offered again.
 const RETRY_FIRST: Duration = Duration::from_secs(30);
 /// The longest pause between two offers of the same record.
@@ -33,6 +39,9 @@ pub(crate) struct Outbox {
     under_way: usize,
     waiting_readings: u64,
     is_connected: bool,
+    keeps_back: bool,
+    /// Seqs passed over on this connection, ascending: at most one in [`LATE_EVERY`] of the journal.
+    late: VecDeque<u64>,
 }
 
 #[derive(Debug)]
@@ -68,7 +77,19 @@ impl Outbox {
             under_way: 0,
             waiting_readings: 0,
             is_connected: false,
+            keeps_back: false,
+            late: VecDeque::new(),
         }
+    }
+
+    /// From now on every [`LATE_EVERY`]th record goes after [`LATE_BY`] newer ones.
+    pub(crate) fn keep_back(&mut self) {
+        self.keeps_back = true;
+    }
+
+    /// Keeps nothing back any more, also what was.
+    pub(crate) fn release(&mut self) {
+        self.keeps_back = false;
     }
 
     /// The seq of the next record.
@@ -125,6 +146,7 @@ impl Outbox {
         self.is_connected = false;
         self.next = self.first;
         self.under_way = 0;
+        self.late.clear();
         for entry in &mut self.entries {
             entry.offered = None;
         }
@@ -162,12 +184,38 @@ impl Outbox {
     /// The next packet that the window has a place for.
     pub(crate) fn poll_offer(&mut self, now: Duration) -> Option<Offer> {
         while self.is_connected && self.under_way < WINDOW {
-            let entry = entry_mut(&mut self.entries, self.first, self.next)?;
-            self.next += 1;
+            let seq = match self.pop_late() {
+                Some(seq) => seq,
+                None => self.pop_next()?,
+            };
+            // Below the first is what was acknowledged meanwhile.
+            let Some(entry) = entry_mut(&mut self.entries, self.first, seq) else {
+                continue;
+            };
             if !entry.is_acknowledged {
                 self.under_way += 1;
                 return Some(entry.offer(now));
             }
+        }
+        None
+    }
+
+    /// A record that was passed over, once it is late enough.
+    fn pop_late(&mut self) -> Option<u64> {
+        let (next, is_over) = (self.next, !self.keeps_back);
+        self.late
+            .pop_front_if(|seq| is_over || *seq + LATE_BY < next)
+    }
+
+    /// The next in order that is not passed over; `None` when all were offered.
+    fn pop_next(&mut self) -> Option<u64> {
+        while self.next < self.next_seq() {
+            let seq = self.next;
+            self.next += 1;
+            if !self.keeps_back || !seq.is_multiple_of(LATE_EVERY) {
+                return Some(seq);
+            }
+            self.late.push_back(seq);
         }
         None
     }
@@ -290,6 +338,41 @@ mod tests {
         assert!(!outbox.has_room());
         assert_eq!(acked(&mut outbox, 300, 1, &[]).len(), 1);
         assert!(outbox.has_room());
+    }
+
+    #[test]
+    fn what_is_kept_back_goes_after_newer_ones_and_at_the_latest_when_it_is_released() {
+        let mut outbox = filled(100);
+        outbox.keep_back();
+        outbox.handle_connected();
+        let (mut order, mut ranges) = (Vec::new(), Vec::new());
+        loop {
+            let now = offered(&mut outbox, 0);
+            if now.is_empty() {
+                break;
+            }
+            let seqs = now.iter().map(|text| text.parse::<u64>().unwrap());
+            ranges.extend(seqs.clone().map(|seq| (seq, seq)));
+            order.extend(seqs);
+            acked(&mut outbox, 0, 0, &ranges);
+        }
+        let late = (1..=80).filter(|seq| *seq != 64).chain([64]);
+        let expected: Vec<u64> = late.chain(81..=100).collect();
+        assert_eq!(order, expected);
+        let mut short = filled(70);
+        short.keep_back();
+        short.handle_connected();
+        offered(&mut short, 0);
+        acked(&mut short, 0, 32, &[]);
+        offered(&mut short, 0);
+        acked(&mut short, 0, 63, &[]);
+        assert_eq!(offered(&mut short, 0), ["66", "67", "68", "69", "70"]);
+        short.release();
+        assert_eq!(offered(&mut short, 0), ["64"]);
+        // A new connection offers it in its turn.
+        short.handle_disconnected();
+        short.handle_connected();
+        assert_eq!(offered(&mut short, 0)[0], "64 again");
     }
 
     #[test]
