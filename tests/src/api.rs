@@ -102,6 +102,19 @@ impl Api {
         serde_json::from_str(&body).with_context(|| format!("{path} did not answer JSON"))
     }
 
+    /// The value of one of ingest's metrics that has no labels.
+    ///
+    /// # Errors
+    /// When nobody answers, or there is no such metric.
+    pub fn metric(&self, name: &str) -> anyhow::Result<f64> {
+        let (_, text) = self.get_raw("/metrics")?;
+        let mut values = text.lines().filter_map(|line| line.strip_prefix(name));
+        let value = values.find_map(|rest| rest.strip_prefix(' '));
+        let value = value.with_context(|| format!("no metric {name}"))?;
+        let value = value.trim().parse();
+        value.with_context(|| format!("read the metric {name}"))
+    }
+
     /// Whether ingest says that it is ready.
     #[must_use]
     pub fn is_ready(&self) -> bool {

@@ -12,6 +12,7 @@ use crate::api::Api;
 use crate::binaries::Binaries;
 use crate::process::{Process, free_port};
 use crate::stack::Ingest;
+use crate::tls::{Certificate, NAME};
 
 const COOPERATIVE: &str = "fleet";
 const TOKEN: &str = "fleet";
@@ -24,6 +25,17 @@ pub struct Fleet {
     sim: PathBuf,
     folder: PathBuf,
     common: Vec<String>,
+    certificate: Option<Certificate>,
+}
+
+/// What an ingest under load has beside its fleet.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Extra<'a> {
+    /// More of its configuration: `[[cooperative.alert]]` of the fleet's one cooperative, then
+    /// sections of their own.
+    pub toml: &'a str,
+    /// Its broker speaks TLS.
+    pub has_tls: bool,
 }
 
 /// A running load.
@@ -52,19 +64,32 @@ impl Fleet {
     /// # Errors
     /// When one of them fails.
     pub fn open(binaries: &Binaries, folder: &Path, gateways: u32) -> anyhow::Result<Self> {
+        Self::open_with(binaries, folder, gateways, Extra::default())
+    }
+
+    /// The same with more in ingest's configuration.
+    ///
+    /// # Errors
+    /// When one of them fails.
+    pub fn open_with(
+        binaries: &Binaries,
+        folder: &Path,
+        gateways: u32,
+        extra: Extra<'_>,
+    ) -> anyhow::Result<Self> {
         std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
         let local = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let (http, mqtt) = (local(free_port()?), local(free_port()?));
         let common = vec![
             "fleet".to_owned(),
             format!("--gateways={gateways}"),
-            format!("--broker=mqtt://{mqtt}"),
             format!("--cooperative={COOPERATIVE}"),
         ];
         let mut write = Command::new(&binaries.sim);
         write
             .args(&common)
             .args([format!("--http={http}"), format!("--token={TOKEN}")])
+            .arg(format!("--broker=mqtt://{mqtt}"))
             .arg("--write-ingest-config")
             .arg(folder);
         let output = write.output().context("start furrow-sim fleet")?;
@@ -75,11 +100,21 @@ impl Fleet {
             String::from_utf8_lossy(&output.stderr)
         );
         let config = folder.join("ingest.toml");
+        let certificate = if extra.has_tls {
+            Some(Certificate::make(folder)?)
+        } else {
+            None
+        };
+        let tls = certificate.as_ref().map(Certificate::ingest_toml);
+        let text = std::fs::read_to_string(&config).context("read ingest's configuration")?;
+        let text = [text.as_str(), extra.toml, tls.as_deref().unwrap_or("")].join("\n");
+        std::fs::write(&config, text).context("write ingest's configuration")?;
         Ok(Fleet {
             ingest: Ingest::with_config(binaries, folder, config, http, mqtt)?,
             sim: binaries.sim.clone(),
             folder: folder.to_owned(),
             common,
+            certificate,
         })
     }
 
@@ -88,7 +123,22 @@ impl Fleet {
     /// # Errors
     /// When it can't be started.
     pub fn load(&self, options: &[&str]) -> anyhow::Result<Load> {
-        let common = self.common.iter().map(String::as_str);
+        self.load_through(self.ingest.mqtt(), options)
+    }
+
+    /// The same through a relay to the broker that listens there.
+    ///
+    /// # Errors
+    /// When it can't be started.
+    pub fn load_through(&self, broker: SocketAddr, options: &[&str]) -> anyhow::Result<Load> {
+        let own = match &self.certificate {
+            None => vec![format!("--broker=mqtt://{broker}")],
+            Some(certificate) => vec![
+                format!("--broker=mqtt://{NAME}:{}", broker.port()),
+                format!("--ca={}", certificate.certificate.display()),
+            ],
+        };
+        let common = self.common.iter().chain(&own).map(String::as_str);
         let all: Vec<&str> = common.chain(options.iter().copied()).collect();
         Load::start(&self.sim, &all, &self.folder.join("fleet.log"))
     }
@@ -145,6 +195,14 @@ impl Load {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.0.id()
+    }
+
+    /// Whether it has ended.
+    ///
+    /// # Errors
+    /// When the system can't tell.
+    pub fn has_ended(&mut self) -> anyhow::Result<bool> {
+        Ok(self.0.ended()?.is_some())
     }
 
     /// Waits for its end; gives its totals.

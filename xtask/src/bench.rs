@@ -12,24 +12,28 @@ mod ingest;
 mod mobile;
 mod packets;
 mod page;
+mod stages;
 mod usage;
 mod wire;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
+use furrow_tests::binaries::Binaries;
 
 use crate::build::Programs;
 use crate::say;
-use figure::Figure;
+pub(crate) use figure::Figure;
+pub(crate) use usage::{Usage, bytes_below};
 pub(crate) use wire::{cooperative, site_config};
 
 /// Options of `bench`.
 #[derive(Debug, Args)]
 #[command(
     after_help = "Examples:\n  cargo xtask bench\n  cargo xtask bench gateway --json\n  \
-                        cargo xtask bench ingest --seconds 300 --rate 500000"
+                        cargo xtask bench ingest --seconds 300 --rate max --rate 500000"
 )]
 pub(crate) struct Options {
     /// Measure these only.
@@ -41,9 +45,12 @@ pub(crate) struct Options {
     /// Seconds of load on ingest; the budget asks for 300.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=3600))]
     seconds: u32,
-    /// Readings a second for ingest, or max: as fast as it acknowledges.
+    /// Readings a second for ingest, or max: as fast as it acknowledges. May be given more than once.
     #[arg(long, default_value = "max")]
-    rate: String,
+    rate: Vec<String>,
+    /// Alert rules for ingest, each for one channel of every gateway.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(0..=16))]
+    rules: u16,
     #[command(flatten)]
     programs: Programs,
 }
@@ -58,8 +65,12 @@ enum What {
     Mobile,
     /// From a sensor's change to the alert at its receiver: a hundred gateways, five minutes.
     Alerts,
-    /// Bytes at rest and the chart's query.
+    /// Bytes at rest, the chart's query, exports, start-up.
     Archive,
+    /// What a reading costs with a hundred to a million series.
+    Series,
+    /// The archive's codec beside the other that was thought of.
+    Codec,
     /// Readings a second through ingest.
     Ingest,
     /// Memory of ingest with ten thousand gateways connected.
@@ -78,14 +89,12 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         What::Gateway,
         What::Alerts,
         What::Archive,
+        What::Series,
+        What::Codec,
         What::Ingest,
         What::Connected,
         What::Mobile,
     ];
-    let load = ingest::Load {
-        seconds: options.seconds,
-        rate: options.rate.clone(),
-    };
     let chosen = if options.what.is_empty() {
         &all[..]
     } else {
@@ -101,9 +110,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
             }
             What::Alerts => alerts::measure(&binaries, &folder.path().join("alerts"))?,
             What::Mobile => mobile::measure(&binaries, &folder.path().join("mobile"))?,
-            What::Archive => archive::measure()?,
+            What::Archive => archive::measure("archive")?,
+            What::Series => archive::measure("series")?,
+            What::Codec => archive::measure("codec")?,
             What::Connected => connected::measure(&binaries, &folder.path().join("connected"))?,
-            What::Ingest => ingest::measure(&binaries, &folder.path().join("ingest"), &load)?,
+            What::Ingest => of_ingest(&binaries, folder.path(), options)?,
             What::Page => page::measure()?,
         };
         for figure in figures {
@@ -113,7 +124,26 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn print(figure: &Figure, json: bool) -> anyhow::Result<()> {
+/// Once with each rate.
+fn of_ingest(binaries: &Binaries, folder: &Path, options: &Options) -> anyhow::Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    for (number, rate) in options.rate.iter().enumerate() {
+        let load = ingest::Load {
+            seconds: options.seconds,
+            rate: rate.clone(),
+            rules: options.rules,
+        };
+        crate::note!("ingest: rate {rate} for {} s", load.seconds);
+        let folder = folder.join(format!("ingest-{number}"));
+        figures.extend(ingest::measure(binaries, &folder, &load)?);
+        // A month of load at a million readings a second is some gigabytes.
+        std::fs::remove_dir_all(&folder).context("remove what was measured")?;
+    }
+    Ok(figures)
+}
+
+/// One line.
+pub(crate) fn print(figure: &Figure, json: bool) -> anyhow::Result<()> {
     if json {
         say!(
             "{}",

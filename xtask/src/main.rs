@@ -9,10 +9,12 @@ mod model;
 mod mutants;
 mod needs;
 mod python;
+mod receiver;
 mod replay;
 mod season;
 mod servers;
 mod sim;
+mod soak;
 mod test;
 
 use std::process::ExitCode;
@@ -56,6 +58,10 @@ enum Task {
     ///
     /// Exits 0 only if every journalled reading is in the archive at the end, once and as it was.
     Chaos(chaos::Options),
+    /// A month of a cooperative in half an hour: what must not grow does not.
+    ///
+    /// Exits 0 only if memory, open files and threads stay as they are, and every reading is in the archive once.
+    Soak(soak::Options),
     /// The gateway for a Raspberry Pi: cross-compiled, run under emulation, packed.
     Dist(dist::Options),
     /// The budgets as figures: one line each, with `ok` or `short`.
@@ -72,6 +78,7 @@ fn main() -> ExitCode {
         Task::Sim(options) => sim::run(&options),
         Task::Season(options) => season::run(&options),
         Task::Chaos(options) => chaos::run(&options),
+        Task::Soak(options) => soak::run(&options),
         Task::Dist(options) => dist::run(&options),
         Task::Bench(options) => bench::run(&options),
     };

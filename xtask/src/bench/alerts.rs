@@ -1,8 +1,7 @@
 //! From a sensor's change to the alert at its receiver, with a hundred gateways as they ship.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -18,6 +17,7 @@ use serde_json::Value;
 
 use super::figure::Figure;
 use super::wire::site_config;
+use crate::receiver::{self, Posted};
 
 const COOPERATIVES: u32 = 10;
 const GATEWAYS_EACH: u32 = 10;
@@ -33,8 +33,6 @@ const LEAK_S: u32 = 20;
 const BETWEEN_ROUNDS: Duration = Duration::from_secs(50);
 /// The longest that an alert may take before it counts as missing.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Bytes of a request: an alert has some hundreds.
-const MAX_BODY_BYTES: usize = 64 * 1024;
 const ALERT: &str = r#"
 [[cooperative.alert]]
 id = "leak"
@@ -60,7 +58,7 @@ struct Heard {
 /// A leak with all valves closed makes the flow meter count at once; sampled every 5 s, sent every
 /// 10 s. Latency counts from the reading that shows it; from the leak itself is a line of its own.
 pub(super) fn measure(binaries: &Binaries, folder: &Path) -> anyhow::Result<Vec<Figure>> {
-    let (address, heard) = receive().context("listen for alerts")?;
+    let (address, heard) = receiver::start().context("listen for alerts")?;
     let extra = format!("\n[webhook]\nurl = \"http://{address}/\"\n");
     let cooperatives: Vec<Cooperative> = (0..COOPERATIVES).map(cooperative).collect();
     let mut ingest = Ingest::start(
@@ -78,7 +76,7 @@ pub(super) fn measure(binaries: &Binaries, folder: &Path) -> anyhow::Result<Vec<
     let mut chance = StdRng::seed_from_u64(SEED);
     for _ in 0..ROUNDS {
         let changed = leak_everywhere(&sites, &mut chance)?;
-        let found = collect(&heard, changed.len());
+        let found = collect(&heard, changed.len())?;
         for (place, at_ms) in changed {
             match found.get(&place) {
                 Some(heard) => {
@@ -187,17 +185,22 @@ fn leak_everywhere(
 }
 
 /// The first alert of each greenhouse, until all are there or patience ends.
-fn collect(heard: &mpsc::Receiver<Heard>, wanted: usize) -> BTreeMap<Place, Heard> {
+fn collect(
+    posted: &mpsc::Receiver<Posted>,
+    wanted: usize,
+) -> anyhow::Result<BTreeMap<Place, Heard>> {
     let until = Instant::now() + PATIENCE;
     let mut found = BTreeMap::new();
     while found.len() < wanted {
         let left = until.saturating_duration_since(Instant::now());
-        let Ok(heard) = heard.recv_timeout(left) else {
+        let Ok(posted) = posted.recv_timeout(left) else {
             break;
         };
-        found.entry(heard.place.clone()).or_insert(heard);
+        if let Some(heard) = firing(&posted)? {
+            found.entry(heard.place.clone()).or_insert(heard);
+        }
     }
-    found
+    Ok(found)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "milliseconds of a minute")]
@@ -210,65 +213,25 @@ fn percentile_s(latencies_ms: &mut [i64], percent: usize) -> anyhow::Result<f64>
     Ok(*found as f64 / 1_000.0)
 }
 
-/// A receiver of alerts on a free port of its own thread, until the process ends.
-fn receive() -> anyhow::Result<(SocketAddr, mpsc::Receiver<Heard>)> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let address = listener.local_addr()?;
-    let (sender, receiver) = mpsc::channel();
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let sender = sender.clone();
-            std::thread::spawn(move || {
-                if let Err(error) = serve(stream, &sender) {
-                    crate::say!("an alert could not be read: {error:#}");
-                }
-            });
-        }
-    });
-    Ok((address, receiver))
-}
-
-/// One connection, kept alive by its sender: POST after POST.
-fn serve(stream: TcpStream, sender: &mpsc::Sender<Heard>) -> anyhow::Result<()> {
-    let mut answers = stream.try_clone()?;
-    let mut requests = BufReader::new(stream);
-    loop {
-        let mut length = 0;
-        let mut line = String::new();
-        if requests.read_line(&mut line)? == 0 {
-            return Ok(());
-        }
-        while line.trim_end() != "" {
-            line.clear();
-            requests.read_line(&mut line)?;
-            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse()?;
-            }
-        }
-        anyhow::ensure!(length <= MAX_BODY_BYTES, "{length} bytes");
-        let mut body = vec![0; length];
-        requests.read_exact(&mut body)?;
-        let unix_ms = jiff::Timestamp::now().as_millisecond();
-        answers.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")?;
-        let alert: Value = serde_json::from_slice(&body)?;
-        let text = |key: &str| alert.get(key).and_then(Value::as_str).map(str::to_owned);
-        if text("state").as_deref() != Some("firing") {
-            continue;
-        }
-        let heard = Heard {
-            place: (
-                text("cooperative").context("no cooperative")?,
-                text("greenhouse").context("no greenhouse")?,
-            ),
-            unix_ms,
-            reading_unix_ms: alert
-                .get("at_ms")
-                .and_then(Value::as_i64)
-                .context("no at_ms")?,
-        };
-        // An error says that the measurement is over.
-        if sender.send(heard).is_err() {
-            return Ok(());
-        }
+/// An alert that fires, of what was posted.
+fn firing(posted: &Posted) -> anyhow::Result<Option<Heard>> {
+    let text = |key: &str| {
+        posted
+            .body
+            .get(key)
+            .and_then(Value::as_str)
+            .map(str::to_owned)
+    };
+    if text("state").as_deref() != Some("firing") {
+        return Ok(None);
     }
+    let at_ms = posted.body.get("at_ms").and_then(Value::as_i64);
+    Ok(Some(Heard {
+        place: (
+            text("cooperative").context("no cooperative")?,
+            text("greenhouse").context("no greenhouse")?,
+        ),
+        unix_ms: posted.unix_ms,
+        reading_unix_ms: at_ms.context("no at_ms")?,
+    }))
 }

@@ -1,4 +1,4 @@
-//! Bytes at rest and the chart's query: the archive's own benchmark, which prints figures as JSON.
+//! The archive's own benchmarks, which print figures as JSON.
 
 use std::process::Command;
 
@@ -7,8 +7,8 @@ use anyhow::Context;
 use super::figure::Figure;
 use crate::build::root;
 
-/// Runs `ingest/benches/archive.rs`.
-pub(super) fn measure() -> anyhow::Result<Vec<Figure>> {
+/// Runs `ingest/benches/NAME.rs`.
+pub(super) fn measure(name: &str) -> anyhow::Result<Vec<Figure>> {
     let output = Command::new("cargo")
         .args([
             "bench",
@@ -17,7 +17,7 @@ pub(super) fn measure() -> anyhow::Result<Vec<Figure>> {
             "-p",
             "furrow-ingest",
             "--bench",
-            "archive",
+            name,
         ])
         .current_dir(root()?)
         .stderr(std::process::Stdio::inherit())
@@ -30,7 +30,9 @@ pub(super) fn measure() -> anyhow::Result<Vec<Figure>> {
     );
     let text = String::from_utf8_lossy(&output.stdout);
     let lines = text.lines().filter(|line| line.starts_with('{'));
-    lines
+    let figures: Vec<Figure> = lines
         .map(|line| serde_json::from_str(line).context("read a figure"))
-        .collect()
+        .collect::<anyhow::Result<_>>()?;
+    anyhow::ensure!(!figures.is_empty(), "the benchmark printed no figure");
+    Ok(figures)
 }

@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::Context;
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike;
 
 /// Kernel clock ticks a second, fixed on Linux for what `/proc` shows.
 const TICKS: f64 = 100.0;
@@ -12,31 +15,20 @@ const SECTOR_BYTES: f64 = 512.0;
 
 /// What `/proc` says of a process.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Usage {
+pub(crate) struct Usage {
     /// Time on the processor, in seconds.
-    pub(super) cpu_s: f64,
+    pub(crate) cpu_s: f64,
     /// Memory, in MiB.
-    pub(super) rss_mib: f64,
+    pub(crate) rss_mib: f64,
     /// The most memory it ever had, in MiB.
-    pub(super) rss_most_mib: f64,
+    pub(crate) rss_most_mib: f64,
 }
 
 impl Usage {
-    pub(super) fn of(id: u32) -> anyhow::Result<Self> {
-        let read = |name: &str| {
-            let path = format!("/proc/{id}/{name}");
-            std::fs::read_to_string(&path).with_context(|| format!("read {path}"))
-        };
-        let stat = read("stat")?;
-        // The name in parentheses may hold spaces: count from behind it. utime and stime are fields
-        // 14 and 15 of proc(5).
-        let behind = stat.rsplit(')').next().unwrap_or_default();
-        let fields: Vec<&str> = behind.split_whitespace().collect();
-        let ticks = |at: usize| -> anyhow::Result<f64> {
-            let field = fields.get(at).context("short stat")?;
-            field.parse().context("read stat")
-        };
-        let status = read("status")?;
+    pub(crate) fn of(id: u32) -> anyhow::Result<Self> {
+        let process = PathBuf::from(format!("/proc/{id}"));
+        let (_, cpu_s) = name_and_cpu(&process)?;
+        let status = read(&process.join("status"))?;
         let mib = |key: &str| -> anyhow::Result<f64> {
             let rest = status.lines().find_map(|line| line.strip_prefix(key));
             let word = rest.and_then(|rest| rest.split_whitespace().next());
@@ -44,11 +36,51 @@ impl Usage {
             Ok(kib / 1024.0)
         };
         Ok(Usage {
-            cpu_s: (ticks(11)? + ticks(12)?) / TICKS,
+            cpu_s,
             rss_mib: mib("VmRSS:")?,
             rss_most_mib: mib("VmHWM:")?,
         })
     }
+}
+
+/// What a thread or a process is called, and its time on the processor in seconds; `at` is its folder
+/// below `/proc`.
+pub(super) fn name_and_cpu(at: &Path) -> anyhow::Result<(String, f64)> {
+    let stat = read(&at.join("stat"))?;
+    // The name in parentheses may hold spaces and parentheses: fields count from behind the last one.
+    // utime and stime are fields 14 and 15 of proc(5).
+    let (before, behind) = stat.rsplit_once(')').context("short stat")?;
+    let name = before.split_once('(').context("short stat")?.1;
+    let fields: Vec<&str> = behind.split_whitespace().collect();
+    let ticks = |at: usize| -> anyhow::Result<f64> {
+        let field = fields.get(at).context("short stat")?;
+        field.parse().context("read stat")
+    };
+    Ok((name.to_owned(), (ticks(11)? + ticks(12)?) / TICKS))
+}
+
+/// Time on the processor, in seconds, of all children that have ended and were waited for.
+pub(super) fn ended_children_cpu_s() -> anyhow::Result<f64> {
+    let usage = getrusage(UsageWho::RUSAGE_CHILDREN).context("ask for the children's usage")?;
+    let us = (usage.user_time() + usage.system_time()).num_microseconds();
+    Ok(Duration::from_micros(u64::try_from(us).unwrap_or(0)).as_secs_f64())
+}
+
+/// Bytes of all files in a folder and below, as long as they are said to be.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+pub(crate) fn bytes_below(folder: &Path) -> f64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    // A file that goes meanwhile is none.
+    let bytes = entries.map(|entry| match entry.metadata() {
+        Ok(file) if file.is_dir() => bytes_below(&entry.path()),
+        Ok(file) => file.len() as f64,
+        Err(_) => 0.0,
+    });
+    bytes.sum()
+}
+
+pub(super) fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))
 }
 
 /// As `deploy/README.md` asks for: what must be durable is synced by name, so the time stamps of the
