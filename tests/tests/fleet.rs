@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use furrow_tests::binaries::Binaries;
-use furrow_tests::fleet::{Arrived, Fleet, number};
+use furrow_tests::fleet::{Arrived, Extra, Fleet, number};
 use furrow_tests::process::{pause, until};
 
 const GATEWAYS: u32 = 20;
@@ -13,9 +13,18 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Runs the fleet; `during` happens to it meanwhile. Gives its totals.
 #[track_caller]
 fn check(options: &[&str], during: impl FnOnce(&mut Fleet)) -> serde_json::Value {
+    check_with(Extra::default(), options, during)
+}
+
+#[track_caller]
+fn check_with(
+    extra: Extra<'_>,
+    options: &[&str],
+    during: impl FnOnce(&mut Fleet),
+) -> serde_json::Value {
     let folder = tempfile::tempdir().unwrap();
     let binaries = Binaries::beside_test().unwrap();
-    let mut fleet = Fleet::open(&binaries, folder.path(), GATEWAYS).unwrap();
+    let mut fleet = Fleet::open_with(&binaries, folder.path(), GATEWAYS, extra).unwrap();
     let mut load = fleet.load(options).unwrap();
     during(&mut fleet);
     let totals = load.wait(PATIENCE).unwrap();
@@ -73,4 +82,20 @@ fn a_fleet_whose_ingest_is_killed_loses_nothing() {
         number(&totals, "duplicates_offered").unwrap() > 0,
         "{totals}"
     );
+}
+
+#[test]
+fn what_comes_late_over_tls_is_stored_once_too() {
+    let extra = Extra {
+        has_tls: true,
+        ..Extra::default()
+    };
+    // A hundred records of each gateway: one of them is kept back.
+    let options = ["--rate", "max", "--readings", "192000", "--late"];
+    let late = "furrow_readings_late_total";
+    let totals = check_with(extra, &options, |fleet| {
+        let api = fleet.api();
+        until(PATIENCE, || Ok((api.metric(late)? > 0.0).then_some(()))).unwrap();
+    });
+    assert_eq!(number(&totals, "reconnects").unwrap(), 0);
 }

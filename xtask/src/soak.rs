@@ -79,7 +79,7 @@ fn figures_of(played: &Played) -> Vec<Figure> {
         plain("connections beyond the first", played.reconnects, ""),
         plain("alerts posted", played.alerts, ""),
         plain("charts answered", played.charts, ""),
-        plain("charts that were slowest", played.chart_most_ms, "ms"),
+        plain("slowest chart", played.chart_most_ms, "ms"),
         plain("log segments begun", played.segments, ""),
     ];
     if let Some(last) = played.samples.last() {
