@@ -27,41 +27,6 @@ pub(crate) struct Name {
     pub(crate) greenhouse: GreenhouseId,
 }
 
-/// What a cooperative watches its greenhouses for: limits that the values stay within, and silence. An ingest under
-/// load evaluates rules, as a real one does.
-const ALERTS: &str = "
-[[cooperative.alert]]
-id = \"hot\"
-channel = \"quantity_1\"
-above = 1000.0
-clear = 990.0
-for = \"10min\"
-severity = \"warning\"
-
-[[cooperative.alert]]
-id = \"cold\"
-channel = \"quantity_1\"
-below = -1000.0
-clear = -990.0
-for = \"10min\"
-severity = \"warning\"
-
-[[cooperative.alert]]
-id = \"silent\"
-channel = \"quantity_1\"
-absent = true
-for = \"15min\"
-severity = \"critical\"
-
-[[cooperative.alert]]
-id = \"dry\"
-channel = \"quantity_2\"
-below = -1000.0
-clear = -990.0
-for = \"30min\"
-severity = \"warning\"
-";
-
 impl Names {
     /// The gateway number `number`, from 0.
     pub(crate) fn of(&self, number: u32) -> Result<Name, IdError> {
@@ -95,7 +60,6 @@ impl Names {
                  [[cooperative.token]]\nname = \"fleet\"\ntoken = {token:?}\n"
             );
             out.push_str(&tables);
-            out.push_str(ALERTS);
             let own = (number..self.gateways)
                 .step_by(usize::try_from(self.cooperatives.max(1)).unwrap_or(usize::MAX));
             for gateway in own {
@@ -189,7 +153,7 @@ name = "fleet-1"
 [[cooperative.token]]
 name = "fleet"
 token = "token"
-{ALERTS}
+
 [[cooperative.gateway]]
 id = "gw-00001"
 greenhouse = "gh-00001"
@@ -207,12 +171,12 @@ name = "fleet-2"
 [[cooperative.token]]
 name = "fleet"
 token = "token"
-{ALERTS}
+
 [[cooperative.gateway]]
 id = "gw-00001"
 greenhouse = "gh-00001"
 password = "secret"
 "#;
-        assert_eq!(text, expected.replace("{ALERTS}", ALERTS));
+        assert_eq!(text, expected);
     }
 }
