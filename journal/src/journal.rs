@@ -1,4 +1,4 @@
-//! The writer: append, group commit, release.
+//! The writer: append, group commit, release, erase.
 //!
 //! It owns what is appended and not yet committed. Making files is `segment`'s, finding entries
 //! again `recover`'s and `iter`'s.
@@ -228,6 +228,40 @@ impl<D: Disk> Journal<D> {
             segment.released = false;
         }
         is_there
+    }
+
+    /// Commits, and has what is appended from now on stand in a new segment, whose number it gives. Its
+    /// file exists when this returns and was never another segment's, and no file of an earlier one is
+    /// used again: bytes of earlier entries, also those behind a file's written end, are in files of
+    /// earlier segments only, and go with [`Journal::erase`].
+    ///
+    /// # Errors
+    /// As for [`Journal::commit`], and [`JournalError::Full`]: call again.
+    pub fn roll(&mut self) -> Result<u64, JournalError> {
+        self.commit()?;
+        let made = self.store.current().map_or(0, |(number, _)| number);
+        // An earlier attempt may have planned it.
+        if self.chunks.back().is_none_or(|chunk| chunk.segment <= made) {
+            self.plan_segment()?;
+        }
+        let number = self.chunks.back().map_or(made, |chunk| chunk.segment);
+        let length = self.store.options.segment_bytes;
+        self.store.acquire_new(number, length)?;
+        ensure_file(&mut self.store, &mut self.untrusted, number)?;
+        Ok(number)
+    }
+
+    /// Takes the bytes of all released segments below a number off the disk, those of damaged files
+    /// that were set aside included: their files are removed, which is durable when this returns. Gives
+    /// how many segments below it are left: not released, or of a version that is not known here.
+    ///
+    /// Until the journal is opened again no file of a segment below the number is used for another
+    /// one. So that this holds after an opening too, call it before anything is appended.
+    ///
+    /// # Errors
+    /// If the disk fails: call again.
+    pub fn erase(&mut self, below: u64) -> Result<u64, JournalError> {
+        self.store.erase(below)
     }
 
     /// Counters and sizes.

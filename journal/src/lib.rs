@@ -17,6 +17,8 @@
 //! - A commit begins on a sector of its own, so a power cut never touches what was committed.
 //! - A frame's check is seeded with its segment number and offset, and segment numbers only grow:
 //!   bytes of a file's earlier life are never taken for entries.
+//! - What is to be gone is gone: [`Journal::roll`] and [`Journal::erase`] take old entries off the disk,
+//!   also where their bytes lie behind the written end of a file that was used again.
 //! - A commit is written only after the one before it is durable. So a hole before a later commit
 //!   is damage, and a hole in the very last commit is a torn write: the entries before the hole
 //!   are kept, those behind it were never reported as committed and are dropped.

@@ -48,6 +48,8 @@ pub(crate) fn open<D: Disk>(
         segments: std::collections::BTreeMap::new(),
         spare: None,
         foreign_bytes: 0,
+        foreign: Vec::new(),
+        erase_below: 0,
         set_aside: Vec::new(),
         names_synced: false,
         stats: Stats::default(),
@@ -174,6 +176,7 @@ impl<D: Disk> Opening<D> {
             Ok(header) => header,
             Err(HeaderError::Damaged | HeaderError::UnknownVersion) => {
                 store.foreign_bytes += u64::from(length);
+                store.foreign.push(number);
                 self.damage(
                     number,
                     Hole {

@@ -102,6 +102,10 @@ pub(crate) struct Store<D> {
     pub(crate) spare: Option<u32>,
     /// Bytes of segment files of unknown versions: left alone, but they take space.
     pub(crate) foreign_bytes: u64,
+    /// Their numbers, one for each file.
+    pub(crate) foreign: Vec<u64>,
+    /// Files of segments below this number are removed, never used again: what is in them must go.
+    pub(crate) erase_below: u64,
     pub(crate) set_aside: Vec<(u64, u8)>,
     /// Whether all names are durable: not known at a start, since the process may have ended
     /// between a rename and its sync.
@@ -308,9 +312,10 @@ impl<D: Disk> Store<D> {
         let last = segment.parts.len().saturating_sub(1);
         for (index, part) in segment.parts.iter().enumerate() {
             let name = names::live(number, part.part);
-            if segment.suspect || !segment.holes.is_empty() {
+            let is_condemned = number < self.erase_below;
+            if !is_condemned && (segment.suspect || !segment.holes.is_empty()) {
                 self.set_aside(number, part.part)?;
-            } else if index == last && wanted == Some(part.length) {
+            } else if !is_condemned && index == last && wanted == Some(part.length) {
                 self.make_spare(number, &name, part.length)?;
             } else {
                 done_once(self.disk.remove(&name)).map_err(JournalError::io("remove", &name))?;
@@ -351,6 +356,67 @@ impl<D: Disk> Store<D> {
         self.stats.set_aside += 1;
         tracing::warn!(file = kept, "set a damaged segment aside");
         Ok(())
+    }
+
+    /// Has a spare file of `length` bytes that was never anything else, and sees to it that no file of
+    /// another segment than `number` and later ones is used again.
+    pub(crate) fn acquire_new(&mut self, number: u64, length: u32) -> Result<(), JournalError> {
+        self.discard_spare();
+        self.erase_below = self.erase_below.max(number);
+        loop {
+            let room = self.total_bytes() + u64::from(length) <= self.options.cap_bytes;
+            let full = match room.then(|| self.create(length)) {
+                Some(Ok(())) => return Ok(()),
+                Some(Err(error)) => error,
+                None => JournalError::Full {
+                    cap_bytes: self.options.cap_bytes,
+                },
+            };
+            if !self.segments.values().any(|segment| segment.released) {
+                return Err(full);
+            }
+            self.give_up_oldest(None)?;
+        }
+    }
+
+    /// Removes the files of all released segments below a number, and those that were set aside;
+    /// durable when this returns. Gives how many segments below it are left.
+    pub(crate) fn erase(&mut self, below: u64) -> Result<u64, JournalError> {
+        if below > self.erase_below {
+            // It may be the file of one of them.
+            self.discard_spare();
+            self.names_synced = false;
+            self.erase_below = below;
+        }
+        let below_it = self.segments.range(..below);
+        let released: Vec<u64> = below_it
+            .filter(|(_, segment)| segment.released)
+            .map(|(number, _)| *number)
+            .collect();
+        for number in released {
+            let parts = self.segments.get(&number).map(|one| one.parts.clone());
+            for part in parts.into_iter().flatten() {
+                self.remove(&names::live(number, part.part))?;
+            }
+            self.segments.remove(&number);
+        }
+        while let Some(at) = self.set_aside.iter().position(|(one, _)| *one < below) {
+            let (number, part) = self.set_aside.remove(at);
+            let name = names::set_aside(number, part);
+            if let Err(error) = self.remove(&name) {
+                self.set_aside.insert(at, (number, part));
+                return Err(error);
+            }
+            tracing::warn!(file = name, "removed a damaged segment that was set aside");
+        }
+        self.sync_names()?;
+        let foreign = self.foreign.iter().filter(|number| **number < below);
+        Ok((self.segments.range(..below).count() + foreign.count()) as u64)
+    }
+
+    fn remove(&mut self, name: &str) -> Result<(), JournalError> {
+        self.names_synced = false;
+        done_once(self.disk.remove(name)).map_err(JournalError::io("remove", name))
     }
 
     fn discard_spare(&mut self) {

@@ -163,6 +163,7 @@ enum Step {
     Append(usize),
     Commit,
     Release,
+    Erase,
     Reopen,
     Cut { after: u64, survival: Survival },
     FailSync,
@@ -181,6 +182,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (0_usize..1500).prop_map(Step::Append),
         6 => Just(Step::Commit),
         1 => Just(Step::Release),
+        1 => Just(Step::Erase),
         1 => Just(Step::Reopen),
         2 => (0_u64..6000, survival).prop_map(|(after, survival)| Step::Cut { after, survival }),
         1 => Just(Step::FailSync),
@@ -217,6 +219,12 @@ proptest! {
                     }
                 }
                 Step::Release => bench.release_all(),
+                Step::Erase => {
+                    let before = bench.appended.clone();
+                    if let Ok(below) = bench.erase_all() {
+                        bench.check_erased(below, &before);
+                    }
+                }
                 Step::Reopen => {
                     if bench.disk.is_off() {
                         continue;

@@ -5,7 +5,7 @@
 #![allow(dead_code, reason = "each test file uses its share")]
 
 use furrow_journal::sim::{SimDisk, Survival};
-use furrow_journal::{Journal, JournalError, Options, Position, Recovery};
+use furrow_journal::{Disk, Journal, JournalError, Options, Position, Recovery};
 
 /// Two or three sectors of entries and a new segment is due: every path is short.
 pub(crate) const TINY: Options = Options {
@@ -83,6 +83,33 @@ impl Bench {
         for segment in segments.iter().rev().skip(1) {
             assert!(self.journal().release(segment.number));
             self.released_below = self.released_below.max(segment.number + 1);
+        }
+    }
+
+    /// Goes on in a new segment and erases everything before it; gives its number.
+    pub(crate) fn erase_all(&mut self) -> Result<u64, JournalError> {
+        let rolled = self.journal().roll();
+        let end = self.journal().end();
+        self.committed = self
+            .appended
+            .partition_point(|(position, _)| *position < end);
+        let below = rolled?;
+        self.release_all();
+        assert_eq!(self.journal().erase(below)?, 0);
+        Ok(below)
+    }
+
+    /// No file has a byte of what was appended before a segment, also behind what can be read.
+    pub(crate) fn check_erased(&self, below: u64, appended: &[(Position, Vec<u8>)]) {
+        for name in self.disk.list().unwrap() {
+            let mut bytes = vec![0; usize::try_from(self.disk.len(&name).unwrap()).unwrap()];
+            self.disk.read_at(&name, 0, &mut bytes).unwrap();
+            for (position, payload) in appended.iter().filter(|(at, _)| at.segment < below) {
+                let text = payload.split(|byte| *byte == b' ').next().unwrap();
+                let text = [text, b" "].concat();
+                let found = bytes.windows(text.len()).any(|window| window == text);
+                assert!(!found, "{position} is in {name}");
+            }
         }
     }
 
