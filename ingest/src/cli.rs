@@ -58,6 +58,8 @@ pub enum Command {
     ///
     /// They are decoded by themselves when that comes.
     Parked(tools::aside::ListArgs),
+    /// Deletes a cooperative for ever: archive, stores, log. Or lists who was deleted.
+    Delete(tools::delete::DeleteArgs),
     /// The stores beside the archive: how far they are, their set-up, copies from one to another.
     #[command(subcommand)]
     Store(tools::store::StoreCommand),
@@ -73,6 +75,26 @@ pub enum Packaging {
     Completions(furrow_cli::Completions),
     #[allow(missing_docs, reason = "the arguments describe themselves")]
     Man(furrow_cli::Man),
+}
+
+impl Command {
+    /// Whether it is refused while the configuration names a cooperative that was deleted.
+    #[must_use]
+    pub fn needs_living(&self) -> bool {
+        match self {
+            Command::Run { .. } | Command::Check | Command::Store(_) => true,
+            // They read, or are there to look into it.
+            Command::Export(_)
+            | Command::Backup(_)
+            | Command::Verify(_)
+            | Command::Tail { .. }
+            | Command::Gaps(_)
+            | Command::Dead(_)
+            | Command::Parked(_)
+            | Command::Delete(_)
+            | Command::Packaging(_) => false,
+        }
+    }
 }
 
 impl Packaging {
@@ -104,6 +126,12 @@ pub fn dispatch(settings: Settings, command: Command) -> anyhow::Result<()> {
         Command::Gaps(arguments) => tools::gaps::run(&settings, &arguments, &mut out),
         Command::Dead(command) => tools::aside::dead(&settings, &command, &mut out),
         Command::Parked(arguments) => tools::aside::parked(&settings, &arguments, &mut out),
+        Command::Delete(arguments) => tools::delete::run(
+            &settings,
+            &arguments,
+            &mut std::io::stdin().lock(),
+            &mut out,
+        ),
         Command::Store(command) => {
             runtime.block_on(tools::store::run(&settings, &command, &mut out))
         }

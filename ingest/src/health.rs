@@ -4,13 +4,16 @@
 //! consumer is watched from outside, by what it hands to the archive ([`Watched`]). Decides nothing: who
 //! asks draws the conclusions (`/readyz`, `/healthz`, the heartbeat).
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use furrow_journal::Position;
 use furrow_wire::CooperativeId;
 use serde_json::{Value, json};
 
 use crate::archive::{Applied, ArchiveError, ArchiveReader, Change, LogEntry, LogPosition};
+use crate::deletion::Deletion;
 use crate::http::Fleet;
 use crate::log::derived::Derived;
 use crate::log::snapshot::{Snapshot, SnapshotError};
@@ -235,6 +238,18 @@ impl<S: Derived> Derived for Watched<S> {
         applied
     }
 
+    fn out_of_service(&self) -> BTreeSet<CooperativeId> {
+        self.inner.out_of_service()
+    }
+
+    fn deleted(&self) -> BTreeSet<CooperativeId> {
+        self.inner.deleted()
+    }
+
+    fn delete(&mut self, deletion: &Deletion) -> Result<(), ArchiveError> {
+        self.inner.delete(deletion)
+    }
+
     fn make_durable(&mut self) -> Result<(), ArchiveError> {
         self.inner.make_durable()
     }
@@ -245,6 +260,10 @@ impl<S: Derived> Derived for Watched<S> {
 
     fn store_marks(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
         self.inner.store_marks(snapshot)
+    }
+
+    fn needs_from(&self, position: Position) -> Position {
+        self.inner.needs_from(position)
     }
 
     fn sync_marks(&mut self) -> Result<(), SnapshotError> {
@@ -303,6 +322,22 @@ mod tests {
             match self.takes {
                 true => Ok(Applied::default()),
                 false => Err(refused.during("write", id)),
+            }
+        }
+        fn out_of_service(&self) -> BTreeSet<CooperativeId> {
+            ["sick".parse().unwrap()].into()
+        }
+        fn deleted(&self) -> BTreeSet<CooperativeId> {
+            ["gone".parse().unwrap()].into()
+        }
+        fn delete(&mut self, _: &Deletion) -> Result<(), ArchiveError> {
+            self.takes = false;
+            Ok(())
+        }
+        fn needs_from(&self, _: Position) -> Position {
+            Position {
+                segment: 7,
+                offset: 7,
             }
         }
         fn make_durable(&mut self) -> Result<(), ArchiveError> {
@@ -389,6 +424,23 @@ mod tests {
         watched.inner.takes = true;
         watched.apply(&id, &[entry(unix_ms())]).unwrap();
         assert_eq!(health.progress().0.busy_since_ms.load(Ordering::Acquire), 0);
+    }
+
+    /// What it is asked beside the entries goes through: the log keeps what an archive out of service lacks.
+    #[test]
+    fn a_watched_archive_answers_everything_itself() {
+        let health = health(&Fleet::default(), &Metrics::default());
+        let mut watched = Watched::new(Told { takes: true }, health.progress());
+        assert_eq!(watched.out_of_service(), ["sick".parse().unwrap()].into());
+        assert_eq!(watched.deleted(), ["gone".parse().unwrap()].into());
+        assert_eq!(watched.needs_from(Position::default()).segment, 7);
+        let deletion = Deletion {
+            cooperative: "gone".parse().unwrap(),
+            position: Position::default(),
+            deleted_unix_ms: 1,
+        };
+        watched.delete(&deletion).unwrap();
+        assert!(!watched.inner.takes);
     }
 
     #[test]

@@ -6,6 +6,7 @@ pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod decode;
+pub mod deletion;
 mod files;
 pub mod forward;
 pub mod health;

@@ -71,6 +71,28 @@ impl Request {
     }
 }
 
+/// Takes away what was asked for a cooperative that was deleted.
+pub(crate) fn forget(data_dir: &Path, cooperative: &CooperativeId) -> io::Result<()> {
+    let folder = data_dir.join(FOLDER);
+    let files = match std::fs::read_dir(&folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        files => files?,
+    };
+    let mut has_removed = false;
+    for file in files {
+        let file = file?;
+        let request = file.file_name().to_str().and_then(Request::of_name);
+        if request.is_some_and(|request| request.cooperative == *cooperative) {
+            std::fs::remove_file(file.path())?;
+            has_removed = true;
+        }
+    }
+    match has_removed {
+        true => std::fs::File::open(&folder)?.sync_all(),
+        false => Ok(()),
+    }
+}
+
 /// Why a dead letter can't be run again; `None`: it can.
 #[must_use]
 pub fn obstacle(letter: &DeadLetter) -> Option<&'static str> {

@@ -12,25 +12,27 @@ use std::time::Duration;
 use anyhow::Context;
 use furrow_ingest_core::{GatewayKey, Tracker};
 use furrow_journal::FileDisk;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use crate::alerting::{Webhook, run_webhook};
 use crate::archive::{Archive, ArchiveReader, CooperativeSetup, LiveHub, digest_of};
 use crate::broker::{Accounts, Broker, BrokerOptions, PasswordHash};
 use crate::config::{LinkSettings, Secret, Settings, StoreSettings};
+use crate::deletion::{self, RefuseError, request};
 use crate::files;
 use crate::forward::{Forwarder, ForwarderSetup, Pace};
 use crate::health::{Health, Watched};
 use crate::heartbeat::{self, Heartbeat};
 use crate::http::{self, Fleet};
+use crate::log::Log;
 use crate::log::consumer::{Consumer, ConsumerThread};
 use crate::log::derived::DataDir;
-use crate::log::recover::{recover, replay, replay_orders};
-use crate::log::{Log, writer};
+use crate::log::recover::{recover, replay, replay_behind};
+use crate::log::writer::{self, Delivery};
 use crate::metrics::Metrics;
 use crate::rerun;
-use crate::subscriber::{self, CLIENT_ID, LinkOptions, Stage};
+use crate::subscriber::{self, CLIENT_ID, LinkOptions, Receipt, Stage};
 
 mod restore;
 mod shared;
@@ -64,7 +66,7 @@ pub struct Service {
     metrics: Metrics,
     stage: watch::Sender<Stage>,
     link: JoinHandle<()>,
-    reruns: JoinHandle<()>,
+    requests: [(&'static str, JoinHandle<()>); 2],
     desk: JoinHandle<()>,
     http: JoinHandle<std::io::Result<()>>,
     webhook: Option<JoinHandle<()>>,
@@ -117,18 +119,19 @@ impl Service {
         let (broker, options) = start_broker(&settings, &shared.metrics).await?;
         let (subscriber, link) = subscriber::new(&options, shared.fleet.clone(), &shared.metrics)?;
         let front = shared.front(&settings);
-        let (messages, writer) = writer::start(started.log, started.tracker, front, link)
-            .context("can't start the log's writer")?;
+        let (messages, writer) =
+            writer::start(Arc::clone(&started.log), started.tracker, front, link)
+                .context("can't start the log's writer")?;
         watch_queue(&health, messages.downgrade());
         let (stage, stages) = watch::channel(Stage::Running);
-        let reruns = rerun::run(
-            settings.data_dir.clone(),
-            started.awake,
-            reader.clone(),
-            messages.clone(),
-            until(&stage, Stage::Draining),
+        let requests = start_requests(
+            &settings,
+            &shared,
+            &reader,
+            (started.log, started.awake),
+            &messages,
+            &stage,
         );
-        let reruns = tokio::spawn(reruns);
         let desk = shared.desk(&reader, messages.downgrade(), subscriber.post());
         let router = http::router(shared.http(&settings, &reader, desk.clone(), health.clone()));
         let desk = tokio::spawn(desk.run(until(&stage, Stage::Draining)));
@@ -144,9 +147,10 @@ impl Service {
             let (shutdown, metrics) = (until(&stage, Stage::Draining), shared.metrics.clone());
             tokio::spawn(heartbeat::run(heartbeat, health.clone(), metrics, shutdown))
         });
+        watch_tasks(&health, &[("broker link", &link), ("desk", &desk)]);
         watch_tasks(
             &health,
-            &[("broker link", &link), ("reruns", &reruns), ("desk", &desk)],
+            &requests.each_ref().map(|(name, task)| (*name, task)),
         );
         watch_tasks(
             &health,
@@ -162,7 +166,7 @@ impl Service {
             metrics: shared.metrics,
             stage,
             link,
-            reruns,
+            requests,
             desk,
             http,
             webhook,
@@ -224,7 +228,9 @@ impl Service {
         }
         self.stage.send_replace(Stage::Ended);
         join("broker link", self.link).await;
-        join("reruns", self.reruns).await;
+        for (name, task) in self.requests {
+            join(name, task).await;
+        }
         join("commands and orders", self.desk).await;
         let (consumer, forwarders) = (self.consumer, self.forwarders);
         forwarders.iter().for_each(Forwarder::ask_to_stop);
@@ -288,6 +294,8 @@ pub fn open_archive(
     live: &LiveHub,
     metrics: &Metrics,
 ) -> anyhow::Result<Archive> {
+    let named = settings.cooperatives.iter().map(|one| &one.id);
+    deletion::refuse(&settings.data_dir, named)?;
     std::fs::create_dir_all(&settings.data_dir)
         .with_context(|| format!("can't create {}", settings.data_dir.display()))?;
     let cooperatives: Vec<CooperativeSetup> = settings
@@ -335,7 +343,13 @@ fn start_consumer(
     let mut derived = DataDir { archive, path };
     let snapshot = recover(&log, &mut derived, &cooperatives).context("can't store the marks")?;
     let tracker = replay(&log, &snapshot);
-    for (key, orders) in replay_orders(&log, &snapshot) {
+    let behind = replay_behind(&log, &snapshot);
+    if let Some(deleted) = cooperatives.iter().find(|id| behind.deleted.contains(id)) {
+        // It ended before that was obeyed. The next start without it in the configuration obeys.
+        let cooperative = deleted.clone();
+        return Err(RefuseError::Deleted { cooperative }.into());
+    }
+    for (key, orders) in behind.orders {
         let digest = digest_of(&orders.text);
         shared.board.handle_orders(&key, orders.version, digest);
     }
@@ -353,6 +367,30 @@ fn start_consumer(
         consumer,
         awake,
     })
+}
+
+/// What people ask for by files in the data directory.
+fn start_requests(
+    settings: &Settings,
+    shared: &Shared,
+    reader: &ArchiveReader,
+    (log, awake): (Arc<Log<FileDisk>>, Vec<GatewayKey>),
+    messages: &mpsc::Sender<Delivery<Receipt>>,
+    stage: &watch::Sender<Stage>,
+) -> [(&'static str, JoinHandle<()>); 2] {
+    let reruns = rerun::run(
+        settings.data_dir.clone(),
+        awake,
+        reader.clone(),
+        messages.clone(),
+        until(stage, Stage::Draining),
+    );
+    let deletions = shared.deletions(settings, log, messages.clone());
+    let deletions = request::run(deletions, until(stage, Stage::Draining));
+    [
+        ("reruns", tokio::spawn(reruns)),
+        ("deletions", tokio::spawn(deletions)),
+    ]
 }
 
 /// One for each store beside the archive.

@@ -4,12 +4,14 @@
 
 mod kit;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use furrow_ingest::archive::{Applied, ArchiveError, DeadLetter, LiveHub, LogEntry, LogPosition};
 use furrow_ingest::decode::Decoder;
+use furrow_ingest::deletion::Deletion;
 use furrow_ingest::http::{CardStatus, Fleet, SetBackStatus};
 use furrow_ingest::log::Log;
 use furrow_ingest::log::consumer::{Consumer, ConsumerSetup};
@@ -22,7 +24,7 @@ use furrow_ingest::metrics::Metrics;
 use furrow_ingest::remote::Board;
 use furrow_ingest_core::GatewayKey;
 use furrow_journal::sim::{SimDisk, Survival};
-use furrow_journal::{Journal, JournalError, Options};
+use furrow_journal::{Journal, JournalError, Options, Position};
 use furrow_wire::{Ack, CooperativeId, StreamId, StreamMarks};
 use kit::{READINGS, Source, key, open_archive, stored};
 
@@ -54,6 +56,22 @@ impl Derived for Flaky {
             });
         }
         self.real.apply(cooperative, entries)
+    }
+
+    fn out_of_service(&self) -> BTreeSet<CooperativeId> {
+        self.real.out_of_service()
+    }
+
+    fn deleted(&self) -> BTreeSet<CooperativeId> {
+        self.real.deleted()
+    }
+
+    fn delete(&mut self, deletion: &Deletion) -> Result<(), ArchiveError> {
+        self.real.delete(deletion)
+    }
+
+    fn needs_from(&self, position: Position) -> Position {
+        self.real.needs_from(position)
     }
 
     fn make_durable(&mut self) -> Result<(), ArchiveError> {

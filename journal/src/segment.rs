@@ -421,7 +421,7 @@ impl<D: Disk> Store<D> {
 
     fn discard_spare(&mut self) {
         self.spare = None;
-        if let Err(error) = self.disk.remove(names::SPARE) {
+        if let Err(error) = done_once(self.disk.remove(names::SPARE)) {
             tracing::warn!(%error, file = names::SPARE, "could not remove a file");
         }
     }

@@ -44,6 +44,15 @@ pub enum ArchiveError {
         #[source]
         source: std::io::Error,
     },
+    /// The sign that a cooperative was deleted can't be left: nothing is removed then.
+    #[error("can't leave a tombstone in {path}")]
+    Tombstone {
+        /// In which folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// What stands behind a forwarder did not take the entries.
     #[error("can't forward")]
     Forward(#[source] StoreFault),
@@ -119,6 +128,7 @@ impl ArchiveError {
             | ArchiveError::Forward(_)
             | ArchiveError::Marks(_)
             | ArchiveError::ForwarderState(_)
+            | ArchiveError::Tombstone { .. }
             | ArchiveError::Delete { .. } => false,
         }
     }

@@ -293,29 +293,40 @@ impl Archive {
             .map_err(|error| error.during("write", cooperative))
     }
 
-    /// Takes a cooperative's file in `dir`, the archive's folder, away. Its id must not come back in this process while
-    /// anybody still reads: SQLite removes a closed file's companions by their names.
+    /// Takes a cooperative's file in `dir`, the archive's folder, away for good, and every copy of it that is named after
+    /// it. Its id must not come back in this process while anybody still reads: SQLite removes a closed file's companions
+    /// by their names.
     ///
     /// # Errors
-    /// When it can't be taken away: call again.
+    /// When something can't be taken away: call again.
     pub fn delete(&mut self, dir: &Path, cooperative: &CooperativeId) -> Result<(), ArchiveError> {
         self.stores.remove(cooperative);
         let path = file_of(dir, cooperative);
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| ArchiveError::Delete { path, source }
+        };
+        // An id has no dot: this is nobody else's.
+        let prefix = format!("{cooperative}.sqlite");
+        let files = std::fs::read_dir(dir).map_err(failed(dir))?;
+        let names = files.filter_map(|file| file.ok()?.file_name().into_string().ok());
+        let mut doomed: Vec<PathBuf> = names
+            .filter(|name| name.starts_with(&prefix) && *name != prefix)
+            .map(|name| dir.join(name))
+            .collect();
         // The file last: while it is there, the call is not done.
-        for companion in ["-wal", "-shm", ""] {
-            let mut name = path.clone().into_os_string();
-            name.push(companion);
-            match std::fs::remove_file(&name) {
+        doomed.push(path);
+        for path in doomed {
+            match std::fs::remove_file(&path) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    return Err(ArchiveError::Delete {
-                        path: name.into(),
-                        source,
-                    });
+                    return Err(failed(&path)(source));
                 }
                 Ok(()) | Err(_) => {}
             }
         }
-        Ok(())
+        File::open(dir)
+            .and_then(|dir| dir.sync_all())
+            .map_err(failed(dir))
     }
 
     /// The last applied entry of a cooperative.

@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use furrow_ingest_core::GatewayKey;
-use furrow_wire::{ClockMapping, GreenhouseId, RawRecord, RecordError, RecordName, parse_record};
+use furrow_wire::{
+    ClockMapping, CooperativeId, GreenhouseId, RawRecord, RecordError, RecordName, parse_record,
+};
 
 use self::gateway::GatewayDecoder;
 use crate::archive::{Change, ParkedRecord};
@@ -98,6 +100,12 @@ impl Decoder {
         if let Some(decoder) = self.gateways.get_mut(key) {
             decoder.restore_parked(parked);
         }
+    }
+
+    /// A cooperative was deleted: its gateways are strangers from now on.
+    pub fn forget(&mut self, cooperative: &CooperativeId) {
+        self.gateways
+            .retain(|key, _| key.cooperative != *cooperative);
     }
 
     /// Gateways of which parked records can be decoded by now: an [`EntryKind::Wake`] is to be logged for each.

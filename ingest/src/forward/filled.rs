@@ -5,7 +5,7 @@
 //!
 //! [`Abilities::durable_after`]: crate::store::Abilities::durable_after
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
@@ -17,6 +17,7 @@ use super::figures::Figures;
 use super::runs::{joined, runs_of};
 use super::state::{State, StateError, Step};
 use crate::archive::{Applied, ArchiveError, Change, LogEntry, LogPosition};
+use crate::deletion::{Deletion, sign_of};
 use crate::log::derived::Derived;
 use crate::log::snapshot::{self, Snapshot, SnapshotError};
 use crate::store::{Run, SeriesStore};
@@ -52,6 +53,8 @@ pub(super) enum Later {
     Step(Step),
     /// Marks behind all of that.
     Marks(Snapshot),
+    /// It deleted the cooperative of this sign.
+    Deleted(i64),
 }
 
 impl Filled {
@@ -64,6 +67,7 @@ impl Filled {
             }
             match self.waiting.pop_front() {
                 Some((_, Later::Step(step))) => self.state.keep(&step)?,
+                Some((_, Later::Deleted(sign))) => self.state.keep_deleted(sign)?,
                 Some((_, Later::Marks(marks))) => {
                     self.state.make_durable()?;
                     snapshot::store(&self.folder, &marks).map_err(ArchiveError::Marks)?;
@@ -177,6 +181,29 @@ impl Derived for Filled {
             }
         }
         Ok(applied)
+    }
+
+    fn out_of_service(&self) -> BTreeSet<CooperativeId> {
+        BTreeSet::new()
+    }
+
+    fn deleted(&self) -> BTreeSet<CooperativeId> {
+        // Each entry that says so is obeyed: a store that was away may have been given something once more.
+        BTreeSet::new()
+    }
+
+    fn delete(&mut self, deletion: &Deletion) -> Result<(), ArchiveError> {
+        let cooperative = &deletion.cooperative;
+        self.forget(cooperative)?;
+        let deleted = self.runtime.block_on(self.store.delete(cooperative));
+        deleted.map_err(ArchiveError::Forward)?;
+        tracing::warn!(folder = %self.folder.display(), %cooperative, "store has deleted a cooperative");
+        let sign = Later::Deleted(sign_of(cooperative));
+        self.waiting.push_back((Instant::now(), sign));
+        if self.store.abilities().durable_after.is_zero() {
+            self.settle(Instant::now())?;
+        }
+        Ok(())
     }
 
     fn make_durable(&mut self) -> Result<(), ArchiveError> {

@@ -13,6 +13,7 @@
 //! | `runs` | what a batch says, as a store takes it |
 //! | `state`, `tables` | how far a forwarder is, in its file |
 //! | `filled` | the seam to the log's consumer |
+//! | `forget` | a cooperative that was deleted leaves the state |
 //! | [`copy`] | a whole cooperative from one store to another, resumable |
 //! | `backoff` | when to try again |
 //! | `figures` | what people see of it |
@@ -26,6 +27,7 @@ mod backoff;
 pub mod copy;
 mod figures;
 mod filled;
+mod forget;
 mod runs;
 mod state;
 mod tables;
@@ -33,6 +35,7 @@ mod thread;
 
 pub use self::backoff::Pace;
 pub use self::figures::Condition;
+pub use self::forget::has_deleted;
 pub use self::state::{ForwardStatus, RefusedReading, StateError, refused_of, status_of};
 pub use self::thread::{Forwarder, ForwarderSetup};
 

@@ -20,8 +20,8 @@ use crate::decode::Decoder;
 use crate::store::Refused;
 
 /// How long a reader of the file waits for the forwarder's write.
-const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
-const FILE: &str = "state.sqlite";
+pub(super) const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+pub(super) const FILE: &str = "state.sqlite";
 
 /// Why the state can't be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +38,9 @@ pub enum StateError {
     /// SQLite's word.
     #[error("forwarder's state can't be used")]
     Sqlite(#[from] rusqlite::Error),
+    /// Another process reads the file, and keeps what is deleted in it from leaving the disk.
+    #[error("forwarder's state is being read by another process")]
+    Busy,
     /// A stored id does not parse.
     #[error("forwarder's state holds a malformed id")]
     Id(#[from] furrow_wire::IdError),
@@ -76,7 +79,7 @@ pub struct ForwardStatus {
 /// Entries of a cooperative that a store has taken, and what is needed to go on behind them.
 #[derive(Debug, Clone)]
 pub(super) struct Step {
-    cooperative: CooperativeId,
+    pub(super) cooperative: CooperativeId,
     position: LogPosition,
     chain: u32,
     received_ms: Option<i64>,
@@ -111,12 +114,12 @@ impl Step {
 /// See the module.
 #[derive(Debug)]
 pub(super) struct State {
-    db: Connection,
-    cursors: BTreeMap<CooperativeId, Cursor>,
+    pub(super) db: Connection,
+    pub(super) cursors: BTreeMap<CooperativeId, Cursor>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Cursor {
+pub(super) struct Cursor {
     position: LogPosition,
     chain: Option<u32>,
 }

@@ -49,6 +49,9 @@ CREATE TABLE IF NOT EXISTS parked (
     body        BLOB NOT NULL,
     PRIMARY KEY (cooperative, stream, seq)
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS deleted (
+    sign INTEGER PRIMARY KEY
+);
 CREATE TABLE IF NOT EXISTS refused (
     id          INTEGER PRIMARY KEY AUTOINCREMENT,
     cooperative TEXT NOT NULL,

@@ -110,6 +110,15 @@ impl Fleet {
         );
     }
 
+    /// Nothing is known of a cooperative's gateways any more.
+    pub fn forget(&self, cooperative: &CooperativeId) {
+        let mut gateways = self
+            .gateways
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        gateways.retain(|(of, _), _| of != cooperative);
+    }
+
     /// What is known of a gateway; nothing if it was never heard.
     #[must_use]
     pub fn get(&self, cooperative: &CooperativeId, gateway: &GatewayId) -> GatewayStatus {

@@ -20,10 +20,12 @@ use super::snapshot::{Snapshot, SnapshotError};
 use super::{Eras, Hold, Log};
 use crate::archive::{ArchiveError, Change, LogEntry};
 use crate::decode::{Decoder, split};
+use crate::deletion::Deletion;
 use crate::http::Fleet;
 use crate::metrics::{Counter, Gauge, Metrics};
 use crate::remote::Board;
 
+mod deletion;
 mod outage;
 mod remote;
 mod thread;
@@ -60,6 +62,8 @@ pub struct Consumer<D: Disk, S: Derived = DataDir> {
     position: Position,
     /// Of everything read so far.
     chain: Chain,
+    /// Their entries are dropped.
+    deleted: BTreeSet<CooperativeId>,
     /// Decided on and not yet applied by all archives.
     group: Option<Group>,
     checkpoint: Position,
@@ -69,6 +73,7 @@ pub struct Consumer<D: Disk, S: Derived = DataDir> {
 
 #[derive(Debug)]
 struct Group {
+    deletions: Vec<Deletion>,
     entries: BTreeMap<CooperativeId, Vec<LogEntry>>,
     gateways: BTreeSet<GatewayKey>,
     next: Position,
@@ -80,6 +85,7 @@ struct Figures {
     unreadable: Counter,
     skipped: Counter,
     held: Counter,
+    deleted: Counter,
     given_up: Counter,
     dead: Counter,
     archive_errors: Counter,
@@ -109,6 +115,7 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
         log.hold(&setup.hold, position);
         Self {
             log,
+            deleted: derived.deleted(),
             derived,
             tracker,
             decoder,
@@ -130,10 +137,12 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
         if self.group.is_none() {
             let read = self.read();
             if read.is_empty() {
+                self.skip_to_end();
                 return Ok(0);
             }
             self.group = Some(self.decide(read));
         }
+        self.apply_deletions()?;
         let Some(group) = &mut self.group else {
             return Ok(0);
         };
@@ -258,6 +267,7 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
         let next = read.last().map_or(self.position, |entry| entry.next);
         let out = self.derived.out_of_service();
         let mut group = Group {
+            deletions: Vec::new(),
             entries: BTreeMap::new(),
             gateways: BTreeSet::new(),
             next,
@@ -276,6 +286,9 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
                     continue;
                 }
             };
+            if self.handle_deletion(&record, entry.position, &mut group) {
+                continue;
+            }
             let cooperative = record.gateway.cooperative.clone();
             let position = self.eras.archive_position(entry.position);
             let is_applied = self
@@ -332,6 +345,7 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
             {
                 Vec::new()
             }
+            EntryKind::Delete => Vec::new(),
             EntryKind::Wake => self.decoder.handle_wake(key).unwrap_or_default(),
             EntryKind::Rerun => {
                 let rerun = Rerun::decode(&record.bytes).ok();
@@ -458,6 +472,10 @@ impl Figures {
             held: plain(
                 "furrow_log_entries_held_total",
                 "Log entries not applied, and kept, since their cooperative's archive is out of service.",
+            ),
+            deleted: plain(
+                "furrow_log_entries_deleted_total",
+                "Log entries dropped since their cooperative was deleted.",
             ),
             given_up: plain(
                 "furrow_log_holds_given_up_total",

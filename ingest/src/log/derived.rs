@@ -8,6 +8,8 @@ use furrow_wire::CooperativeId;
 
 use super::snapshot::{self, Snapshot, SnapshotError};
 use crate::archive::{Applied, Archive, ArchiveError, LogEntry, LogPosition};
+use crate::deletion::{Deletion, tombstone};
+use crate::run::ARCHIVE_FOLDER;
 
 /// Where the log's consumer puts things. What was applied is applied once: its position is stored
 /// with it.
@@ -30,9 +32,16 @@ pub trait Derived {
 
     /// Cooperatives whose entries can't be applied while this process runs, since what was made of the log is
     /// damaged. Their entries are not applied, and are wanted at the next start.
-    fn out_of_service(&self) -> BTreeSet<CooperativeId> {
-        BTreeSet::new()
-    }
+    fn out_of_service(&self) -> BTreeSet<CooperativeId>;
+
+    /// Cooperatives that were deleted, as far as is known at the start: entries of them are dropped.
+    fn deleted(&self) -> BTreeSet<CooperativeId>;
+
+    /// Gives up everything of a cooperative, for ever. Doing it again changes nothing.
+    ///
+    /// # Errors
+    /// When it can't: call again.
+    fn delete(&mut self, deletion: &Deletion) -> Result<(), ArchiveError>;
 
     /// Puts everything applied on the disk. Others are not held up by one that is found to be damaged: it is
     /// [out of service](Derived::out_of_service) then.
@@ -55,9 +64,7 @@ pub trait Derived {
 
     /// From where on the log is needed after [`Derived::store_marks`] of marks at `position`. Before it, if those are
     /// stored later.
-    fn needs_from(&self, position: Position) -> Position {
-        position
-    }
+    fn needs_from(&self, position: Position) -> Position;
 
     /// Makes the marks that [`Derived::load_marks`] gives durable: who stored them may have failed, or
     /// ended, between the renaming and its sync.
@@ -97,6 +104,29 @@ impl Derived for DataDir {
         self.archive.out_of_service().clone()
     }
 
+    fn deleted(&self) -> BTreeSet<CooperativeId> {
+        match tombstone::load(&self.path) {
+            Ok(all) => all.into_keys().collect(),
+            Err(error) => {
+                // They are not configured: their entries have nowhere to go.
+                tracing::error!(%error, "can't say who was deleted");
+                BTreeSet::new()
+            }
+        }
+    }
+
+    fn delete(&mut self, deletion: &Deletion) -> Result<(), ArchiveError> {
+        let cooperative = &deletion.cooperative;
+        tombstone::bury(&self.path, deletion).map_err(|source| ArchiveError::Tombstone {
+            path: tombstone::folder(&self.path),
+            source,
+        })?;
+        let dir = self.path.join(ARCHIVE_FOLDER);
+        self.archive.delete(&dir, cooperative)?;
+        tracing::warn!(%cooperative, "archive of a deleted cooperative is gone");
+        Ok(())
+    }
+
     fn make_durable(&mut self) -> Result<(), ArchiveError> {
         self.archive.make_durable()
     }
@@ -107,6 +137,10 @@ impl Derived for DataDir {
 
     fn store_marks(&mut self, snapshot: &Snapshot) -> Result<(), SnapshotError> {
         snapshot::store(&self.path, snapshot)
+    }
+
+    fn needs_from(&self, position: Position) -> Position {
+        position
     }
 
     fn sync_marks(&mut self) -> Result<(), SnapshotError> {

@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 use furrow_ingest_core::GatewayKey;
-use furrow_wire::{BodyError, Command, CommandId, IdError};
+use furrow_wire::{BodyError, Command, CommandId, GatewayId, IdError};
 
 const VERSION: u8 = 1;
 
@@ -29,6 +29,8 @@ pub enum EntryKind {
     Result,
     /// Orders that are to hold at the gateway, as they will be sent.
     Orders,
+    /// No bytes: everything of the cooperative, from here back, is to go. Its gateway is [`LogRecord::whole`].
+    Delete,
 }
 
 /// A dead letter to be run again, with everything that is needed for it: the log stays readable by
@@ -97,11 +99,18 @@ impl EntryKind {
             EntryKind::Command => 5,
             EntryKind::Result => 6,
             EntryKind::Orders => 7,
+            EntryKind::Delete => 8,
         }
     }
 }
 
 impl LogRecord {
+    /// What stands for the gateway in an entry that is about a whole cooperative, and means none.
+    #[must_use]
+    pub fn whole() -> GatewayId {
+        "all".parse().expect("it is an id")
+    }
+
     /// The entry's payload.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
@@ -133,6 +142,7 @@ impl LogRecord {
             5 => EntryKind::Command,
             6 => EntryKind::Result,
             7 => EntryKind::Orders,
+            8 => EntryKind::Delete,
             other => return Err(EntryError::Kind(other)),
         };
         let payload = Bytes::from(payload);
@@ -252,6 +262,7 @@ mod tests {
             EntryKind::Command,
             EntryKind::Result,
             EntryKind::Orders,
+            EntryKind::Delete,
         ] {
             let record = LogRecord { kind, ..record() };
             assert_eq!(
@@ -271,8 +282,9 @@ mod tests {
             EntryKind::Command,
             EntryKind::Result,
             EntryKind::Orders,
+            EntryKind::Delete,
         ];
-        assert_eq!(kinds.map(EntryKind::code), [1, 2, 3, 4, 5, 6, 7]);
+        assert_eq!(kinds.map(EntryKind::code), [1, 2, 3, 4, 5, 6, 7, 8]);
     }
 
     #[test]

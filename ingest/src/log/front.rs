@@ -125,6 +125,12 @@ impl<D: Disk> Front<D> {
         incoming: &Incoming,
         now_ms: u64,
     ) -> Result<(), JournalError> {
+        if incoming.kind == EntryKind::Delete {
+            // It is not configured: no gateway of it is known here.
+            self.append(incoming)?;
+            self.tracker.forget(&incoming.gateway.cooperative);
+            return Ok(());
+        }
         let Some(greenhouse) = self.setup.gateways.get(&incoming.gateway).cloned() else {
             self.counters.unknown_gateway.increment();
             tracing::warn!(gateway = %incoming.gateway, "message of an unknown gateway dropped");
@@ -135,9 +141,11 @@ impl<D: Disk> Front<D> {
             EntryKind::State => self.handle_state(incoming, &greenhouse, now_ms),
             EntryKind::Result => self.handle_result(incoming),
             // From within, and decided on: the log's reader does the rest.
-            EntryKind::Rerun | EntryKind::Wake | EntryKind::Command | EntryKind::Orders => {
-                self.append(incoming)
-            }
+            EntryKind::Rerun
+            | EntryKind::Wake
+            | EntryKind::Command
+            | EntryKind::Orders
+            | EntryKind::Delete => self.append(incoming),
         }
     }
 

@@ -92,7 +92,31 @@ impl Holds {
         }
     }
 
-    fn release_passed<D: Disk>(&self, journal: &mut Journal<D>) {
+    /// Cuts loose holds that need a segment before this one. Gives the names of those that were cut.
+    pub(super) fn cut_before(&mut self, segment: u64) -> Vec<String> {
+        let loose = |(_, (at, grip)): &(&String, &(Position, Grip))| {
+            at.segment < segment && *grip == Grip::Loose
+        };
+        let cut: Vec<String> = self
+            .0
+            .iter()
+            .filter(loose)
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in &cut {
+            self.remove(name);
+        }
+        cut
+    }
+
+    /// Readers that need a segment before this one.
+    pub(super) fn before(&self, segment: u64) -> Vec<String> {
+        let before = self.0.iter().filter(|(_, (at, _))| at.segment < segment);
+        before.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Releases what all readers have passed.
+    pub(super) fn release_passed<D: Disk>(&self, journal: &mut Journal<D>) {
         let Some(least) = self.0.values().map(|(position, _)| *position).min() else {
             return;
         };

@@ -34,6 +34,8 @@ use std::time::Duration;
 
 use furrow_journal::{Disk, FileDisk, Journal, JournalError, Options, Position};
 
+use crate::deletion::tombstone;
+
 pub use self::eras::Eras;
 use self::holds::Holds;
 pub use self::holds::{Grip, Hold};
@@ -81,7 +83,16 @@ impl Log<FileDisk> {
             cap_bytes: max_bytes,
             keep_bytes: KEEP_BYTES,
         };
-        let (journal, recovery) = Journal::open(disk, options)?;
+        let (mut journal, recovery) = Journal::open(disk, options)?;
+        // What is to be erased must not be used again before it is.
+        let erase_below = tombstone::erase_below(data_dir).map_err(|source| JournalError::Io {
+            action: "read",
+            file: tombstone::folder(data_dir).display().to_string(),
+            source,
+        })?;
+        if let Some(segment) = erase_below {
+            journal.erase(segment)?;
+        }
         for damage in &recovery.damaged {
             tracing::error!(
                 segment = damage.segment,
@@ -168,6 +179,41 @@ impl<D: Disk> Log<D> {
         journal.stats().live_bytes
     }
 
+    /// Goes on in a new segment, whose number it gives: bytes of what was appended before are in files of earlier ones
+    /// only.
+    ///
+    /// # Errors
+    /// The journal's: call again.
+    pub fn roll(&self) -> Result<u64, JournalError> {
+        let (segment, end) = {
+            let mut journal = self.journal();
+            let segment = journal.roll()?;
+            (segment, journal.end())
+        };
+        self.publish(end);
+        Ok(segment)
+    }
+
+    /// Takes the bytes of segments before this one off the disk, as far as no reader needs them; `cut`: those that
+    /// hold loosely lose their place. Gives how many segments are left, and which readers need them.
+    ///
+    /// # Errors
+    /// The disk's: call again.
+    pub fn erase(&self, segment: u64, cut: bool) -> Result<(u64, Vec<String>), JournalError> {
+        let mut holds = self.holds();
+        if cut {
+            for name in holds.cut_before(segment) {
+                tracing::error!(
+                    reader = name,
+                    "log is to be erased: a reader that is too far behind lost its place"
+                );
+            }
+        }
+        let mut journal = self.journal();
+        holds.release_passed(&mut journal);
+        Ok((journal.erase(segment)?, holds.before(segment)))
+    }
+
     /// Whether more is taken than readers that are stuck may hold.
     pub(crate) fn is_short(&self) -> bool {
         self.journal().stats().live_bytes > holds::loose_share(self.max_bytes)
@@ -185,10 +231,14 @@ impl<D: Disk> Log<D> {
 
     /// Tells the reader how far it may go.
     pub(crate) fn publish(&self, end: Position) {
-        *self
-            .committed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = end;
+        {
+            let mut committed = self
+                .committed
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            // Whoever looked at the journal earlier may come later.
+            *committed = end.max(*committed);
+        }
         self.news.notify_all();
     }
 

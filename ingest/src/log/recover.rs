@@ -1,5 +1,7 @@
 //! What is known at the start: the marks of the last checkpoint, and those at the end of the log.
 
+use std::collections::BTreeSet;
+
 use furrow_ingest_core::{GatewayKey, Tracker};
 use furrow_journal::{Disk, Position};
 use furrow_wire::{CooperativeId, GatewayState, Orders, decode_packet};
@@ -58,6 +60,11 @@ pub fn recover<D: Disk, S: Derived>(
         // Nobody knows what it has: that is asked when it is back.
         if out.contains(cooperative) {
             return true;
+        }
+        // Taken out of the configuration: nobody reads or writes its archive, and what it has is known when it is back.
+        if !cooperatives.contains(cooperative) {
+            tracker.forget(cooperative);
+            return false;
         }
         let at = derived.position(cooperative);
         // Of an era that the marks do not know: it may have been behind them meanwhile.
@@ -152,6 +159,7 @@ pub fn replay<D: Disk>(log: &Log<D>, snapshot: &Snapshot) -> Tracker {
                 let offered: Vec<_> = split(&content).records.iter().map(offered_of).collect();
                 tracker.apply_packet(&record.gateway, &offered, record.received_unix_ms);
             }
+            EntryKind::Delete => tracker.forget(&record.gateway.cooperative),
             EntryKind::Rerun
             | EntryKind::Wake
             | EntryKind::Command
@@ -162,20 +170,37 @@ pub fn replay<D: Disk>(log: &Log<D>, snapshot: &Snapshot) -> Tracker {
     tracker
 }
 
-/// Orders that stand behind the snapshot, in order: the archive may not have them yet.
+/// What stands behind the snapshot, in order, and is not in the marks: the archive may not have it yet.
+#[derive(Debug, Default)]
+pub struct Behind {
+    /// Orders.
+    pub orders: Vec<(GatewayKey, Orders)>,
+    /// Cooperatives that were deleted.
+    pub deleted: BTreeSet<CooperativeId>,
+}
+
+/// Orders and deletions behind the snapshot.
 #[must_use]
-pub fn replay_orders<D: Disk>(log: &Log<D>, snapshot: &Snapshot) -> Vec<(GatewayKey, Orders)> {
-    let code = EntryKind::Orders.code();
+pub fn replay_behind<D: Disk>(log: &Log<D>, snapshot: &Snapshot) -> Behind {
+    let wanted = [EntryKind::Orders, EntryKind::Delete].map(EntryKind::code);
+    let mut behind = Behind::default();
     let journal = log.journal();
     let entries = journal.entries_from(snapshot.position).flatten();
-    let entries = entries.filter(|entry| !entry.preamble && entry.kind == code);
-    entries
-        .filter_map(|entry| {
-            let record = LogRecord::decode(entry.kind, entry.payload).ok()?;
-            let orders = Orders::decode(&record.bytes).ok()?;
-            Some((record.gateway, orders))
-        })
-        .collect()
+    for entry in entries.filter(|entry| !entry.preamble && wanted.contains(&entry.kind)) {
+        let Ok(record) = LogRecord::decode(entry.kind, entry.payload) else {
+            continue;
+        };
+        if record.kind == EntryKind::Delete {
+            let cooperative = record.gateway.cooperative;
+            behind
+                .orders
+                .retain(|(key, _)| key.cooperative != cooperative);
+            behind.deleted.insert(cooperative);
+        } else if let Ok(orders) = Orders::decode(&record.bytes) {
+            behind.orders.push((record.gateway, orders));
+        }
+    }
+    behind
 }
 
 /// What a logged state changes.

@@ -6,19 +6,21 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use furrow_ingest_core::GatewayKey;
+use furrow_journal::FileDisk;
 use furrow_wire::GreenhouseId;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc::WeakSender;
+use tokio::sync::mpsc::{self, WeakSender};
 use tokio::task::JoinHandle;
 
 use crate::archive::{ArchiveReader, LiveHub};
 use crate::config::Settings;
+use crate::deletion::request::DeletionSetup;
 use crate::health::Health;
 use crate::http::{CooperativeAccess, Fleet, HttpSetup, TokenAccess};
-use crate::log::Hold;
 use crate::log::consumer::ConsumerSetup;
 use crate::log::front::FrontSetup;
 use crate::log::writer::Delivery;
+use crate::log::{Hold, Log};
 use crate::metrics::Metrics;
 use crate::remote::{Board, Desk, DeskSetup, Patience};
 use crate::subscriber::{MqttPost, Receipt};
@@ -67,6 +69,22 @@ impl Shared {
             patience: Patience::default(),
             metrics: self.metrics.clone(),
         })
+    }
+
+    pub(super) fn deletions(
+        &self,
+        settings: &Settings,
+        log: Arc<Log<FileDisk>>,
+        messages: mpsc::Sender<Delivery<Receipt>>,
+    ) -> DeletionSetup {
+        DeletionSetup {
+            data_dir: settings.data_dir.clone(),
+            configured: settings.cooperatives.iter().map(|c| c.id.clone()).collect(),
+            stores: settings.stores.iter().map(|s| s.name.clone()).collect(),
+            log,
+            messages,
+            metrics: self.metrics.clone(),
+        }
     }
 
     pub(super) fn http(

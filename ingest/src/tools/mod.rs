@@ -3,6 +3,7 @@
 pub mod aside;
 pub mod backup;
 pub mod check;
+pub mod delete;
 pub mod export;
 pub mod gaps;
 pub mod store;

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::moment;
 use crate::config::{ARCHIVE, Settings, StoreKind, StoreSettings};
+use crate::deletion;
 use crate::forward::copy::{self, Progress, Watch};
 use crate::forward::{self, refused_of, status_of};
 use crate::run::ARCHIVE_FOLDER;
@@ -24,8 +25,8 @@ use crate::store::{Refused, SeriesStore, StoreFault};
 const TRIES: u32 = 8;
 /// First wait before such a try; it doubles.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-/// Folder of the copies' progress within the data directory.
-const FOLDER: &str = "migrate";
+/// Folder of the copies' progress within the data directory; one file a copy.
+pub const PROGRESS_FOLDER: &str = "migrate";
 /// Refused readings printed at most.
 const REFUSED_MAX: u32 = 10_000;
 
@@ -231,7 +232,7 @@ async fn migrate(
     let target = endpoint(settings, to, true)?;
     let path = settings
         .data_dir
-        .join(FOLDER)
+        .join(PROGRESS_FOLDER)
         .join(format!("{from}-to-{to}.json"));
     let mut done = match std::fs::read(&path) {
         Ok(bytes) if !arguments.again => serde_json::from_slice(&bytes)
@@ -242,6 +243,7 @@ async fn migrate(
         Some(wanted) => vec![wanted.clone()],
         None => settings.cooperatives.iter().map(|c| c.id.clone()).collect(),
     };
+    deletion::refuse(&settings.data_dir, &wanted)?;
     // What a target took last it may have forgotten if it was started anew since.
     let incarnation = target.incarnation().await.context("can't ask the target")?;
     if done.incarnation != incarnation {

@@ -85,7 +85,11 @@ fn remote_content(record: &LogRecord) -> Result<Value, EntryError> {
             } })
         }
         EntryKind::Orders => json!({ "orders": Orders::decode(&record.bytes)? }),
-        EntryKind::Packet | EntryKind::State | EntryKind::Rerun | EntryKind::Wake => Value::Null,
+        EntryKind::Packet
+        | EntryKind::State
+        | EntryKind::Rerun
+        | EntryKind::Wake
+        | EntryKind::Delete => Value::Null,
     })
 }
 
@@ -130,6 +134,7 @@ impl Printer {
                 });
                 vec![content]
             }
+            EntryKind::Delete => vec![json!({ "deleted": record.gateway.cooperative })],
             EntryKind::Wake => vec![json!({ "parked": "looked at again" })],
             EntryKind::Command | EntryKind::Result | EntryKind::Orders => {
                 let content = remote_content(record);

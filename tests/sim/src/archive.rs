@@ -12,10 +12,11 @@ use bytes::Bytes;
 use furrow_ingest::archive::{
     Applied, ArchiveError, Change, LogEntry, LogPosition, ParkedRecord, Readings,
 };
+use furrow_ingest::deletion::Deletion;
 use furrow_ingest::log::derived::Derived;
 use furrow_ingest::log::snapshot::{self, Snapshot, SnapshotError};
-use furrow_journal::Disk;
 use furrow_journal::sim::SimDisk;
+use furrow_journal::{Disk, Position};
 use furrow_wire::{BootId, CatalogHash, ClockMapping, CooperativeId, Loss, RecordName};
 
 const MARKS: &str = "marks.json";
@@ -161,6 +162,22 @@ impl Derived for Archive {
         }
         self.transactions.push(fresh);
         Ok(Applied::default())
+    }
+
+    fn out_of_service(&self) -> BTreeSet<CooperativeId> {
+        BTreeSet::new()
+    }
+
+    fn deleted(&self) -> BTreeSet<CooperativeId> {
+        BTreeSet::new()
+    }
+
+    fn delete(&mut self, _: &Deletion) -> Result<(), ArchiveError> {
+        Ok(())
+    }
+
+    fn needs_from(&self, position: Position) -> Position {
+        position
     }
 
     fn make_durable(&mut self) -> Result<(), ArchiveError> {

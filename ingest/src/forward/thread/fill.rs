@@ -8,6 +8,7 @@ use furrow_wire::{CooperativeId, SeriesId};
 
 use super::{Work, wait};
 use crate::archive::{ArchiveError, ArchiveReader, Known};
+use crate::deletion::{sign_of, tombstone};
 use crate::forward::StateError;
 use crate::forward::copy::{self, Progress, Watch};
 use crate::forward::figures::{Condition, Figures};
@@ -22,6 +23,7 @@ const PLACE_TRIES: u32 = 10;
 impl Work {
     /// Copies from the archive what the log does not have any more.
     pub(super) fn fill(&mut self) -> Result<(), ArchiveError> {
+        self.delete_buried()?;
         if !self.log.is_held(&self.hold.name) {
             self.begin_at_archive()?;
         }
@@ -30,6 +32,10 @@ impl Work {
             return Ok(());
         };
         for (cooperative, _) in filled.state.copying()? {
+            if !self.setup.cooperatives.contains(&cooperative) {
+                // Taken out of the configuration while it was copied: its archive is not open.
+                continue;
+            }
             if known(&self.setup.reader, &cooperative)?.is_none() {
                 // It is copied when its archive is back and this is started again.
                 continue;
@@ -68,6 +74,46 @@ impl Work {
             filled.state.end_copy(&cooperative)?;
             self.backoff.handle_success();
             tracing::info!(store = %self.setup.name, %cooperative, "store has what the archive has");
+        }
+        Ok(())
+    }
+
+    /// Who was deleted, and is not known to be gone from the store: the entry that says so may be behind, or erased.
+    fn delete_buried(&mut self) -> Result<(), ArchiveError> {
+        let data_dir = &self.setup.data_dir;
+        let buried = tombstone::load(data_dir).map_err(|source| ArchiveError::Tombstone {
+            path: tombstone::folder(data_dir),
+            source,
+        })?;
+        let Some(filled) = &mut self.filled else {
+            return Ok(());
+        };
+        for cooperative in buried.keys() {
+            if filled.state.has_deleted(cooperative)? {
+                continue;
+            }
+            filled.forget(cooperative)?;
+            let store = Arc::clone(&filled.store);
+            let (deleted, before) = self.runtime.block_on(async {
+                let incarnation = store.incarnation().await;
+                (store.delete(cooperative).await, incarnation)
+            });
+            deleted.map_err(ArchiveError::Forward)?;
+            wait(store.abilities().durable_after, &self.stop, || ());
+            let after = self.runtime.block_on(store.incarnation());
+            if self.stop.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            if before.is_err() || before != after {
+                let reason = "it was started anew while a cooperative was deleted".to_owned();
+                return Err(ArchiveError::Forward(StoreFault::Busy {
+                    reason,
+                    retry_after: None,
+                }));
+            }
+            filled.state.keep_deleted(sign_of(cooperative))?;
+            self.backoff.handle_success();
+            tracing::warn!(store = %self.setup.name, %cooperative, "store has deleted a cooperative");
         }
         Ok(())
     }

@@ -32,7 +32,11 @@ pub(super) fn remote_change(record: &LogRecord) -> Result<Option<Change>, EntryE
             issued_unix_ms: at,
             orders: Orders::decode(&record.bytes)?,
         })),
-        EntryKind::Packet | EntryKind::State | EntryKind::Rerun | EntryKind::Wake => None,
+        EntryKind::Packet
+        | EntryKind::State
+        | EntryKind::Rerun
+        | EntryKind::Wake
+        | EntryKind::Delete => None,
     })
 }
 
