@@ -220,7 +220,7 @@ fn nothing_is_left_of_who_was_deleted_though_ingest_is_killed_and_a_store_is_awa
         fleet.ingest.restart().unwrap();
     }
     vm.spawn().and_then(|()| vm.wait_ready()).unwrap();
-    let (said, code) = ingest_command(&binaries, &ingest, &[&delete[..], &["170"]].concat());
+    let (said, code) = ingest_command(&binaries, &ingest, &[&delete[..], &["300"]].concat());
     assert_eq!(code, Some(0), "{said}");
     for line in [
         "  archive: gone\n",

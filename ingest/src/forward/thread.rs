@@ -310,6 +310,9 @@ impl Work {
                 return Ok(End::Forgotten);
             }
             consumer.derived_mut().settle(last_look)?;
+            // Also where nothing more comes: the log may go up to what is settled.
+            let settled = consumer.derived().stored_place;
+            self.log.move_hold(&self.hold, settled);
             if consumer.position() != checkpointed {
                 checkpointed = consumer.position();
                 self.checkpoint(consumer);
