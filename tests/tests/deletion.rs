@@ -154,6 +154,137 @@ fn traces_in(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// An ingest of two cooperatives, and two stores.
+struct Scene {
+    folder: tempfile::TempDir,
+    binaries: Binaries,
+    runtime: Runtime,
+    vm: Victoria,
+    fleet: Fleet,
+    stores: [(&'static str, Box<dyn SeriesStore>); 2],
+    /// The configuration without the one that is to go.
+    alone: String,
+    _influxd: Influxd,
+}
+
+impl Scene {
+    fn open() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let binaries = Binaries::beside_test().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let influxd = Influxd::start(&influxd::find().unwrap(), &at("influxd")).unwrap();
+        let vm = Victoria::start(&victoria::find().unwrap(), &at("vm")).unwrap();
+        let mut fleet = Fleet::open(&binaries, &at("ingest"), GATEWAYS).unwrap();
+        fleet.ingest.stop().unwrap();
+        let config = at("ingest").join("ingest.toml");
+        let alone = fs::read_to_string(&config).unwrap() + &stores_toml(&influxd, &vm);
+        fs::write(&config, alone.clone() + &cooperative_toml()).unwrap();
+        fleet.ingest.restart().unwrap();
+        Self {
+            folder,
+            binaries,
+            runtime: Runtime::new().unwrap(),
+            stores: [
+                ("influx", Box::new(influx(&influxd))),
+                ("victoria", Box::new(victoria(&vm))),
+            ],
+            vm,
+            fleet,
+            alone,
+            _influxd: influxd,
+        }
+    }
+
+    fn ingest(&self) -> PathBuf {
+        self.folder.path().join("ingest")
+    }
+
+    fn data(&self) -> PathBuf {
+        self.ingest().join("data")
+    }
+
+    fn configure(&self, text: &str) {
+        fs::write(self.ingest().join("ingest.toml"), text).unwrap();
+    }
+
+    fn command(&self, arguments: &[&str]) -> (String, Option<i32>) {
+        ingest_command(&self.binaries, &self.ingest(), arguments)
+    }
+
+    /// Both send, and both stores have it. Gives how much the one that stays has sent.
+    fn both_send(&mut self) -> u64 {
+        let options = ["--rate", "1000", "--for", "6s", "--channels", "5"];
+        let mut load = self.fleet.load(&options).unwrap();
+        let gateways = format!("--gateways={GATEWAYS}");
+        let broker = format!("--broker=mqtt://{}", self.fleet.ingest.mqtt());
+        let of = format!("--cooperative={GONE}");
+        let all = [&["fleet", &gateways, &broker, &of], options.as_slice()].concat();
+        let log = self.folder.path().join("doomed.log");
+        let mut doomed = Load::start(&self.binaries.sim, &all, &log).unwrap();
+        let sent = number(&load.wait(PATIENCE).unwrap(), "sent").unwrap();
+        let sent_gone = number(&doomed.wait(PATIENCE).unwrap(), "sent").unwrap();
+        for (name, store) in &self.stores {
+            until(PATIENCE, || {
+                let has = |of| count(&contents(&self.runtime, store.as_ref(), of));
+                Ok((has(GONE) == sent_gone && has(STAYS) == sent).then_some(()))
+            })
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
+        sent
+    }
+
+    /// Deletes while a store is away, ingest is killed and the other goes on sending. Gives how much it has sent.
+    fn delete(&mut self) -> u64 {
+        let options = ["--rate", "500", "--for", "15s", "--channels", "5"];
+        let mut load = self.fleet.load(&options).unwrap();
+        self.vm.kill().unwrap();
+        let delete = ["delete", "--cooperative", GONE, "--confirm", GONE, "--wait"];
+        let (said, code) = self.command(&[&delete[..], &["0"]].concat());
+        assert_eq!(code, Some(0), "{said}");
+        for kill in 0..KILLS {
+            let wait_ms = rand::random_range(0..2_500);
+            eprintln!("kill {kill} after {wait_ms} ms");
+            pause(Duration::from_millis(wait_ms));
+            self.fleet.ingest.kill().unwrap();
+            self.fleet.ingest.restart().unwrap();
+        }
+        self.vm.spawn().and_then(|()| self.vm.wait_ready()).unwrap();
+        let (said, code) = self.command(&[&delete[..], &["300"]].concat());
+        assert_eq!(code, Some(0), "{said}");
+        for line in [
+            "  archive: gone\n",
+            "  store influx: gone\n",
+            "  store victoria: gone\n",
+            "  log: erased ",
+        ] {
+            assert!(said.contains(line), "{line}: {said}");
+        }
+        number(&load.wait(PATIENCE).unwrap(), "sent").unwrap()
+    }
+
+    /// Nothing of the one, all of the other.
+    fn judge(&self, sent: u64) {
+        until(PATIENCE, || {
+            Ok((self.fleet.arrived()?.stored == sent).then_some(()))
+        })
+        .unwrap();
+        let archive = ArchiveStore::reading(&self.data().join("archive"));
+        let archive = contents(&self.runtime, &archive, STAYS);
+        assert_eq!(count(&archive), sent);
+        for (name, store) in &self.stores {
+            until(PATIENCE, || {
+                let has = contents(&self.runtime, store.as_ref(), STAYS);
+                Ok((has == archive).then_some(()))
+            })
+            .unwrap_or_else(|error| panic!("{name}: {error}"));
+            let left = contents(&self.runtime, store.as_ref(), GONE);
+            assert_eq!(left, BTreeMap::new(), "{name}");
+            let series = self.runtime.block_on(store.series(&GONE.parse().unwrap()));
+            assert_eq!(series.unwrap(), [], "{name}");
+        }
+    }
+}
+
 #[test]
 fn nothing_is_left_of_who_was_deleted_though_ingest_is_killed_and_a_store_is_away() {
     for server in [Server::Influxdb, Server::Victoria] {
@@ -162,107 +293,26 @@ fn nothing_is_left_of_who_was_deleted_though_ingest_is_killed_and_a_store_is_awa
             return;
         }
     }
-    let folder = tempfile::tempdir().unwrap();
-    let binaries = Binaries::beside_test().unwrap();
-    let runtime = Runtime::new().unwrap();
-    let at = |name: &str| folder.path().join(name);
-    let influxd = Influxd::start(&influxd::find().unwrap(), &at("influxd")).unwrap();
-    let mut vm = Victoria::start(&victoria::find().unwrap(), &at("vm")).unwrap();
-    let ingest = at("ingest");
-    let data = ingest.join("data");
-    let mut fleet = Fleet::open(&binaries, &ingest, GATEWAYS).unwrap();
-    fleet.ingest.stop().unwrap();
-    let config = ingest.join("ingest.toml");
-    let alone = fs::read_to_string(&config).unwrap() + &stores_toml(&influxd, &vm);
-    fs::write(&config, alone.clone() + &cooperative_toml()).unwrap();
-    fleet.ingest.restart().unwrap();
-
-    // 1. Both send, and all three have both.
-    let options = ["--rate", "1000", "--for", "6s", "--channels", "5"];
-    let mut load = fleet.load(&options).unwrap();
-    let (gateways, broker) = (
-        format!("--gateways={GATEWAYS}"),
-        format!("--broker=mqtt://{}", fleet.ingest.mqtt()),
-    );
-    let of = format!("--cooperative={GONE}");
-    let all = [&["fleet", &gateways, &broker, &of], options.as_slice()].concat();
-    let mut doomed = Load::start(&binaries.sim, &all, &at("doomed.log")).unwrap();
-    let mut sent = number(&load.wait(PATIENCE).unwrap(), "sent").unwrap();
-    let sent_gone = number(&doomed.wait(PATIENCE).unwrap(), "sent").unwrap();
-    let stores: [(&str, Box<dyn SeriesStore>); 2] = [
-        ("influx", Box::new(influx(&influxd))),
-        ("victoria", Box::new(victoria(&vm))),
-    ];
-    for (name, store) in &stores {
-        until(PATIENCE, || {
-            let has = |of| count(&contents(&runtime, store.as_ref(), of));
-            Ok((has(GONE) == sent_gone && has(STAYS) == sent).then_some(()))
-        })
-        .unwrap_or_else(|error| panic!("{name}: {error}"));
-    }
-
-    // 2. One is taken out and deleted: a store is away, ingest is killed, the other goes on sending.
-    fleet.ingest.stop().unwrap();
+    let mut scene = Scene::open();
+    let mut sent = scene.both_send();
+    scene.fleet.ingest.stop().unwrap();
+    let data = scene.data();
     assert!(traces_in(&data).len() > 4, "{:?}", traces_in(&data));
-    fs::write(&config, &alone).unwrap();
-    fleet.ingest.restart().unwrap();
-    let options = ["--rate", "500", "--for", "15s", "--channels", "5"];
-    let mut load = fleet.load(&options).unwrap();
-    vm.kill().unwrap();
-    let delete = ["delete", "--cooperative", GONE, "--confirm", GONE, "--wait"];
-    let (said, code) = ingest_command(&binaries, &ingest, &[&delete[..], &["0"]].concat());
-    assert_eq!(code, Some(0), "{said}");
-    for kill in 0..KILLS {
-        let wait_ms = rand::random_range(0..2_500);
-        eprintln!("kill {kill} after {wait_ms} ms");
-        pause(Duration::from_millis(wait_ms));
-        fleet.ingest.kill().unwrap();
-        fleet.ingest.restart().unwrap();
-    }
-    vm.spawn().and_then(|()| vm.wait_ready()).unwrap();
-    let (said, code) = ingest_command(&binaries, &ingest, &[&delete[..], &["300"]].concat());
-    assert_eq!(code, Some(0), "{said}");
-    for line in [
-        "  archive: gone\n",
-        "  store influx: gone\n",
-        "  store victoria: gone\n",
-        "  log: erased ",
-    ] {
-        assert!(said.contains(line), "{line}: {said}");
-    }
-    sent += number(&load.wait(PATIENCE).unwrap(), "sent").unwrap();
-    until(PATIENCE, || {
-        Ok((fleet.arrived()?.stored == sent).then_some(()))
-    })
-    .unwrap();
-
-    // 3. Nothing of the one, all of the other.
-    let archive = ArchiveStore::reading(&data.join("archive"));
-    let archive = contents(&runtime, &archive, STAYS);
-    assert_eq!(count(&archive), sent);
-    for (name, store) in &stores {
-        until(PATIENCE, || {
-            let has = contents(&runtime, store.as_ref(), STAYS);
-            Ok((has == archive).then_some(()))
-        })
-        .unwrap_or_else(|error| panic!("{name}: {error}"));
-        let left = contents(&runtime, store.as_ref(), GONE);
-        assert_eq!(left, BTreeMap::new(), "{name}");
-        let series = runtime.block_on(store.series(&GONE.parse().unwrap()));
-        assert_eq!(series.unwrap(), [], "{name}");
-    }
-    fleet.ingest.stop().unwrap();
+    scene.configure(&scene.alone);
+    scene.fleet.ingest.restart().unwrap();
+    sent += scene.delete();
+    scene.judge(sent);
+    scene.fleet.ingest.stop().unwrap();
     assert_eq!(traces_in(&data), [Path::new("deleted").join(GONE)]);
-    let (listed, code) = ingest_command(&binaries, &ingest, &["delete", "--list"]);
+    let (listed, code) = scene.command(&["delete", "--list"]);
     assert!(
         code == Some(0) && !listed.contains("outstanding"),
         "{listed}"
     );
-
-    // 4. Its id is refused.
-    fs::write(&config, alone + &cooperative_toml()).unwrap();
+    // Its id is refused.
+    scene.configure(&(scene.alone.clone() + &cooperative_toml()));
     for command in [&["run"][..], &["check"], &["store", "list"]] {
-        let (said, code) = ingest_command(&binaries, &ingest, command);
+        let (said, code) = scene.command(command);
         assert_eq!(code, Some(64), "{said}");
         assert!(said.contains("its id is never used again"), "{said}");
     }
