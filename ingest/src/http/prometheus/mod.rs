@@ -209,10 +209,13 @@ async fn series(scope: Scope, headers: HeaderMap, params: Params) -> Handled {
     .await
 }
 
+/// A unit, and the name for people of the first series that has it.
+type UnitAndHelp = (Arc<str>, Arc<str>);
+
 async fn metadata(scope: Scope, headers: HeaderMap, params: Params) -> Handled {
     answered(scope, headers, params, |params, source, _| {
         let wanted = params.get("metric").filter(|name| !name.is_empty());
-        let mut all: BTreeMap<String, BTreeSet<(Arc<str>, Arc<str>)>> = BTreeMap::new();
+        let mut all: BTreeMap<String, BTreeSet<UnitAndHelp>> = BTreeMap::new();
         source.visit(&[], |latest| {
             let name = latest.series.channel.as_str();
             if wanted.is_none_or(|wanted| wanted == name) {
@@ -223,7 +226,7 @@ async fn metadata(scope: Scope, headers: HeaderMap, params: Params) -> Handled {
                 }
             }
         })?;
-        let row = |(unit, help): &(Arc<str>, Arc<str>)| {
+        let row = |(unit, help): &UnitAndHelp| {
             json!({ "type": "gauge", "help": &**help, "unit": &**unit })
         };
         let all = all.iter().take(params.limit()?);
