@@ -18,7 +18,7 @@ use super::damage::readable;
 use super::retention::is_behind;
 use super::series::{KnownTimes, Resolved, Series};
 use super::store::{Place, State};
-use super::{StoreError, aside};
+use super::{StoreError, aside, schema};
 
 /// Greatest mantissa taken: beyond it a JSON number is no longer exact, and no sensor has such steps.
 pub(super) const MANTISSA_MAX: i64 = 1 << 53;
@@ -291,6 +291,7 @@ impl State {
                 ..Place::default()
             };
             self.places.insert(greenhouse.clone(), place);
+            schema::size_cache(db, self.places.len())?;
         }
         Ok(self.places.entry(greenhouse.clone()).or_default())
     }

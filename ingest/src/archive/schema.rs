@@ -20,6 +20,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const PAGE_BYTES: i64 = 16_384;
 /// Page cache of the writer in KiB: a thousand cooperatives must fit one machine.
 const WRITER_CACHE_KIB: i64 = 1024;
+/// More of it for each greenhouse: the page that its next batch goes to, and its share of others. Without them a batch
+/// costs reading a page and writing another one.
+const WRITER_CACHE_PER_PLACE_KIB: i64 = 32;
 /// Statements kept prepared on a connection; there are fewer in the program.
 const STATEMENTS_KEPT: usize = 64;
 /// Largest WAL file kept after a checkpoint, in bytes.
@@ -267,7 +270,6 @@ pub(super) fn open_writer(path: &Path, owner: &CooperativeId) -> Result<Connecti
     db.pragma_update(None, "journal_mode", "WAL")?;
     // The log is the durable commit point and the position stands in the same transaction.
     db.pragma_update(None, "synchronous", "NORMAL")?;
-    db.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     db.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES)?;
     let version = schema_version(&db)?;
     if version == 0 {
@@ -288,6 +290,14 @@ pub(super) fn open_writer(path: &Path, owner: &CooperativeId) -> Result<Connecti
     check_owner(&db, owner)?;
     db.execute_batch(LATER_TABLES)?;
     Ok(db)
+}
+
+/// Sizes the writer's page cache for so many greenhouses.
+pub(super) fn size_cache(db: &Connection, places: usize) -> Result<(), StoreError> {
+    let places = i64::try_from(places).unwrap_or(i64::MAX);
+    let kib = places.saturating_mul(WRITER_CACHE_PER_PLACE_KIB);
+    db.pragma_update(None, "cache_size", -kib.saturating_add(WRITER_CACHE_KIB))?;
+    Ok(())
 }
 
 /// Opens an existing file for reading; the outbox's sender may write its own marks.

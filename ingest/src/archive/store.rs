@@ -97,6 +97,7 @@ impl Store {
     ) -> Result<Self, StoreError> {
         let db = schema::open_writer(path, cooperative)?;
         let state = State::load(&db, cooperative, rules, limits)?;
+        schema::size_cache(&db, state.places.len())?;
         let store = Self {
             db,
             state,

@@ -17,7 +17,7 @@ use super::entry::{EntryKind, LogRecord, Rerun};
 use super::front::offered_of;
 use super::recover::follow_state;
 use super::snapshot::{Snapshot, SnapshotError};
-use super::{Eras, Hold, Log};
+use super::{Eras, Grip, Hold, Log};
 use crate::archive::{ArchiveError, Change, LogEntry};
 use crate::decode::{Decoder, split};
 use crate::deletion::Deletion;
@@ -159,6 +159,10 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
             group.entries.pop_first();
         }
         self.position = group.next;
+        // Of all readers of the log the archive alone holds it whatever happens.
+        if self.setup.hold.grip == Grip::Firm {
+            self.log.note_applied(self.position);
+        }
         for key in &group.gateways {
             let (parked, dead) = self.decoder.counts(key);
             self.setup
@@ -435,10 +439,6 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
                 missing,
             })
             .collect()
-    }
-
-    fn has_passed_a_segment(&self) -> bool {
-        self.position.segment > self.checkpoint.segment
     }
 }
 

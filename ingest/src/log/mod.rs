@@ -7,6 +7,7 @@
 //! | [`writer`] | the thread around it: group commits, retries |
 //! | [`consumer`] | reading back in order, into the archive; letting segments go |
 //! | [`derived`] | the seam to what is filled |
+//! | `pace` | how fast it takes messages while the archive is behind |
 //! | [`holds`] | who still needs which part, and what may go |
 //! | `chain` | which log an archive has applied |
 //! | `cards` | signs of a card that was replaced or cloned |
@@ -24,6 +25,7 @@ pub mod entry;
 mod eras;
 pub mod front;
 pub mod holds;
+mod pace;
 pub mod recover;
 pub mod snapshot;
 pub mod writer;
@@ -56,6 +58,8 @@ pub struct Log<D: Disk> {
     committed: Mutex<Position>,
     news: Condvar,
     holds: Mutex<Holds>,
+    /// How far the archive is; `None`: it has not begun.
+    applied: Mutex<Option<Position>>,
     /// Space that it may take on the disk.
     max_bytes: u64,
 }
@@ -122,6 +126,7 @@ impl<D: Disk> Log<D> {
             committed,
             news: Condvar::new(),
             holds: Mutex::default(),
+            applied: Mutex::default(),
             max_bytes,
         }
     }
@@ -149,11 +154,19 @@ impl<D: Disk> Log<D> {
 
     /// About how many committed bytes stand behind `position`; 0: none.
     pub(crate) fn bytes_behind(&self, position: Position) -> u64 {
-        let end = self.committed();
-        let at = |position: Position| {
-            position.segment.saturating_mul(SEGMENT_BYTES.into()) + u64::from(position.offset)
-        };
-        at(end).saturating_sub(at(position))
+        bytes_before(self.committed()).saturating_sub(bytes_before(position))
+    }
+
+    /// The archive has taken everything before `position`.
+    pub(crate) fn note_applied(&self, position: Position) {
+        *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = Some(position);
+    }
+
+    /// About how many bytes of the log the archive has taken, ever, and how many it has before it; `None`: it has not
+    /// begun.
+    pub(crate) fn archive_progress(&self) -> Option<(u64, u64)> {
+        let applied = *self.applied.lock().unwrap_or_else(PoisonError::into_inner);
+        applied.map(|position| (bytes_before(position), self.bytes_behind(position)))
     }
 
     /// Whether a reader still holds what it held.
@@ -268,4 +281,9 @@ impl<D: Disk> Log<D> {
     pub(crate) fn wake(&self) {
         self.news.notify_all();
     }
+}
+
+/// About how many bytes of log came before a position.
+fn bytes_before(position: Position) -> u64 {
+    position.segment.saturating_mul(SEGMENT_BYTES.into()) + u64::from(position.offset)
 }

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 
 use super::Log;
 use super::front::{Front, FrontSetup, Incoming};
+use super::pace::Pace;
 use crate::metrics::{Counter, Gauge, Metrics};
 
 /// Messages between the broker link and the writer. More than the link's receive maximum, so that it
@@ -79,6 +80,8 @@ where
     let (sender, messages) = mpsc::channel(QUEUE_MESSAGES);
     let metrics = setup.metrics.clone();
     let writer = Writer {
+        log: Arc::clone(&log),
+        pace: Pace::default(),
         intake: Intake::new(Front::new(log, tracker, setup), link, &metrics),
         messages,
         began: Instant::now(),
@@ -95,6 +98,8 @@ where
 }
 
 struct Writer<D: Disk, L: Link> {
+    log: Arc<Log<D>>,
+    pace: Pace,
     intake: Intake<D, L>,
     messages: mpsc::Receiver<Delivery<L::Receipt>>,
     began: Instant,
@@ -121,6 +126,7 @@ struct Figures {
     commits: Counter,
     stalls: Counter,
     too_large: Counter,
+    pauses: Counter,
     is_stalled: Gauge,
     unconfirmed: Gauge,
 }
@@ -146,7 +152,22 @@ impl<D: Disk, L: Link> Writer<D, L> {
             if self.is_closed && (self.intake.is_done() || self.intake.is_stalled) {
                 return;
             }
+            // 4. Not faster than the archive, for long.
+            let pause = self.pause();
+            if !pause.is_zero() {
+                runtime.block_on(tokio::time::sleep(pause));
+            }
         }
+    }
+
+    fn pause(&mut self) -> Duration {
+        let Some((applied, behind)) = self.log.archive_progress().filter(|_| !self.is_closed)
+        else {
+            return Duration::ZERO;
+        };
+        let pause = self.pace.pause(self.now_ms(), applied, behind);
+        self.intake.figures.pauses.add(u64::from(!pause.is_zero()));
+        pause
     }
 
     async fn receive(&mut self) {
@@ -316,6 +337,11 @@ impl Figures {
             too_large: metrics.counter(
                 "furrow_messages_too_large_total",
                 "Messages that no log entry can hold.",
+                &[],
+            ),
+            pauses: metrics.counter(
+                "furrow_log_pauses_total",
+                "Pauses between two commits, since the archive is seconds behind.",
                 &[],
             ),
             is_stalled: metrics.gauge("furrow_log_stalled", "1 while the log takes no more.", &[]),

@@ -108,6 +108,10 @@ impl<D: Disk, S: Derived> Consumer<D, S> {
         self.try_checkpoint();
     }
 
+    fn has_passed_a_segment(&self) -> bool {
+        self.position.segment > self.checkpoint.segment
+    }
+
     fn try_checkpoint(&mut self) {
         if let Err(error) = self.checkpoint() {
             let error: &(dyn std::error::Error + 'static) = &error;
