@@ -20,9 +20,11 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const PAGE_BYTES: i64 = 16_384;
 /// Page cache of the writer in KiB: a thousand cooperatives must fit one machine.
 const WRITER_CACHE_KIB: i64 = 1024;
-/// More of it for each greenhouse: the page that its next batch goes to, and its share of others. Without them a batch
-/// costs reading a page and writing another one.
-const WRITER_CACHE_PER_PLACE_KIB: i64 = 32;
+/// More of it for each greenhouse: the page that its next batch goes to. Without it a batch costs reading a page and
+/// writing another one.
+const WRITER_CACHE_PER_PLACE_KIB: i64 = PAGE_BYTES / 1024;
+/// For a thousand greenhouses, ten times those of a large cooperative.
+const WRITER_CACHE_MAX_KIB: i64 = WRITER_CACHE_KIB + 1000 * WRITER_CACHE_PER_PLACE_KIB;
 /// Statements kept prepared on a connection; there are fewer in the program.
 const STATEMENTS_KEPT: usize = 64;
 /// Largest WAL file kept after a checkpoint, in bytes.
@@ -295,8 +297,8 @@ pub(super) fn open_writer(path: &Path, owner: &CooperativeId) -> Result<Connecti
 /// Sizes the writer's page cache for so many greenhouses.
 pub(super) fn size_cache(db: &Connection, places: usize) -> Result<(), StoreError> {
     let places = i64::try_from(places).unwrap_or(i64::MAX);
-    let kib = places.saturating_mul(WRITER_CACHE_PER_PLACE_KIB);
-    db.pragma_update(None, "cache_size", -kib.saturating_add(WRITER_CACHE_KIB))?;
+    let kib = WRITER_CACHE_KIB.saturating_add(places.saturating_mul(WRITER_CACHE_PER_PLACE_KIB));
+    db.pragma_update(None, "cache_size", -kib.min(WRITER_CACHE_MAX_KIB))?;
     Ok(())
 }
 

@@ -160,6 +160,8 @@ proptest! {
     fn agrees_with_the_integer_formula(
         t in 0x70000_u32..0x98000, p in 0x40000_u32..0x90000, h in 0x4800_u16..0x9000,
     ) {
+        // What the chip gives for a quantity that it did not measure: no number for the other driver.
+        prop_assume!(t != 0x80000 && p != 0x80000 && h != 0x8000);
         let ours = Calibration::of(&LOW, &HIGH).unwrap().compensate(t, p, h);
         let split = |raw: u32| {
             let [_, a, b, c] = (raw << 4).to_be_bytes();

@@ -395,11 +395,11 @@ impl SeriesStore for InfluxStore {
 
     async fn delete(&self, cooperative: &CooperativeId) -> Result<(), StoreFault> {
         let bucket = self.bucket(cooperative);
+        // The raw readings first: a task that rolls up meanwhile finds nothing more to make roll-ups of.
+        let found = self.delete_bucket_or_part(&bucket, cooperative).await?;
         for name in set_up::downsampled(&bucket) {
             self.delete_bucket_or_part(&name, cooperative).await?;
         }
-        // The raw readings last, so that nobody takes a cooperative for deleted of which roll-ups are left.
-        let found = self.delete_bucket_or_part(&bucket, cooperative).await?;
         match self.settings.layout {
             Layout::Shared { .. } if !found => Err(StoreFault::Denied {
                 reason: format!("there is no bucket {bucket:?} ({TOKEN_REMEDY})"),
