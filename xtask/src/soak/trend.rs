@@ -77,6 +77,13 @@ impl What {
         }
     }
 
+    fn unit(self) -> &'static str {
+        match self {
+            What::Rss => "MiB",
+            What::Files | What::Threads => "",
+        }
+    }
+
     fn of(self, sample: &Sample) -> f64 {
         match self {
             What::Rss => sample.rss_mib,
@@ -100,12 +107,17 @@ impl Trend {
     }
 
     pub(super) fn figure(&self) -> Figure {
-        let unit = match self.what {
-            What::Rss => "MiB",
-            What::Files | What::Threads => "",
-        };
-        let name = format!("soak: growth of {} over the run", self.what.text());
-        Figure::at_most(&name, self.growth, unit, self.what.growth_max())
+        let most = self.what.growth_max();
+        Figure::at_most(&self.name(), self.growth, self.what.unit(), most)
+    }
+
+    /// Of a run that is too short for a judgement.
+    pub(super) fn figure_not_judged(&self) -> Figure {
+        Figure::plain(&self.name(), self.growth, self.what.unit())
+    }
+
+    fn name(&self) -> String {
+        format!("soak: growth of {} over the run", self.what.text())
     }
 }
 
