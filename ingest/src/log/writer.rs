@@ -138,7 +138,7 @@ impl<D: Disk, L: Link> Writer<D, L> {
             if self.intake.can_receive() {
                 runtime.block_on(self.receive());
             } else {
-                runtime.block_on(tokio::time::sleep(RETRY));
+                wait(runtime, RETRY);
             }
             // 2. To the log, the broker and the gateways.
             let now_ms = if self.is_closed {
@@ -155,7 +155,7 @@ impl<D: Disk, L: Link> Writer<D, L> {
             // 4. Not faster than the archive, for long.
             let pause = self.pause();
             if !pause.is_zero() {
-                runtime.block_on(tokio::time::sleep(pause));
+                wait(runtime, pause);
             }
         }
     }
@@ -194,6 +194,11 @@ impl<D: Disk, L: Link> Writer<D, L> {
     fn now_ms(&self) -> u64 {
         u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
+}
+
+/// Sleeps on a runtime's timer: one made outside of it would panic.
+fn wait(runtime: &tokio::runtime::Runtime, time: Duration) {
+    runtime.block_on(async { tokio::time::sleep(time).await });
 }
 
 impl<D: Disk, L: Link> Intake<D, L> {
@@ -358,4 +363,18 @@ impl Figures {
 #[must_use]
 pub fn unix_ms() -> i64 {
     jiff::Timestamp::now().as_millisecond()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_writer_can_wait_on_a_thread_without_a_runtime() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        wait(&runtime, Duration::from_millis(1));
+    }
 }
